@@ -1,0 +1,180 @@
+"""Our checkpoint format: one safetensors file with a card in its header; nothing to unpickle.
+
+    NAME.safetensors         tensors `raw.*` (training weights) and/or `ema.*` (averaged), header `card` = JSON
+    NAME.state.safetensors   what training needs to go on: optimiser tensors, header `state` = JSON
+
+`raw.*` and `ema.*` are whole state dicts. As in the reference, `ema.*` averages parameters only: its buffers
+(batch-norm statistics, spectral-norm vectors) are those of the training weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dbae.errors import UserError
+from dbae.files import atomic_path
+from dbae.model import DBAE, DBAEConfig
+
+FORMAT = 1
+Weights = Literal["ema", "raw"]
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a checkpoint is and how it came to be.
+
+    Attributes:
+        method: which model class the weights are for ("dbae").
+        name: name used in result rows.
+        config: the model's configuration as plain JSON values.
+        train_data: name, fingerprint, split and size of the training images.
+        images_seen: training images the weights have seen, repetitions counted.
+        training: options of the training run.
+        command: the command that trained it; data is named without its folder.
+        versions: packages and platform it was trained with.
+        note: free text.
+        format: version of this format.
+    """
+
+    method: str
+    name: str
+    config: dict[str, Any]
+    train_data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    images_seen: int = 0
+    training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    command: str = ""
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    note: str = ""
+    format: int = FORMAT
+
+
+def from_json(cls: type[_T], values: Mapping[str, Any]) -> _T:
+    """Build dataclass `cls` from JSON values: nested dataclasses and tuples are restored, unknown names refused."""
+    hints = get_type_hints(cls)
+
+    def restore(kind: Any, value: Any) -> Any:
+        if dataclasses.is_dataclass(kind):
+            return from_json(kind, value)  # type: ignore[arg-type]
+        return tuple(value) if get_origin(kind) is tuple and get_args(kind) else value
+
+    return cls(**{name: restore(hints[name], value) for name, value in values.items()})
+
+
+def save(
+    path: str | os.PathLike[str],
+    card: Card,
+    *,
+    raw: Mapping[str, Tensor] | None = None,
+    ema: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a checkpoint atomically. `dtype` (e.g. torch.float16) rounds floating tensors, for sharing."""
+    tensors = {
+        f"{prefix}.{key}": value.to(dtype) if dtype and value.is_floating_point() else value
+        for prefix, state in (("raw", raw), ("ema", ema))
+        for key, value in (state or {}).items()
+    }
+    write_tensors(path, tensors, {"card": json.dumps(dataclasses.asdict(card), sort_keys=True)})
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write a safetensors file atomically from tensors on any device."""
+    plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata=dict(header))
+        except SafetensorError as error:  # its own type for a full disk
+            raise OSError(None, str(error), str(temporary)) from error
+
+
+def read_tensors(path: str | os.PathLike[str], header: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors of a safetensors file and the JSON under `header`.
+
+    Raises:
+        UserError: no such file, truncated or not safetensors, or without that header.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if header not in metadata:
+                raise UserError(
+                    f"{path}: expected a safetensors file with a '{header}' header written by this package, found "
+                    f"headers {sorted(metadata) or 'none'}. Train one with `python -m dbae.train`."
+                )
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        return tensors, json.loads(metadata[header])
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} ({path.stat().st_size} bytes): not a complete safetensors file ({error}). "
+            "It may be truncated: copy or download it again."
+        ) from error
+
+
+def load(path: str | os.PathLike[str], *, weights: Weights | None = None) -> tuple[DBAE, Card]:
+    """Read a DBAE in evaluation mode, float32 on the CPU, and its card.
+
+    Args:
+        weights: "ema" or "raw"; None prefers EMA where the file has it.
+
+    Raises:
+        UserError: see `read_tensors`; also keys or shapes that do not fit the card, and non-finite weights.
+    """
+    tensors, values = read_tensors(path, "card")
+    card = _card(path, values)
+    present = [w for w in get_args(Weights) if any(key.startswith(f"{w}.") for key in tensors)]
+    weights = weights or (present[0] if present else None)
+    if weights not in present:
+        raise UserError(f"{path}: has no '{weights}' weights; it has: {', '.join(present) or 'none'}.")
+    state = {k.removeprefix(f"{weights}."): v for k, v in tensors.items() if k.startswith(f"{weights}.")}
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    with torch.device("meta"):
+        model = DBAE(from_json(DBAEConfig, card.config), name=card.name)
+    load_strictly(model, state, path)
+    return model.eval(), card
+
+
+def _card(path: str | os.PathLike[str], values: dict[str, Any]) -> Card:
+    if values.get("format") != FORMAT or values.get("method") != "dbae":
+        raise UserError(
+            f"{path}: expected a card of method 'dbae', format {FORMAT}; found method {values.get('method')!r}, "
+            f"format {values.get('format')!r}. A newer version of this package may read it."
+        )
+    try:
+        return from_json(Card, values)
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{path}: its card does not describe a checkpoint ({error}).") from error
+
+
+def load_strictly(model: torch.nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Put `state` into `model` (which may live on the meta device): same keys, same shapes, finite values.
+
+    Raises:
+        UserError: names the first few keys that differ.
+    """
+    expected = model.state_dict()
+    faults = [f"missing {k}" for k in expected if k not in state]
+    faults += [f"unexpected {k}" for k in state if k not in expected]
+    faults += [
+        f"{k} has shape {tuple(v.shape)}, expected {tuple(expected[k].shape)}"
+        for k, v in state.items()
+        if k in expected and v.shape != expected[k].shape
+    ]
+    faults += [f"{k} has NaN or infinite values" for k, v in state.items() if not torch.isfinite(v).all()]
+    if faults:
+        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise UserError(f"{path}: its tensors do not fit the architecture: {shown}.")
+    model.load_state_dict(dict(state), strict=True, assign=True)

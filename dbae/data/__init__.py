@@ -1,0 +1,23 @@
+"""Data sets: `open_data("zip:faces.zip?size=64")` gives uint8 images, splits and attributes (`dbae.data.base`)."""
+
+from typing import TYPE_CHECKING, Any
+
+from dbae.data.base import Attributes, ImageDataset
+from dbae.data.loader import TrainingStream, iterate
+from dbae.data.memory import InMemory
+from dbae.data.source import open_data
+from dbae.data.subset import Subset
+
+if TYPE_CHECKING:
+    from dbae.data.faces import Faces
+
+__all__ = ["Attributes", "Faces", "ImageDataset", "InMemory", "Subset", "TrainingStream", "iterate", "open_data"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the drawing code when `Faces` is first asked for."""
+    if name == "Faces":
+        from dbae.data.faces import Faces
+
+        return Faces
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,105 @@
+"""Faces that we draw: a data set with known labels and without a download.
+
+`Faces(n, size, seed)` holds n pictures of people who do not exist. `attributes` decides who is on image i, the other
+modules draw it; both are pure functions of (seed, index), so a larger n only appends, and another size shows the
+same person. Labels do not depend on the size; pixels depend neither on the batch they are drawn in nor, but for the
+last bit of a sine or cosine, on the machine (see `canvas`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterable
+from typing import SupportsIndex
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from dbae.data.base import ImageDataset
+from dbae.data.faces.attributes import label, sample_traits
+from dbae.data.faces.cache import cached_images
+from dbae.data.faces.drawing import draw
+from dbae.errors import UserError
+
+VERSION = 1
+"""To be raised whenever a pixel or a label changes."""
+CHUNK = 16
+"""Images drawn together: enough to amortise Python, few enough to stay in the processor's cache at 64 pixels."""
+
+
+class Faces(ImageDataset):
+    """n drawn faces of size x size pixels; train, val and test are the first 80 %, the next 10 %, and the rest.
+
+    `attributes` holds 39 binary ones, CelebA's but for "Attractive", and 39 continuous ones; angles are in degrees,
+    age in years, everything else in parts of an average face or of a scale from 0 to 1.
+
+    Args:
+        n: number of images, at least 1.
+        size: side in pixels, at least 8.
+        seed: another seed is another population.
+        cache: folder in which the drawn images are kept (n * size * size * 3 bytes), or True for the default one,
+            `$DBAE_CACHE` or else `~/.cache/dbae`. They are drawn now, unless an earlier run left them there.
+
+    Raises:
+        UserError: n, size or seed out of range.
+    """
+
+    def __init__(
+        self, n: int = 20000, size: int = 64, seed: int = 0, *, cache: str | os.PathLike[str] | bool = False
+    ) -> None:
+        if n < 1 or size < 8 or seed < 0:
+            raise UserError(f"faces: expected n >= 1, size >= 8, seed >= 0; found n={n}, size={size}, seed={seed}.")
+        self.name = f"faces-v{VERSION}"
+        self.n, self.size, self.seed, self.cache = n, size, seed, cache
+        self.attributes = label(sample_traits(seed, np.arange(n)))
+        everything = np.arange(n, dtype=np.int64)
+        first, second = n * 8 // 10, n * 9 // 10
+        self.splits = {
+            "all": everything,
+            "train": everything[:first],
+            "val": everything[first:second],
+            "test": everything[second:],
+        }
+        self._stored = self._store(None if cache is True else cache) if cache else None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A worker process maps the file on disk anew; a pickled memory map would carry every image."""
+        return functools.partial(Faces, cache=self.cache), (self.n, self.size, self.seed)
+
+    def __len__(self) -> int:
+        return self.n
+
+    @property
+    def fingerprint(self) -> str:
+        text = f"{self.name} n={self.n} size={self.size} seed={self.seed}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
+        """Image `index`, drawn or read from the cache. Raises IndexError outside 0..n-1."""
+        return self._images([index])[0]
+
+    def batch(self, indices: Iterable[SupportsIndex]) -> UInt8[Tensor, "b 3 s s"]:
+        """Images `indices`, bit for bit those of `image`. Raises IndexError outside 0..n-1."""
+        images = self._images([int(i) for i in indices])
+        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+    def _images(self, indices: list[int]) -> UInt8[np.ndarray, "b s s 3"]:
+        wrong = [i for i in indices if not 0 <= i < self.n]
+        if wrong:
+            raise IndexError(f"{self.name} has images 0 to {self.n - 1}; asked for {wrong[0]}")
+        return self._draw(np.asarray(indices, np.int64)) if self._stored is None else np.asarray(self._stored[indices])
+
+    def _store(self, folder: str | os.PathLike[str] | None) -> UInt8[np.ndarray, "n s s 3"]:
+        chunks = (self._draw(np.arange(i, min(i + CHUNK, self.n))) for i in range(0, self.n, CHUNK))
+        return cached_images(folder, f"{self.name}-{self.size}px", self.fingerprint, (self.n, self.size), chunks)
+
+    def _draw(self, indices: np.ndarray) -> UInt8[np.ndarray, "b s s 3"]:
+        images = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        for start in range(0, len(indices), CHUNK):
+            part = slice(start, start + CHUNK)
+            images[part] = draw(sample_traits(self.seed, indices[part]), self.size)
+        return images

@@ -1,0 +1,43 @@
+"""The image contract, converted in this module only.
+
+Inside: float32 NCHW in [-1, 1]. At the borders (files, data sets, metrics on bytes): uint8.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dbae.files import atomic_path
+
+
+def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """uint8 [0, 255] -> float32 [-1, 1]: x / 127.5 - 1, in the order (x / 255 - 0.5) / 0.5 of ToTensor + Normalize."""
+    return images.to(torch.float32).div_(255).sub_(0.5).div_(0.5)
+
+
+def to_uint8(images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
+    """float [-1, 1] -> uint8 [0, 255], clamped and rounded to nearest (the inverse of `to_float`)."""
+    return images.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def contact_sheet(images: UInt8[Tensor, "n 3 h w"], columns: int, *, gap: int = 2) -> UInt8[Tensor, "3 sheet_h sheet_w"]:
+    """Lay images out row by row on white, `gap` pixels apart; the last row may be short."""
+    n, _, h, w = images.shape
+    rows = -(-n // columns)
+    sheet = images.new_full((3, rows * (h + gap) + gap, columns * (w + gap) + gap), 255)
+    for i, image in enumerate(images):
+        y, x = gap + (i // columns) * (h + gap), gap + (i % columns) * (w + gap)
+        sheet[:, y : y + h, x : x + w] = image.to(sheet.device)
+    return sheet
+
+
+def save_png(image: UInt8[Tensor, "3 h w"], path: str | os.PathLike[str]) -> None:
+    """Write one picture as PNG, atomically."""
+    from PIL import Image
+
+    with atomic_path(path) as temporary:
+        Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(temporary, format="PNG")

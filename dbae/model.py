@@ -1,0 +1,181 @@
+"""DBAE: encoder, endpoint decoder and score network behind one object.
+
+    z   = Enc(x0)                                  deterministic model (DBAE-d), or
+    z   = mu + sigma * eps,  mu = 5 tanh(m / 5),  sigma = exp(5 tanh(s / 5)) + 0.01,  (m, s) = Enc(x0)
+    x_T = Dec(z)
+    D(x_t, t, x_T, z)                              x0-prediction of the bridge (`bridge.py`)
+
+State-dict keys are `score.*`, `encoder.*`, `decoder.*`; a published file has no `score.` prefix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dbae.bridge import Bridge
+from dbae.networks.encoder import Encoder, EncoderConfig
+from dbae.networks.endpoint_decoder import EndpointDecoder, EndpointDecoderConfig
+from dbae.networks.unet import UNet, UNetConfig
+from dbae.noise import Noise
+from dbae.samplers import Sampled, SamplerConfig, sample
+
+
+@dataclasses.dataclass(frozen=True)
+class DBAEConfig:
+    """Everything that fixes the function computed by a DBAE, but its weights.
+
+    Attributes:
+        image_size: side of the images, pixels.
+        latent_dim: length of z.
+        stochastic: z is sampled (paper's "DBAE"); False is "DBAE-d".
+    """
+
+    image_size: int
+    latent_dim: int
+    stochastic: bool
+    score: UNetConfig
+    encoder: EncoderConfig
+    decoder: EndpointDecoderConfig
+    bridge: Bridge = Bridge()
+
+
+class DBAE(nn.Module):
+    """A diffusion bridge autoencoder (paper arXiv 2405.17111; reference `aailab-kaist/DBAE`).
+
+    It is a `RepresentationModel`: every benchmark runs on it as it is.
+
+    Args:
+        config: architecture and bridge.
+        name: name used in result rows.
+    """
+
+    def __init__(self, config: DBAEConfig, *, name: str = "dbae") -> None:
+        super().__init__()
+        self.config, self.name = config, name
+        self.image_size, self.latent_dim = config.image_size, config.latent_dim
+        size, latent = config.image_size, config.latent_dim
+        self.score = UNet(config.score, image_size=size, latent_dim=latent)
+        self.encoder = Encoder(config.encoder, image_size=size, outputs=latent * (2 if config.stochastic else 1))
+        self.decoder = EndpointDecoder(config.decoder, image_size=size, latent_dim=latent)
+
+    @property
+    def device(self) -> torch.device:
+        return self.score.label_emb.weight.device
+
+    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:
+        """Mean and standard deviation of q(z | x); None when z is a function of x. x in [-1, 1]."""
+        out = self.encoder(x)
+        if not self.config.stochastic:
+            return out, None
+        mean, log_sigma = (5 * torch.tanh(half / 5) for half in out.chunk(2, dim=1))
+        return mean, log_sigma.exp() + 0.01
+
+    def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
+        """z = mu + sigma * eps; mu without noise. The released evaluation always draws."""
+        mean, sigma = self.posterior(x)
+        if sigma is None or noise is None:
+            return mean
+        return mean + sigma * noise.normal(mean.shape)
+
+    def endpoint(self, z: Float[Tensor, "b l"]) -> Float[Tensor, "b 3 s s"]:
+        """x_T = Dec(z), neither clamped nor bounded."""
+        return self.decoder(z)
+
+    def denoise(
+        self,
+        x_t: Float[Tensor, "b 3 s s"],
+        t: Float[Tensor, " b"],
+        x_T: Float[Tensor, "b 3 s s"],
+        z: Float[Tensor, "b l"],
+        *,
+        bridge: Bridge | None = None,
+    ) -> Float[Tensor, "b 3 s s"]:
+        """D(x_t, t, x_T, z): prediction of x0, not clamped."""
+        return (bridge or self.config.bridge).denoise(self.score, x_t, t, x_T, z)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        z: Float[Tensor, "b l"],
+        *,
+        x_T: Float[Tensor, "b 3 s s"] | None = None,
+        sampler: SamplerConfig | None = None,
+        noise: Noise | None = None,
+        progress: bool = False,
+    ) -> Sampled:
+        """Images in [-1, 1] sampled from the bridge that starts at x_T (Dec(z) unless given).
+
+        The default sampler is the paper's: DDBM Euler, 100 network evaluations, no churn. `sampler.end_data`
+        replaces the bridge's (0.5 as trained; 0.0 is what the released evaluation scripts compute).
+        """
+        sampler = sampler or SamplerConfig("ddbm_euler")
+        bridge = dataclasses.replace(self.config.bridge, end_data=sampler.end_data)
+        endpoint = self.endpoint(z) if x_T is None else x_T
+
+        def denoise(x: Tensor, t: float) -> Tensor:
+            times = torch.full((len(x),), t, dtype=torch.float32, device=x.device)
+            return self.denoise(x, times, endpoint, z, bridge=bridge)
+
+        return sample(denoise, endpoint, bridge, sampler, noise=noise, progress=progress)
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Parameters of each top-level part and their "total"."""
+    counts = {part: sum(p.numel() for p in module.parameters()) for part, module in model.named_children()}
+    return counts | {"total": sum(counts.values())}
+
+
+def celeba64(latent_dim: Literal[32, 256, 512] = 512, stochastic: bool = True) -> DBAEConfig:
+    """The paper's CelebA 64x64 model."""
+    return DBAEConfig(
+        image_size=64,
+        latent_dim=latent_dim,
+        stochastic=stochastic,
+        score=UNetConfig(base=64, channel_mult=(1, 2, 4, 8)),
+        encoder=EncoderConfig(base=64, channel_mult=(1, 2, 4, 8, 8)),
+        decoder=EndpointDecoderConfig(unused_block=True),
+    )
+
+
+def ffhq128(stochastic: bool = True) -> DBAEConfig:
+    """The paper's 128x128 model (FFHQ, LSUN Horse, LSUN Bedroom), latent 512."""
+    return DBAEConfig(
+        image_size=128,
+        latent_dim=512,
+        stochastic=stochastic,
+        score=UNetConfig(base=128, channel_mult=(1, 1, 2, 3, 4)),
+        encoder=EncoderConfig(base=128, channel_mult=(1, 1, 2, 3, 4, 4)),
+        decoder=EndpointDecoderConfig(unused_block=True),
+    )
+
+
+horse128 = bedroom128 = ffhq128
+
+
+def faces64(stochastic: bool = True) -> DBAEConfig:
+    """Our 64x64 model: trains on one GPU in hours."""
+    return DBAEConfig(
+        image_size=64,
+        latent_dim=64,
+        stochastic=stochastic,
+        score=UNetConfig(base=64, channel_mult=(1, 2, 3, 3), attention_sizes=(16, 8)),
+        encoder=EncoderConfig(base=48, channel_mult=(1, 2, 3, 4, 4)),
+        decoder=EndpointDecoderConfig(width=16),
+    )
+
+
+def faces32(stochastic: bool = True) -> DBAEConfig:
+    """Our 32x32 model: trains on two CPU cores in an hour."""
+    return DBAEConfig(
+        image_size=32,
+        latent_dim=32,
+        stochastic=stochastic,
+        score=UNetConfig(base=16, channel_mult=(1, 2, 3), res_blocks=1, attention_sizes=(8,), head_channels=16, groups=8),
+        encoder=EncoderConfig(base=32, channel_mult=(1, 2, 3, 3), res_blocks=1, attention_sizes=(8,), groups=8),
+        decoder=EndpointDecoderConfig(width=8),
+    )
