@@ -14,8 +14,11 @@ from dbae.samplers import SamplerConfig
 class Decoded(Protocol):
     """What `decode` returns (`dbae.samplers.Sampled` is one)."""
 
-    images: Float[Tensor, "b 3 s s"]
-    nfe: int
+    @property
+    def images(self) -> Float[Tensor, "b 3 s s"]: ...
+
+    @property
+    def nfe(self) -> int: ...
 
 
 @runtime_checkable

@@ -25,31 +25,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Generic, Literal, NamedTuple, TypeVar, overload
+from typing import Literal, overload
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Number = TypeVar("Number", float, Tensor)
 Network = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-class Coefficients(NamedTuple, Generic[Number]):
-    """Of the marginal x_t = a_t x_T + b_t x_0 + c_t eps."""
-
-    a_t: Number
-    b_t: Number
-    c_t: Number
-
-
-class Scalings(NamedTuple, Generic[Number]):
-    """Of the preconditioned denoiser."""
-
-    c_skip: Number
-    c_out: Number
-    c_in: Number
-    c_noise: Number
+Three = tuple[Tensor, Tensor, Tensor]
+Four = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,14 +103,16 @@ class Bridge:
     # --- marginal -----------------------------------------------------------------------------------------------
 
     @overload
-    def coefficients(self, t: float) -> Coefficients[float]: ...
+    def coefficients(self, t: float) -> tuple[float, float, float]: ...
     @overload
-    def coefficients(self, t: Tensor) -> Coefficients[Tensor]: ...
-    def coefficients(self, t: float | Tensor) -> Coefficients[float] | Coefficients[Tensor]:
+    def coefficients(self, t: Tensor) -> Three: ...
+    def coefficients(self, t: float | Tensor) -> tuple[float, float, float] | Three:
         """a_t, b_t and the standard deviation c_t for t in [0, T]; shape and dtype of t."""
         if not isinstance(t, Tensor):
-            return Coefficients(*map(float, self.coefficients(self.on_host(t))))
-        return Coefficients(*(v.to(t.dtype) for v in self._coefficients(self._working(t))))
+            a, b, c = self._coefficients(self.on_host(t))
+            return float(a), float(b), float(c)
+        a, b, c = self._coefficients(self._working(t))
+        return a.to(t.dtype), b.to(t.dtype), c.to(t.dtype)
 
     def on_host(self, t: float) -> Tensor:
         """A time as a scalar tensor on the CPU, of the dtype in which `arithmetic` works."""
@@ -135,7 +121,7 @@ class Bridge:
     def _working(self, t: Tensor) -> Tensor:
         return t if self.arithmetic == "reference" else t.double()
 
-    def _coefficients(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _coefficients(self, t: Tensor) -> Three:
         if self.arithmetic == "reference":
             return self._reference_coefficients(t)
         u, left = self.snr_ratio(t)
@@ -154,7 +140,7 @@ class Bridge:
         exponent_left = (T - t) * (0.5 * self.beta_d * (T + t) + self.beta_min)
         return self.rho_squared(t) / rho_squared_T, self._exponent(t).exp() * exponent_left.expm1() / rho_squared_T
 
-    def _reference_coefficients(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _reference_coefficients(self, t: Tensor) -> Three:
         T = torch.tensor(self.T, dtype=torch.float32)  # even when t is float64, as in the public code
         if self.mode == "ve":
             left = 1 - t**2 / T**2
@@ -166,22 +152,26 @@ class Bridge:
     # --- denoiser and training ----------------------------------------------------------------------------------
 
     @overload
-    def scalings(self, t: float) -> Scalings[float]: ...
+    def scalings(self, t: float) -> tuple[float, float, float, float]: ...
     @overload
-    def scalings(self, t: Tensor) -> Scalings[Tensor]: ...
-    def scalings(self, t: float | Tensor) -> Scalings[float] | Scalings[Tensor]:
+    def scalings(self, t: Tensor) -> Four: ...
+    def scalings(self, t: float | Tensor) -> tuple[float, float, float, float] | Four:
         """c_skip, c_out, c_in, c_noise for t in (0, T]; shape and dtype of t. Singular at T if end_data is 0."""
         if not isinstance(t, Tensor):
-            return Scalings(*map(float, self.scalings(self.on_host(t))))
-        exact = self._working(t)
-        c_noise = 250.0 * (exact + 1e-44).log()
-        if not self.preconditioned:
-            return Scalings(torch.zeros_like(t), torch.ones_like(t), torch.ones_like(t), c_noise.to(t.dtype))
-        variance, covariance, determinant = self._moments(exact)
-        c_in = 1 / variance.sqrt()
-        return Scalings(*(v.to(t.dtype) for v in (covariance / variance, determinant.sqrt() * c_in, c_in, c_noise)))
+            skip, out, into, noise = self._scalings(self.on_host(t))
+            return float(skip), float(out), float(into), float(noise)
+        skip, out, into, noise = self._scalings(self._working(t))
+        return skip.to(t.dtype), out.to(t.dtype), into.to(t.dtype), noise.to(t.dtype)
 
-    def _moments(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _scalings(self, t: Tensor) -> Four:
+        c_noise = 250.0 * (t + 1e-44).log()
+        if not self.preconditioned:
+            return torch.zeros_like(t), torch.ones_like(t), torch.ones_like(t), c_noise
+        variance, covariance, determinant = self._moments(t)
+        c_in = 1 / variance.sqrt()
+        return covariance / variance, determinant.sqrt() * c_in, c_in, c_noise
+
+    def _moments(self, t: Tensor) -> Three:
         """Of the pair (x_0, x_t) as assumed: variance A of x_t, covariance, determinant of the covariance matrix."""
         a, b, c = self._coefficients(t)
         sd, se, cov = self.sigma_data, self.end_data, self.cov_xy

@@ -39,9 +39,14 @@ def run(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
-    kwargs = {} if default is None else {"default": default}
-    prog = f"python -m {module}"
-    parsed: Options = tyro.cli(options, prog=prog, description=description, args=arguments, config=config, **kwargs)
+    parsed = tyro.cli(
+        options,
+        prog=f"python -m {module}",
+        description=description,
+        args=arguments,
+        default=tyro.MISSING_NONPROP if default is None else default,
+        config=config,
+    )
     try:
         main(parsed)
     except UserError as error:

@@ -4,11 +4,11 @@
     probability flow  dx = [f - g^2 (s/2 - w h)] dt
 
 h = (k x_T - x) / (alpha^2 rho^2 (1/u - 1)), k = alpha_t / alpha_T, is Doob's transform; s = -(x - (a x_T + b D)) / c^2
-is the score of the bridge, and s = p + h with p = (alpha D - x) / (alpha rho)^2, that of the base process. The paper has
-w = 1.
+is the score of the bridge, and s = p + h with p = (alpha D - x) / (alpha rho)^2, that of the base process. The paper
+has w = 1.
 
-DEVIATION: any other `guidance` w means two things in the public code. VP scales the whole h as above; VE has the flow
--t (p - w h), which scales half of h, and ignores w in the SDE. Both are kept: they agree at w = 1.
+DEVIATION: any other `guidance` w means two things in the public code. VP scales the whole h as above; VE has the
+flow -t (p - w h), which scales half of h, and ignores w in the SDE. Both are kept: they agree at w = 1.
 
 All numbers are Python floats, computed on the host before the loop of a sampler.
 """
@@ -102,7 +102,9 @@ def _reference_drift(bridge: Bridge, t: Tensor, w: float, score_weight: float) -
     sigma_deriv = 0.5 * (bridge.beta_min + bridge.beta_d * t) * (sigma + 1 / sigma)
     scale = (1 + sigma**2).rsqrt()
     scale_deriv = -sigma * sigma_deriv * scale**3
-    m, m_T, L, L_T = bridge.log_alpha(t), bridge.log_alpha(T), -2 * sigma.log(), -2 * sigma_T.log()
+    # Correctly rounded logarithms: near T their difference amplifies the last place, where vector libraries differ.
+    L, L_T = (-2 * v.double().log().float() for v in (sigma, sigma_T))
+    m, m_T = bridge.log_alpha(t), bridge.log_alpha(T)
     left = -torch.expm1(L_T - L)
     return ReferenceDrift(
         f=float(scale_deriv * (-m).exp()),

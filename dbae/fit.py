@@ -91,8 +91,11 @@ class TrainConfig:
 class Loss(Protocol):
     """Per-image results of an objective: `loss` has a gradient, `mse` is for the log."""
 
-    loss: Tensor
-    mse: Tensor
+    @property
+    def loss(self) -> Tensor: ...
+
+    @property
+    def mse(self) -> Tensor: ...
 
 
 Objective = Callable[[Any, Tensor, torch.Generator], Loss]
@@ -149,7 +152,7 @@ class Trainer:
         self.objective, self.config, self.folder, self.card = objective, config, folder, card
         self.device = device(config.device)
         self.format = torch.channels_last if config.channels_last else torch.contiguous_format
-        self.model = model.to(self.device).to(memory_format=self.format).train()
+        self.model = model.to(self.device).to(memory_format=self.format).train()  # type: ignore[call-overload]
         self.ema = EMA(self.model, config.ema_rate, warmup=config.ema_warmup)
         self.optimizer = torch.optim.RAdam(self.model.parameters(), lr=config.lr, foreach=True)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
@@ -226,10 +229,12 @@ class Trainer:
         if loss - loss == 0:
             return
         good = self.folder.checkpoints()
-        where = f"The last good checkpoint is {good[-1]}; --resume goes on from it" if good else "No checkpoint was saved"
+        where = (
+            f"The last good checkpoint is {good[-1]}; --resume goes on from it" if good else "No checkpoint was saved"
+        )
         raise UserError(
-            f"the training loss became {loss} between step {self.logged_step} and {self.step}. {where}; a smaller --lr, "
-            "--clip-grad 1 or --precision fp32 usually helps."
+            f"the training loss became {loss} between step {self.logged_step} and {self.step}. {where}; "
+            "a smaller --lr, --clip-grad 1 or --precision fp32 usually helps."
         )
 
     def save(self) -> Path:
@@ -258,9 +263,9 @@ class Trainer:
     def _restore(self, path: Path) -> None:
         tensors, values = checkpoint.read_tensors(path, "card")
         self._require_same_run(path, values)
-        for prefix, target in (("raw.", self.model), ("ema.", self.ema)):
-            state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            target.load_state_dict(state)  # type: ignore[attr-defined]
+        targets: dict[str, nn.Module | EMA] = {"raw.": self.model, "ema.": self.ema}
+        for prefix, target in targets.items():
+            target.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         optimizer_tensors, state = checkpoint.read_tensors(state_path(path), "state")
         self.optimizer.load_state_dict(_unflatten(optimizer_tensors, state))
         self.scaler.load_state_dict(state["scaler"])
@@ -270,7 +275,9 @@ class Trainer:
         """A resumed run may train longer or save more often; model, data, batch and seed must be the same."""
         fixed = ("batch_size", "accumulate", "seed", "flip", "lr", "ema_rate", "ema_warmup", "precision")
         now = dataclasses.asdict(self.config)
-        differ = [f"{k} was {values['training'].get(k)}, is {now[k]}" for k in fixed if values["training"].get(k) != now[k]]
+        differ = [
+            f"{k} was {values['training'].get(k)}, is {now[k]}" for k in fixed if values["training"].get(k) != now[k]
+        ]
         differ += ["another model configuration"] * (values["config"] != _as_json(self.card.config))
         differ += ["other training data"] * (values["train_data"] != _as_json(self.card.train_data))
         if differ:

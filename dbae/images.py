@@ -24,7 +24,9 @@ def to_uint8(images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
     return images.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def contact_sheet(images: UInt8[Tensor, "n 3 h w"], columns: int, *, gap: int = 2) -> UInt8[Tensor, "3 sheet_h sheet_w"]:
+def contact_sheet(
+    images: UInt8[Tensor, "n 3 h w"], columns: int, *, gap: int = 2
+) -> UInt8[Tensor, "3 sheet_h sheet_w"]:
     """Lay images out row by row on white, `gap` pixels apart; the last row may be short."""
     n, _, h, w = images.shape
     rows = -(-n // columns)

@@ -11,7 +11,6 @@ State-dict keys are `score.*`, `encoder.*`, `decoder.*`; a published file has no
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -21,7 +20,7 @@ from dbae.bridge import Bridge
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.networks.endpoint_decoder import EndpointDecoder, EndpointDecoderConfig
 from dbae.networks.unet import UNet, UNetConfig
-from dbae.noise import Noise
+from dbae.noise import Noise, mixed_seed
 from dbae.samplers import Sampled, SamplerConfig, sample
 
 
@@ -63,6 +62,13 @@ class DBAE(nn.Module):
         self.encoder = Encoder(config.encoder, image_size=size, outputs=latent * (2 if config.stochastic else 1))
         self.decoder = EndpointDecoder(config.decoder, image_size=size, latent_dim=latent)
 
+    @classmethod
+    def initialised(cls, config: DBAEConfig, seed: int, *, name: str = "dbae") -> DBAE:
+        """A model with fresh weights that are a function of `seed`; global random state stays as it was."""
+        with torch.random.fork_rng([]):
+            torch.manual_seed(mixed_seed(seed, "weights"))
+            return cls(config, name=name)
+
     @property
     def device(self) -> torch.device:
         return self.score.label_emb.weight.device
@@ -92,11 +98,9 @@ class DBAE(nn.Module):
         t: Float[Tensor, " b"],
         x_T: Float[Tensor, "b 3 s s"],
         z: Float[Tensor, "b l"],
-        *,
-        bridge: Bridge | None = None,
     ) -> Float[Tensor, "b 3 s s"]:
         """D(x_t, t, x_T, z): prediction of x0, not clamped."""
-        return (bridge or self.config.bridge).denoise(self.score, x_t, t, x_T, z)
+        return self.config.bridge.denoise(self.score, x_t, t, x_T, z)
 
     @torch.no_grad()
     def decode(
@@ -118,8 +122,7 @@ class DBAE(nn.Module):
         endpoint = self.endpoint(z) if x_T is None else x_T
 
         def denoise(x: Tensor, t: float) -> Tensor:
-            times = torch.full((len(x),), t, dtype=torch.float32, device=x.device)
-            return self.denoise(x, times, endpoint, z, bridge=bridge)
+            return bridge.denoise(self.score, x, t, endpoint, z)
 
         return sample(denoise, endpoint, bridge, sampler, noise=noise, progress=progress)
 
@@ -130,8 +133,8 @@ def parameter_counts(model: nn.Module) -> dict[str, int]:
     return counts | {"total": sum(counts.values())}
 
 
-def celeba64(latent_dim: Literal[32, 256, 512] = 512, stochastic: bool = True) -> DBAEConfig:
-    """The paper's CelebA 64x64 model."""
+def celeba64(latent_dim: int = 512, stochastic: bool = True) -> DBAEConfig:
+    """The paper's CelebA 64x64 model, with latents of 32, 256 or 512."""
     return DBAEConfig(
         image_size=64,
         latent_dim=latent_dim,
@@ -163,8 +166,8 @@ def faces64(stochastic: bool = True) -> DBAEConfig:
         image_size=64,
         latent_dim=64,
         stochastic=stochastic,
-        score=UNetConfig(base=64, channel_mult=(1, 2, 3, 3), attention_sizes=(16, 8)),
-        encoder=EncoderConfig(base=48, channel_mult=(1, 2, 3, 4, 4)),
+        score=UNetConfig(base=64, channel_mult=(1, 2, 2, 3), attention_sizes=(16, 8)),
+        encoder=EncoderConfig(base=48, channel_mult=(1, 2, 3, 4, 4), groups=16),
         decoder=EndpointDecoderConfig(width=16),
     )
 
@@ -175,7 +178,9 @@ def faces32(stochastic: bool = True) -> DBAEConfig:
         image_size=32,
         latent_dim=32,
         stochastic=stochastic,
-        score=UNetConfig(base=16, channel_mult=(1, 2, 3), res_blocks=1, attention_sizes=(8,), head_channels=16, groups=8),
+        score=UNetConfig(
+            base=16, channel_mult=(1, 2, 3), res_blocks=1, attention_sizes=(8,), head_channels=16, groups=8
+        ),
         encoder=EncoderConfig(base=32, channel_mult=(1, 2, 3, 3), res_blocks=1, attention_sizes=(8,), groups=8),
         decoder=EndpointDecoderConfig(width=8),
     )

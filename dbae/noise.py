@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
+@runtime_checkable
 class Noise(Protocol):
     """A source of standard normal numbers."""
 
@@ -35,7 +36,7 @@ class PerImageNoise:
     """
 
     def __init__(
-        self, seed: int, indices: Iterable[int], *, stream: str = "", device: torch.device | str = "cpu"
+        self, seed: int, indices: Iterable[SupportsIndex], *, stream: str = "", device: torch.device | str = "cpu"
     ) -> None:
         self.device = torch.device(device)
         self.generators = [image_generator(seed, int(i), stream) for i in indices]

@@ -7,6 +7,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+CODE = ("dbae", "baselines", "benchmarks")
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
 
 
@@ -22,12 +23,12 @@ def versions() -> dict[str, str]:
 
 
 def revision() -> str:
-    """Git revision of this code ("+dirty" with uncommitted changes), or the installed version without a checkout."""
+    """Git revision of this code ("+dirty" if it has uncommitted changes); without a checkout, the version."""
     root = Path(__file__).resolve().parent.parent
     if (root / ".git").exists():
         try:
             head = _git(root, "rev-parse", "--short=12", "HEAD")
-            return head + ("+dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+            return head + ("+dirty" if _git(root, "status", "--porcelain", "--", *CODE) else "")
         except (OSError, subprocess.CalledProcessError):
             pass
     try:

@@ -1,10 +1,10 @@
 """The folder of a training run.
 
-    checkpoints/images-000128000.safetensors          raw and EMA weights with their card
-    checkpoints/images-000128000.state.safetensors    optimiser state: with it the run goes on
-    milestones/images-000100000.safetensors           kept for ever
-    previews/images-000064000.png                     x0, x_T and reconstruction
-    log.csv                                           one row every few steps
+checkpoints/images-000128000.safetensors          raw and EMA weights with their card
+checkpoints/images-000128000.state.safetensors    optimiser state: with it the run goes on
+milestones/images-000100000.safetensors           kept for ever
+previews/images-000064000.png                     x0, x_T and reconstruction
+log.csv                                           one row every few steps
 """
 
 from __future__ import annotations

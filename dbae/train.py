@@ -12,6 +12,7 @@ machine.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ from dbae.fit import TrainConfig, fit
 from dbae.images import contact_sheet, save_png, to_float, to_uint8
 from dbae.losses import BridgeLoss, bridge_loss
 from dbae.model import DBAE, DBAEConfig, parameter_counts
-from dbae.noise import GeneratorNoise, mixed_seed
+from dbae.noise import GeneratorNoise
 from dbae.provenance import revision, versions
 from dbae.samplers import SamplerConfig
 
@@ -87,9 +88,7 @@ def train(args: Args) -> Path:
     stream = TrainingStream(
         data, data.split(split), options.batch_size, seed=options.seed, flip=options.flip, workers=options.workers
     )
-    with torch.random.fork_rng([]):
-        torch.manual_seed(mixed_seed(options.seed, "weights"))
-        model = DBAE(config, name=args.name or f"dbae-{args.preset}")
+    model = DBAE.initialised(config, options.seed, name=args.name or f"dbae-{args.preset}")
     log.info("%s parameters; %d training images of %s", parameter_counts(model), len(stream.indices), data.name)
     return fit(
         model,
@@ -113,7 +112,7 @@ class _Preview:
     """Writes x0, x_T and a 10-step reconstruction of 16 held-out images, three rows of eight twice over."""
 
     def __init__(self, data: ImageDataset) -> None:
-        held_out = next((data.splits[s] for s in ("val", "test", "all") if s in data.splits and len(data.splits[s])))
+        held_out = next(data.splits[s] for s in ("val", "test", "all") if s in data.splits and len(data.splits[s]))
         self.images = data.batch(np.asarray(held_out[:16]))
 
     def __call__(self, model: DBAE, path: Path) -> None:
@@ -147,7 +146,7 @@ def _card(args: Args, model: DBAE, data: ImageDataset, split: str) -> Card:
 
 def _preset_defaults(argv: list[str]) -> TrainConfig:
     """Loop options of the preset named on the command line (they are the defaults that --help shows)."""
-    named = [b for a, b in zip(argv, argv[1:], strict=False) if a == "--preset"]
+    named = [b for a, b in itertools.pairwise(argv) if a == "--preset"]
     named += [a.split("=", 1)[1] for a in argv if a.startswith("--preset=")]
     preset = named[-1] if named else "faces32"
     return TrainConfig(**DEFAULTS.get(preset, {}))  # type: ignore[arg-type]

@@ -97,7 +97,11 @@ class SkipExcitation(nn.Module):
     def __init__(self, c_small: int, c_big: int) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            nn.AdaptiveAvgPool2d(4), SpectralConv2d(c_small, c_big, 4), nn.SiLU(), SpectralConv2d(c_big, c_big, 1), nn.Sigmoid()
+            nn.AdaptiveAvgPool2d(4),
+            SpectralConv2d(c_small, c_big, 4),
+            nn.SiLU(),
+            SpectralConv2d(c_big, c_big, 1),
+            nn.Sigmoid(),
         )
 
     def forward(self, small: Tensor, big: Tensor) -> Tensor:

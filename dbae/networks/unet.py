@@ -45,7 +45,7 @@ class UNetConfig:
 class EmbeddedSequential(nn.Sequential):
     """Runs its layers in turn, handing the embedding to those that take it."""
 
-    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:  # type: ignore[override]
         for layer in self:
             x = layer(x, e) if isinstance(layer, ResBlock) else layer(x)
         return x
@@ -69,9 +69,7 @@ class UNet(nn.Module):
         self.label_emb = nn.Linear(latent_dim, width)
 
         def res(c_in: int, c_out: int, resize: str | None = None) -> ResBlock:
-            return ResBlock(
-                c_in, c_out, groups=config.groups, embedding=width, dropout=config.dropout, resize=resize
-            )
+            return ResBlock(c_in, c_out, groups=config.groups, embedding=width, dropout=config.dropout, resize=resize)
 
         def attention(c: int) -> AttentionBlock:
             return AttentionBlock(c, heads=c // config.head_channels, groups=config.groups, conv=nn.Conv2d)

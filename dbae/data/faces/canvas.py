@@ -121,7 +121,7 @@ class Scene:
         """Where a point of the face lies once the head has turned, and how much shapes there narrow.
 
         The face is the ellipsoid z = DEPTH sqrt(1 - u^2 - v^2 / 2); `depth` lifts a point above it (the tip of
-        the nose). Returns (u', v', du'/du), with u' = u cos(yaw) + z sin(yaw), v' = v + z sin(pitch).
+        the nose). Returns (u', v', du'/du), with u' = u cos(yaw) + z sin(yaw), v' = v cos(pitch) + z sin(pitch).
         """
         u, v = np.asarray(u, np.float32), np.asarray(v, np.float32)
         z = DEPTH * np.sqrt(np.maximum(1 - u * u - 0.5 * v * v, np.float32(0.09)))

@@ -1,0 +1,52 @@
+r"""How well attributes are predicted: AP of binary ones, Pearson r and MSE of continuous ones.
+
+    AP  = sum_n (R_n - R_{n-1}) P_n     over distinct scores in falling order, R_0 = 0; ties are one threshold
+    r   = cov(y, f) / (std(y) std(f))
+    MSE = mean (y - f)^2
+
+All are per attribute, in float64. The table values are plain means over attributes: no weighting and, for r, no Fisher
+transform (DBAE paper, Table 1; protocol of yue-zhongqi/diti, eval/src).
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from jaxtyping import Float, Float64, Int8
+
+
+def average_precision(labels: Int8[np.ndarray, "n k"], scores: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, " k"]:
+    """AP of each attribute by scikit-learn. Range [0, 1]; a random scorer gets the attribute's prevalence.
+
+    Args:
+        labels: 0 or 1.
+        scores: any monotone score; pass logits, since a float32 sigmoid saturates and its ties change AP.
+
+    An attribute without a positive has AP 0, as in the reference's scikit-learn; one with positives only has AP 1.
+    """
+    from sklearn.metrics import average_precision_score
+
+    found = labels.any(axis=0)
+    result = np.zeros(labels.shape[1])
+    for column in np.flatnonzero(found):
+        result[column] = average_precision_score(labels[:, column], scores[:, column].astype(np.float64))
+    return result
+
+
+def pearson(target: Float[np.ndarray, "n k"], prediction: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, " k"]:
+    """Pearson r of each attribute by SciPy. NaN where target or prediction is constant, hence a NaN mean there."""
+    from scipy import stats
+
+    with warnings.catch_warnings():
+        # Said by the NaN itself, which the caller sees; the warnings would come once an epoch.
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.simplefilter("ignore", stats.NearConstantInputWarning)
+        return stats.pearsonr(target.astype(np.float64), prediction.astype(np.float64), axis=0).statistic
+
+
+def mean_squared_error(
+    target: Float[np.ndarray, "n k"], prediction: Float[np.ndarray, "n k"]
+) -> Float64[np.ndarray, " k"]:
+    """Mean squared error of each attribute, in squared units of the target."""
+    return np.square(target.astype(np.float64) - prediction.astype(np.float64)).mean(axis=0)

@@ -1,0 +1,55 @@
+"""Budgets and options of the samplers."""
+
+from __future__ import annotations
+
+import pytest
+
+from dbae.sampler_config import SamplerConfig, evaluations, steps_for
+
+
+@pytest.mark.parametrize(
+    ("config", "n", "nfe"),
+    [
+        (SamplerConfig("ddbm_euler", 100), 100, 100),
+        (SamplerConfig("ddbm_heun", 100), 50, 99),
+        (SamplerConfig("ddbm_euler", 667, churn=0.33), 333, 666),
+        (SamplerConfig("ddbm_heun", 1000, churn=0.33), 333, 998),
+        (SamplerConfig("ddbm_heun", 500, churn=0.33), 167, 500),
+        (SamplerConfig("ddbm_heun", 250, churn=0.33), 83, 248),
+        (SamplerConfig("dbim3", 20), 19, 20),
+        (SamplerConfig("dbms2", 21), 10, 20),
+        (SamplerConfig("one_step", 100), 1, 1),
+    ],
+)
+def test_published_budgets(config, n, nfe):
+    assert (steps_for(config), evaluations(config, n)) == (n, nfe)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "dbim", "churn": 0.3},
+        {"method": "dbms2", "eta": 0.5},
+        {"method": "dbim2", "eta": 1.0},
+        {"method": "ddbm_heun", "eta": 1.0},
+        {"method": "ddbm_euler", "boot_noise": False},
+        {"method": "one_step", "boot_noise": False},
+        {"method": "one_step", "grid": "karras"},
+        {"method": "dbim", "guidance": 0.5},
+        {"method": "ddbm_euler", "churn": 1.0},
+        {"method": "ddbm_euler", "churn": -0.1},
+        {"method": "dbim", "eta": 1.1},
+        {"method": "ddbm_euler", "end_data": -0.5},
+        {"method": "ddbm_euler", "nfe": 0},
+        {"method": "ddbm_euler", "nfe": 1, "churn": 0.3},
+        {"method": "dbim", "nfe": 1},
+        {"method": "dbms2", "nfe": 1},
+        {"method": "one_step", "nfe": 0},
+        {"method": "ddim"},
+        {"method": "dbim", "grid": "cosine"},
+    ],
+    ids=str,
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValueError, match=r"no option|must be|needs a budget|cannot be negative|one of"):
+        SamplerConfig(**options)
