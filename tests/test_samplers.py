@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dbae.bridge import Bridge
 from dbae.noise import PerImageNoise
-from dbae.sampler_config import BOOTED_METHODS, DDBM_METHODS, METHODS
+from dbae.samplers.config import BOOTED_METHODS, DDBM_METHODS, METHODS
 from dbae.samplers import Denoiser, OneStep, SamplerConfig, evaluations, sample, steps_for, time_grid
 
 
@@ -155,7 +155,7 @@ def test_float32_images_are_within_1e_5_of_float64(config, mode):
     def run(dtype: torch.dtype) -> Tensor:
         part = y.to(dtype)
         noise = PerImageNoise(0, [0, 1])
-        found = sample(gaussian(part, bridge), part, bridge, config, noise=noise)
+        found = sample(net(part, bridge), part, bridge, config, noise=noise)
         assert found.images.dtype == dtype
         return found.images.double()
 

@@ -136,7 +136,10 @@ def recorded_stream(seed: int) -> ReplayNoise:
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("tag", TRAJECTORIES)
+@pytest.mark.parametrize(
+    "tag",
+    [pytest.param(tag, marks=[pytest.mark.slow] * (facts["nfe"] > 11)) for tag, facts in TRAJECTORIES.items()],
+)
 @pytest.mark.parametrize(("arithmetic", "bound"), [("reference", 5e-4), ("float64", 5e-3)])
 @torch.no_grad()
 def test_ddbm_reproduces_the_trajectory(trajectories, tag, arithmetic, bound):

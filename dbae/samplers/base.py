@@ -1,0 +1,106 @@
+"""What all samplers share: the grid, the loop, the progress bar and the count of evaluations."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from dbae.bridge import Bridge
+from dbae.noise import Noise
+from dbae.samplers.config import DDBM_METHODS, SamplerConfig, steps_for
+
+Denoiser = Callable[[Tensor, float], Tensor]
+
+NEAR_T = 1e-4  # T minus the first time of the DDBM grid, where even end_data = 0 has a finite preconditioning
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """Result of a run.
+
+    images: clamped to [-1, 1]; raw: the same before the clamp; nfe: counted evaluations;
+    path: with `keep_path`, every unclamped state from x_T to raw, those after churn and booting included.
+    """
+
+    images: Float[Tensor, "b c h w"]
+    nfe: int
+    raw: Float[Tensor, "b c h w"]
+    path: list[Tensor] | None = None
+
+
+def time_grid(kind: str, start: float, stop: float, n: int, dtype: torch.dtype = torch.float64) -> Float[Tensor, " n"]:
+    """Spaces n times from start down to stop; n = 1 gives start.
+
+    Kinds: "karras" (Karras et al. 2022, Eq. 5, exponent 7) or "uniform".
+    """
+    ramp = torch.linspace(0, 1, n, dtype=dtype)
+    if kind == "uniform":
+        return start + ramp * (stop - start)
+    first, last = start ** (1 / 7), stop ** (1 / 7)
+    return (first + ramp * (last - first)) ** 7
+
+
+class Sampler(ABC):
+    """One run: owns the grid `t`, the loop, the progress bar and the count of evaluations. A method is one `step`."""
+
+    def __init__(
+        self, denoise: Denoiser, x_T: Tensor, bridge: Bridge, config: SamplerConfig, noise: Noise | None
+    ) -> None:
+        if config.method not in DDBM_METHODS:  # the public programs of the other methods are float64 throughout
+            bridge = dataclasses.replace(bridge, arithmetic="float64")
+        self.denoise, self.x_T, self.bridge, self.config, self.noise = denoise, x_T, bridge, config, noise
+        self.n = steps_for(config)
+        self.grid = self.times()
+        self.t: list[float] = self.grid.tolist()
+        self.nfe = 0
+        self.path: list[Tensor] | None = None
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Computes the scalars of every step; a method without any has nothing to prepare."""
+        return
+
+    @abstractmethod
+    def times(self) -> Tensor:
+        """The n + 1 times of n steps, decreasing, on the host."""
+
+    @abstractmethod
+    def step(self, x: Tensor, i: int) -> Tensor:
+        """The state at t[i + 1] from the state x at t[i]."""
+
+    def start(self) -> Tensor:
+        """The state at t[0]."""
+        return self.x_T
+
+    def D(self, x: Tensor, t: float) -> Tensor:
+        """The prediction of x_0, counted and clamped."""
+        self.nfe += 1
+        D = self.denoise(x, t)
+        return D.clamp(-1, 1) if self.config.clip_denoised else D
+
+    def normal(self) -> Tensor:
+        """The next draw, in the dtype of the images."""
+        if self.noise is None:
+            raise ValueError(f"{self.config} draws noise: pass `noise`")
+        return self.noise.normal(self.x_T.shape).to(self.x_T)
+
+    def record(self, x: Tensor) -> Tensor:
+        """Appends x to the path, if one is kept."""
+        if self.path is not None:
+            self.path.append(x)
+        return x
+
+    @torch.no_grad()
+    def run(self, *, progress: bool = False, keep_path: bool = False) -> Sampled:
+        """The loop."""
+        self.nfe, self.path = 0, [self.x_T] if keep_path else None
+        x = self.start()
+        for i in tqdm(range(self.n), desc=self.config.method, leave=False, disable=not progress):
+            x = self.record(self.step(x, i))
+        return Sampled(x.clamp(-1, 1), self.nfe, x, self.path)

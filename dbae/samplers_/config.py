@@ -1,0 +1,93 @@
+"""What to run and what it costs: `SamplerConfig` and the evaluations of each method of `dbae.samplers`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+DDBM_METHODS = ("ddbm_euler", "ddbm_heun")
+BOOTED_METHODS = ("dbim", "dbim2", "dbim3", "dbms2")
+METHODS = (*DDBM_METHODS, *BOOTED_METHODS, "one_step")
+GRIDS = ("native", "karras", "uniform")
+_METHODS_WITH = {
+    "churn": DDBM_METHODS,
+    "guidance": DDBM_METHODS,
+    "eta": ("dbim",),
+    "boot_noise": BOOTED_METHODS,
+    "grid": DDBM_METHODS + BOOTED_METHODS,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+    """Method and options of a run.
+
+    Args:
+        method: see the table of `dbae.samplers`.
+        nfe: budget of denoiser evaluations; the largest number of steps that fits is taken, `Sampled.nfe` is the count.
+        grid: "karras" (exponent 7), "uniform" in t, or "native": karras, except uniform for dbim*.
+        churn: in [0, 1), share of every step that is an Euler-Maruyama step of the reverse SDE. ddbm_* only.
+        eta: in [0, 1], noise of dbim; 0 is deterministic after booting.
+        boot_noise: False boots with eps = 0. dbim*, dbms2.
+        end_data: of the bridge; 0.0 also moves the booting evaluation from T to T - 1e-4.
+        guidance: weight of Doob's transform, see `Bridge.drift`. ddbm_* only.
+        clip_denoised: clamp D to [-1, 1] at every evaluation.
+
+    Raises:
+        ValueError: a value out of range, an option that the method lacks, or a budget below the method's smallest.
+    """
+
+    method: Literal["ddbm_euler", "ddbm_heun", "dbim", "dbim2", "dbim3", "dbms2", "one_step"]
+    nfe: int = 100
+    grid: Literal["native", "karras", "uniform"] = "native"
+    churn: float = 0.0
+    eta: float = 0.0
+    boot_noise: bool = True
+    end_data: float = 0.5
+    guidance: float = 1.0
+    clip_denoised: bool = True
+
+    def __post_init__(self) -> None:
+        for name, choices in (("method", METHODS), ("grid", GRIDS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, found {getattr(self, name)!r}")
+        for field in dataclasses.fields(self):
+            methods = _METHODS_WITH.get(field.name)
+            if methods and self.method not in methods and getattr(self, field.name) != field.default:
+                raise ValueError(f"{self.method} has no option {field.name}; it belongs to {', '.join(methods)}")
+        if not 0 <= self.churn < 1:
+            raise ValueError(f"churn must be in [0, 1), found {self.churn}")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must be in [0, 1], found {self.eta}")
+        if self.end_data < 0:
+            raise ValueError(f"end_data is a standard deviation and cannot be negative, found {self.end_data}")
+        if steps_for(self) < 1:
+            raise ValueError(f"{self.method} needs a budget of at least {evaluations(self, 1)} nfe, found {self.nfe}")
+
+
+def _cost(config: SamplerConfig) -> tuple[int, int]:
+    """(p, q) such that n steps take p n + q evaluations."""
+    churned = int(config.churn > 0)
+    match config.method:
+        case "ddbm_euler":
+            return 1 + churned, 0
+        case "ddbm_heun":
+            return 2 + churned, -1
+        case "dbms2":
+            return 2, 0
+        case "one_step":
+            return 0, 1
+        case _:
+            return 1, 1
+
+
+def evaluations(config: SamplerConfig, n: int) -> int:
+    """Denoiser evaluations of n steps."""
+    per_step, fixed = _cost(config)
+    return per_step * n + fixed
+
+
+def steps_for(config: SamplerConfig) -> int:
+    """The largest n that fits the budget `config.nfe` (1 for one_step)."""
+    per_step, fixed = _cost(config)
+    return (config.nfe - fixed) // per_step if per_step else int(config.nfe >= fixed)
