@@ -63,7 +63,7 @@ class Options:
     """Seeds of the probes."""
     limit: int | None = None
     """Use only the first LIMIT images of every split."""
-    batch_size: int = 256
+    batch_size: int = 128
     """Images encoded at a time; changes no number beyond rounding."""
     precision: Precision = "fp32"
     """Of the encoder; probes are trained in fp32."""

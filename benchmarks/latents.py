@@ -127,7 +127,7 @@ class LatentCache:
 
     folder: Path
     device: torch.device
-    batch_size: int = 256
+    batch_size: int = 128
     workers: int = 0
     precision: Precision = "fp32"
     progress: bool = False

@@ -106,7 +106,7 @@ def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache:
             weights=loaded.weights,
             checkpoint_sha256=loaded.sha256,
             latent_dim=d,
-            latents=encoded(_encoder(loaded.model, loaded.name, loaded, cache.device)),
+            latents=encoded(encoder_of(loaded.model, loaded.name, loaded, cache.device)),
         ),
         Subject(
             model="untrained",
@@ -114,14 +114,14 @@ def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache:
             variant=loaded.variant,
             checkpoint_sha256=weights_digest(untrained),
             latent_dim=d,
-            latents=encoded(_encoder(untrained, "untrained", loaded, cache.device)),
+            latents=encoded(encoder_of(untrained, "untrained", loaded, cache.device)),
         ),
         Subject(model="pca", latent_dim=min(d, len(train), 3 * dataset.size**2), latents=pca),
         Subject(model="random", latent_dim=d, latents=lambda indices, seed, mirrored: random_latents(indices, d, seed)),
     ]
 
 
-def _encoder(model: RepresentationModel, name: str, loaded: Loaded, device: torch.device) -> Encoder:
+def encoder_of(model: RepresentationModel, name: str, loaded: Loaded, device: torch.device) -> Encoder:
     """The model's posterior on `device`, keyed by its weights and by what computes with them."""
     key = f"{loaded.method} {loaded.variant} {weights_digest(model)}"
     if isinstance(model, nn.Module):
