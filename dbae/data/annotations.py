@@ -1,9 +1,10 @@
-"""Label files beside images -> splits and attributes in image order.
+"""Label files beside images -> splits, attributes and identities in image order.
 
-Looked for by file name, anywhere in the folder or zip, each at most once: `list_attr*.txt`,
-`list_eval_partition.txt`, `attributes_continuous.csv`, `dataset.json` (formats: `dbae.data.labels`).
-`dataset.json` gives labels only where no `list_attr*.txt` does, since StyleGAN's format has no names; it is checked
-in either case. The csv's `split` column and `list_eval_partition.txt` must agree where both are there.
+Looked for by file name, anywhere in the folder, zip or LMDB folder, each at most once: `list_attr*.txt` (or
+`CelebAMask-HQ-attribute-anno.txt`, the same format), `list_eval_partition.txt`, `attributes_continuous.csv`,
+`dataset.json`, `identity*.txt` (formats: `dbae.data.labels`). `dataset.json` gives labels only where no attribute
+list does, since StyleGAN's format has no names; it is checked in either case. The csv's `split` column and
+`list_eval_partition.txt` must agree where both are there.
 
 Label files name an image by its path relative to their own folder, or by its bare file name. Every image must have
 a row and every row an image: anything else is an error, since a silent drop would change results.
@@ -22,27 +23,34 @@ from dbae.data import labels
 from dbae.data.base import Attributes
 from dbae.errors import UserError
 
-PATTERNS = ("list_attr*.txt", "list_eval_partition.txt", "attributes_continuous.csv", "dataset.json")
-"""File names of the label files that are read."""
+PATTERNS = {
+    "binary": ("list_attr*.txt", "CelebAMask-HQ-attribute-anno.txt"),
+    "partition": ("list_eval_partition.txt",),
+    "continuous": ("attributes_continuous.csv",),
+    "stylegan": ("dataset.json",),
+    "identity": ("identity*.txt",),
+}
+"""File names of the label files that are read, by what they say."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """What the label files say: splits ("all" always, the others when defined) and attributes or None."""
+    """What the label files say: splits ("all" always, the others when defined), attributes and groups or None."""
 
     splits: Mapping[str, np.ndarray]
-    attributes: Attributes | None
+    attributes: Attributes | None = None
+    groups: np.ndarray | None = None
 
 
 def is_label_file(name: str) -> bool:
     """Whether a member's file name is one of `PATTERNS`."""
-    return any(fnmatch.fnmatchcase(posixpath.basename(name), pattern) for pattern in PATTERNS)
+    return any(_matches(name, patterns) for patterns in PATTERNS.values())
 
 
 def read_annotations(
     members: Sequence[str], images: Sequence[str], read: Callable[[str], bytes], locate: Callable[[str], str]
 ) -> Annotations:
-    """Find, parse and join the label files of a folder or zip.
+    """Find, parse and join the label files among `members`.
 
     Args:
         members: posix paths of all files.
@@ -53,14 +61,12 @@ def read_annotations(
     Raises:
         UserError: a label file is malformed, there twice, or does not list exactly the images.
     """
-    found = {pattern: _find(pattern, members, locate) for pattern in PATTERNS}
+    others = sorted(set(members).difference(images))  # few, where images may be millions
+    found = {role: _find(patterns, others, locate) for role, patterns in PATTERNS.items()}
     joiner = _Joiner(images, read, locate)
-    binary, partition, continuous, stylegan = (found[pattern] for pattern in PATTERNS)
+    binary, continuous, stylegan = found["binary"], found["continuous"], found["stylegan"]
     tables: list[labels.Table] = []
-    numbers: np.ndarray | None = None
-    if partition:
-        rows = labels.parse_partition(joiner.text(partition), locate(partition))
-        numbers = rows.numbers[joiner.order(rows.files, partition)]
+    numbers = joiner.numbers(labels.parse_partition, found["partition"])
     if binary:
         tables.append(joiner.table(labels.parse_attributes(joiner.text(binary), locate(binary)), binary))
     if stylegan:
@@ -75,7 +81,8 @@ def read_annotations(
             column = split.numbers[joiner.order(split.files, continuous)]
             _check_agree(numbers, column, images, locate(continuous))
             numbers = column
-    return Annotations(_splits(numbers, len(images)), _attributes(tables, len(images)))
+    groups = joiner.numbers(labels.parse_identities, found["identity"])
+    return Annotations(_splits(numbers, len(images)), _attributes(tables, len(images)), groups)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +102,13 @@ class _Joiner:
     def table(self, table: labels.Table, member: str) -> labels.Table:
         order = self.order(table.files, member)
         return labels.Table(tuple(self.images), table.names, table.values[order])
+
+    def numbers(self, parse: Callable[[str, str], labels.Numbered], member: str | None) -> np.ndarray | None:
+        """The number that a file gives every image; None without the file."""
+        if member is None:
+            return None
+        rows = parse(self.text(member), self.locate(member))
+        return rows.numbers[self.order(rows.files, member)]
 
     def order(self, files: Sequence[str], member: str) -> np.ndarray:
         """Row number of every image, int64 (n,)."""
@@ -120,11 +134,15 @@ class _Joiner:
         return np.array([rows[key] for key in keys], np.int64)
 
 
-def _find(pattern: str, members: Sequence[str], locate: Callable[[str], str]) -> str | None:
-    hits = [member for member in members if fnmatch.fnmatchcase(posixpath.basename(member), pattern)]
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(posixpath.basename(name), pattern) for pattern in patterns)
+
+
+def _find(patterns: Sequence[str], members: Sequence[str], locate: Callable[[str], str]) -> str | None:
+    hits = [member for member in members if _matches(member, patterns)]
     if len(hits) > 1:
         raise UserError(
-            f"{locate(hits[0])}: expected one file {pattern}, found also {', '.join(hits[1:])}. "
+            f"{locate(hits[0])}: expected one file {' or '.join(patterns)}, found also {', '.join(hits[1:])}. "
             "Keep the one that belongs to these images."
         )
     return hits[0] if hits else None

@@ -44,7 +44,7 @@ class ImageDataset(abc.ABC):
         splits: name -> int64 indices in file order; "all" is always there, "train"/"val"/"test" where the
             source defines them.
         attributes: labels, or None.
-        groups: optional int64 (n,): identity of the person in each image (LFW), so that a split made here
+        groups: optional int64 (n,): identity of the person in each image (LFW, CelebA), so that a split made here
             can keep a person on one side.
     """
 

@@ -1,9 +1,10 @@
-"""Image files of a folder or zip as a data set.
+"""Image files of a folder, zip or LMDB as a data set.
 
-    Files (names, bytes) -> images sorted by posix path -> decode to RGB -> transform to S x S
+    Files (names, bytes) -> images in index order -> decode to RGB -> transform to S x S
 
-The index of an image is its position among all image paths in lexicographic order. Splits and attributes come from
-the label files found beside the images (`dbae.data.annotations`).
+Unless a data set has its own order (`dbae.data.layouts`), the index of an image is its position among all image paths
+in lexicographic order. Splits, attributes and identities come from the label files found beside the images
+(`dbae.data.annotations`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
-from dbae.data.annotations import is_label_file, read_annotations
+from dbae.data.annotations import Annotations, is_label_file, read_annotations
 from dbae.data.base import Attributes, ImageDataset
 from dbae.data.decode import EXTENSIONS, decode_rgb, stored_size
 from dbae.data.transforms import SQUARE, Transform
@@ -52,32 +53,48 @@ class Files(Protocol):
 
 
 class ImageFiles(ImageDataset):
-    """All images among `files`, at one size.
+    """Images among `files`, at one size.
 
     Args:
         files: where the bytes are.
         size: side S in pixels; None takes the stored size, which must then be square and the same for all images.
         transform: from a decoded image to S x S.
+        images: names of the images in index order; None for all files with an image's extension, sorted.
+        annotations: splits and labels of the images; None to read them from the label files among `files`.
+        name: what results call the data; None for the stem of `files`.
 
     Raises:
         UserError: no images; no `size` and images of several sizes; label files that do not fit the images.
     """
 
-    def __init__(self, files: Files, *, size: int | None = None, transform: Transform = SQUARE) -> None:
+    def __init__(
+        self,
+        files: Files,
+        *,
+        size: int | None = None,
+        transform: Transform = SQUARE,
+        images: Sequence[str] | None = None,
+        annotations: Annotations | None = None,
+        name: str | None = None,
+    ) -> None:
         self.files = files
         self.transform = transform
-        self.name = files.stem
-        members = files.names()
-        self.image_names = sorted(name for name in members if _extension(name) in EXTENSIONS)
-        if not self.image_names:
+        self.name = name or files.stem
+        members = files.names() if images is None or annotations is None else []
+        if images is None:
+            images = sorted(member for member in members if is_image(member))
+            _report_others(members, files)
+        self.image_names = images
+        if not images:
             raise UserError(
                 f"{files.locate('')}: expected image files ({', '.join(sorted(EXTENSIONS))}), found none among "
                 f"{len(members)} files. Name the folder or zip that holds the images."
             )
-        _report_others(members, files)
-        annotations = read_annotations(members, self.image_names, files.read, files.locate)
+        if annotations is None:
+            annotations = read_annotations(members, images, files.read, files.locate)
         self.splits = annotations.splits
         self.attributes = annotations.attributes
+        self.groups = annotations.groups
         self.size = size if size is not None else _common_size(files, self.image_names)
 
     def __len__(self) -> int:
@@ -96,21 +113,31 @@ class ImageFiles(ImageDataset):
     def fingerprint(self) -> str:
         """SHA-256 over image paths and CRC-32s, size, transform version, splits and labels; no folder, no label text.
 
-        A folder and a zip of the same files agree. Computing it reads every file of a folder once.
+        A folder and a zip of the same files agree. Computing it reads every image file of a folder or LMDB once.
         """
         contents = [(name, self.files.checksum(name)) for name in self.image_names]
-        return dataset_digest((contents, self.size, self.transform.version), self.splits, self.attributes)
+        source = (contents, self.size, self.transform.version)
+        return dataset_digest(source, self.splits, self.attributes, self.groups)
 
 
-def dataset_digest(source: object, splits: Mapping[str, np.ndarray], attributes: Attributes | None) -> str:
-    """Hex SHA-256 of a description of the images (JSON-serialisable), the splits and the labels."""
+def dataset_digest(
+    source: object, splits: Mapping[str, np.ndarray], attributes: Attributes | None, groups: np.ndarray | None = None
+) -> str:
+    """Hex SHA-256 of a description of the images (JSON-serialisable), the splits, the labels and the groups."""
     digest = hashlib.sha256(json.dumps(source).encode())
     for name, indices in sorted(splits.items()):
         digest.update(json.dumps([name, len(indices)]).encode() + indices.astype("<i8").tobytes())
     if attributes is not None:
         digest.update(json.dumps([attributes.binary_names, attributes.continuous_names]).encode())
         digest.update(attributes.binary.astype("i1").tobytes() + attributes.continuous.astype("<f8").tobytes())
+    if groups is not None:
+        digest.update(b"groups" + groups.astype("<i8").tobytes())
     return digest.hexdigest()
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is an image, by its extension."""
+    return _extension(name) in EXTENSIONS
 
 
 def _extension(name: str) -> str:
@@ -118,7 +145,7 @@ def _extension(name: str) -> str:
 
 
 def _report_others(members: Sequence[str], files: Files) -> None:
-    others = [name for name in members if _extension(name) not in EXTENSIONS and not is_label_file(name)]
+    others = [name for name in members if not is_image(name) and not is_label_file(name)]
     if others:
         logger.warning(
             "%s: %d files are neither images nor label files and are not read (first: %s)",

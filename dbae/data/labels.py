@@ -1,12 +1,11 @@
-"""Label files of the face data sets -> arrays. Functions of text: they open nothing.
+"""Label files of CelebA and its kin -> arrays (LFW's: `dbae.data.lfw`). Functions of text: they open nothing.
 
 CelebA and CelebA-HQ, `list_attr*.txt`: a count n; k attribute names; n rows `file v1 ... vk` of -1 or 1 (-1 becomes 0).
 CelebA, `list_eval_partition.txt`: rows `file p`, p = 0 train, 1 val, 2 test.
+CelebA, `identity_CelebA.txt`: rows `file person`, with the person's number.
 `attributes_continuous.csv`: header `file,...`; `split` (as p above) and `age` (years, for reading) are no targets,
 every other column is a real-valued target.
 StyleGAN and EDM, `dataset.json`: {"labels": null} or {"labels": [[file, class number or vector], ...]}.
-LFW, `lfw_attributes.txt` (tab separated): a comment; `# person imagenum attr1 ...`; rows `First Last  n  scores`.
-LFW, `peopleDev{Train,Test}.txt`: a count of people, then rows `First_Last  images`; `lfw-names.txt`: without the count.
 
 CelebA's files are split on white space, so that doubled and trailing blanks do not matter. `where` names the file in
 messages. Rows come back in file order; joining them to images is `dbae.data.annotations`.
@@ -19,7 +18,7 @@ import dataclasses
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,6 @@ from dbae.errors import UserError
 
 CELEBA_SPLIT_SIZES = {"train": 162_770, "val": 19_867, "test": 19_962}
 """Images of the official CelebA partition, which follows file-name order."""
-
-LFW_IMAGE = "lfw_funneled/{name}/{name}_{number:04d}.jpg"
-"""Path of an LFW image below the data folder."""
 
 PARTITIONS = ("train", "val", "test")
 """Split names of the numbers 0, 1, 2 in partition files."""
@@ -55,8 +51,8 @@ class Table:
 
 
 @dataclasses.dataclass(frozen=True)
-class Partition:
-    """Rows of a partition file: n image names and their split numbers, int64 (n,) of 0, 1, 2."""
+class Numbered:
+    """Rows of a file that gives every image one number: n image names, and int64 (n,) of splits (0, 1, 2) or people."""
 
     files: tuple[str, ...]
     numbers: np.ndarray
@@ -76,35 +72,44 @@ def parse_attributes(text: str, where: str) -> Table:
     """
     lines = text.splitlines()
     if len(lines) < 2 or not lines[0].strip().isdecimal():
-        raise _bad(where, 1, "the number of images, then a line of attribute names", f"'{_start(lines)}'")
+        raise malformed(where, 1, "the number of images, then a line of attribute names", f"'{_start(lines)}'")
     names = tuple(lines[1].split())
     if len(set(names)) != len(names) or not names:
-        raise _bad(where, 2, "distinct attribute names", f"'{lines[1][:80]}'")
-    rows = _rows(lines[2:], first=3)
+        raise malformed(where, 2, "distinct attribute names", f"'{lines[1][:80]}'")
+    rows = split_rows(lines[2:], first=3)
     if len(rows) != int(lines[0]):
-        raise _bad(where, 1, f"{lines[0].strip()} rows, as its first line says", f"{len(rows)} rows")
+        raise malformed(where, 1, f"{lines[0].strip()} rows, as its first line says", f"{len(rows)} rows")
     code = {"-1": 0, "1": 1}
     values = np.empty((len(rows), len(names)), np.int8)
     for row, (line, fields) in zip(values, rows, strict=True):
         if len(fields) != len(names) + 1:
-            raise _bad(where, line, f"a file name and {len(names)} values", f"{len(fields)} fields")
+            raise malformed(where, line, f"a file name and {len(names)} values", f"{len(fields)} fields")
         try:
             row[:] = [code[v] for v in fields[1:]]
         except KeyError as error:
-            raise _bad(where, line, "values -1 or 1", str(error)) from None
+            raise malformed(where, line, "values -1 or 1", str(error)) from None
     return Table(tuple(fields[0] for _, fields in rows), names, values)
 
 
-def parse_partition(text: str, where: str) -> Partition:
+def parse_partition(text: str, where: str) -> Numbered:
     """`list_eval_partition.txt` -> split numbers. Raises UserError naming the line that is not `file 0|1|2`."""
-    rows = _rows(text.splitlines(), first=1)
+    rows = split_rows(text.splitlines(), first=1)
     for line, fields in rows:
         if len(fields) != 2 or fields[1] not in ("0", "1", "2"):
-            raise _bad(where, line, "a file name and 0, 1 or 2 (train, val, test)", f"'{' '.join(fields)[:80]}'")
-    return Partition(tuple(f[0] for _, f in rows), np.array([int(f[1]) for _, f in rows], np.int64))
+            raise malformed(where, line, "a file name and 0, 1 or 2 (train, val, test)", f"'{' '.join(fields)[:80]}'")
+    return Numbered(tuple(f[0] for _, f in rows), np.array([int(f[1]) for _, f in rows], np.int64))
 
 
-def parse_continuous(text: str, where: str) -> tuple[Table, Partition | None]:
+def parse_identities(text: str, where: str) -> Numbered:
+    """`identity_CelebA.txt` -> numbers of people. Raises UserError naming the line that is not `file number`."""
+    rows = split_rows(text.splitlines(), first=1)
+    for line, fields in rows:
+        if len(fields) != 2 or not (fields[1].isdecimal() and len(fields[1]) < 19):
+            raise malformed(where, line, "a file name and the number of a person", f"'{' '.join(fields)[:80]}'")
+    return Numbered(tuple(f[0] for _, f in rows), np.array([int(f[1]) for _, f in rows], np.int64))
+
+
+def parse_continuous(text: str, where: str) -> tuple[Table, Numbered | None]:
     """`attributes_continuous.csv` -> real targets, float64 (n, m), and the `split` column when there is one.
 
     Raises:
@@ -113,26 +118,26 @@ def parse_continuous(text: str, where: str) -> tuple[Table, Partition | None]:
     try:
         records = list(csv.reader(io.StringIO(text)))
     except csv.Error as error:
-        raise _bad(where, None, "comma separated values", str(error)) from None
+        raise malformed(where, None, "comma separated values", str(error)) from None
     header = [name.strip() for name in records[0]] if records else []
     if "file" not in header or len(set(header)) != len(header):
-        raise _bad(where, 1, "a header of distinct column names, one of them 'file'", f"'{','.join(header)[:80]}'")
+        raise malformed(where, 1, "a header of distinct column names, one of them 'file'", f"'{','.join(header)[:80]}'")
     rows = [(line, [v.strip() for v in record]) for line, record in enumerate(records[1:], 2) if record]
     for line, fields in rows:
         if len(fields) != len(header):
-            raise _bad(where, line, f"{len(header)} fields, as in the header", f"{len(fields)} fields")
+            raise malformed(where, line, f"{len(header)} fields, as in the header", f"{len(fields)} fields")
     files = tuple(fields[header.index("file")] for _, fields in rows)
     names = tuple(name for name in header if name not in NOT_TARGETS)
     columns = [header.index(name) for name in names]
-    values = np.array([_numbers(fields, columns, where, line) for line, fields in rows], np.float64)
+    values = np.array([finite_numbers(fields, columns, where, line) for line, fields in rows], np.float64)
     table = Table(files, names, values.reshape(len(rows), len(names)))
     if "split" not in header:
         return table, None
     column = header.index("split")
     for line, fields in rows:
         if fields[column] not in ("0", "1", "2"):
-            raise _bad(where, line, "0, 1 or 2 (train, val, test) in column 'split'", f"'{fields[column]}'")
-    return table, Partition(files, np.array([int(fields[column]) for _, fields in rows], np.int64))
+            raise malformed(where, line, "0, 1 or 2 (train, val, test) in column 'split'", f"'{fields[column]}'")
+    return table, Numbered(files, np.array([int(fields[column]) for _, fields in rows], np.int64))
 
 
 def parse_dataset_json(text: str, where: str) -> Table | None:
@@ -147,13 +152,13 @@ def parse_dataset_json(text: str, where: str) -> Table | None:
     try:
         labels = json.loads(text)["labels"]
     except (ValueError, KeyError, TypeError) as error:
-        raise _bad(where, None, 'JSON of the form {"labels": [[file, label], ...]}', repr(error)) from None
+        raise malformed(where, None, 'JSON of the form {"labels": [[file, label], ...]}', repr(error)) from None
     if labels is None:
         return None
     if not isinstance(labels, list) or not all(map(_is_json_entry, labels)):
-        raise _bad(where, None, "a list of [file, class number below 10000 or list of numbers]", str(labels)[:80])
+        raise malformed(where, None, "a list of [file, class number below 10000 or list of numbers]", str(labels)[:80])
     if len({len(label) if isinstance(label, list) else -1 for _, label in labels}) > 1:
-        raise _bad(where, None, "labels of one form and length", "several")
+        raise malformed(where, None, "labels of one form and length", "several")
     files = tuple(file for file, _ in labels)
     if not files:
         return Table((), (), np.empty((0, 0), np.int8))
@@ -167,102 +172,6 @@ def parse_dataset_json(text: str, where: str) -> Table | None:
     return Table(files, tuple(f"label_{k}" for k in range(values.shape[1])), values)
 
 
-@dataclasses.dataclass(frozen=True)
-class LfwSplit:
-    """The images of one LFW split that have attributes, in list order.
-
-    Attributes:
-        paths: n paths below the data folder.
-        identities: int64 (n,), line of the person in `lfw-names.txt`.
-        values: float64 (n, 73), raw classifier scores.
-        skipped: images of the split without an attribute row, which the protocol leaves out.
-    """
-
-    paths: tuple[str, ...]
-    identities: np.ndarray
-    values: np.ndarray
-    skipped: int
-
-
-def parse_lfw_attributes(text: str, where: str) -> Table:
-    """`lfw_attributes.txt` -> scores, float64 (n, 73); `files` holds "First Last-n", n without leading zeros.
-
-    Raises:
-        UserError: no header line, a row of another length or with something else than numbers, or two different
-            rows for one image.
-    """
-    lines = [line.rstrip() for line in text.splitlines()]
-    header = lines[1].split("\t") if len(lines) > 1 else []
-    if header[:3] != ["#", "person", "imagenum"]:
-        raise _bad(where, 2, "'#', 'person', 'imagenum' and attribute names, tab separated", f"'{header[:3]}'")
-    names = tuple(header[3:])
-    rows: dict[str, list[float]] = {}
-    for number, line in enumerate(lines[2:], 3):
-        fields = line.split("\t")
-        if not line:
-            continue
-        if len(fields) != len(names) + 2 or not fields[1].isdecimal():
-            raise _bad(where, number, f"a person, an image number and {len(names)} scores", f"'{line[:80]}'")
-        key, scores = f"{fields[0]}-{int(fields[1])}", _numbers(fields, range(2, len(fields)), where, number)
-        if rows.setdefault(key, scores) != scores:
-            raise _bad(where, number, "one row for an image", f"other scores for {key} than before")
-    return Table(tuple(rows), names, np.array(list(rows.values()), np.float64).reshape(len(rows), len(names)))
-
-
-def parse_lfw_people(text: str, where: str, *, counted: bool) -> dict[str, int]:
-    """People lists of LFW -> number of images of each person, in file order.
-
-    Args:
-        text: content of `peopleDevTrain.txt`, `peopleDevTest.txt` (`counted`) or `lfw-names.txt` (not `counted`).
-        where: how messages name the file.
-        counted: whether the first line is the number of people.
-
-    Raises:
-        UserError: the count or a line is not what the format says, or a person is there twice.
-    """
-    rows = _rows(text.splitlines(), first=1)
-    if counted:
-        if not rows or len(rows[0][1]) != 1 or rows[0][1][0] != str(len(rows) - 1):
-            found = f"'{' '.join(rows[0][1])}'" if rows else "an empty file"
-            raise _bad(where, 1, f"the number of people that follow, {max(len(rows) - 1, 0)}", found)
-        rows = rows[1:]
-    people: dict[str, int] = {}
-    for line, fields in rows:
-        if len(fields) != 2 or not fields[1].isdecimal() or fields[0] in people:
-            raise _bad(where, line, "a new name and a number of images", f"'{' '.join(fields)[:80]}'")
-        people[fields[0]] = int(fields[1])
-    return people
-
-
-def lfw_split(people: Mapping[str, int], names: Mapping[str, int], attributes: Table, where: str) -> LfwSplit:
-    """Join a people list with the attribute rows: image n of `A_B_C` has the row "A B C-n".
-
-    Args:
-        people: a parsed `peopleDevTrain.txt` or `peopleDevTest.txt`.
-        names: the parsed `lfw-names.txt`; its order numbers the identities.
-        attributes: the parsed `lfw_attributes.txt`.
-        where: how messages name the people list.
-
-    Raises:
-        UserError: a person is not in `lfw-names.txt`, or no image has attributes.
-    """
-    identity, row = {n: i for i, n in enumerate(names)}, {f: i for i, f in enumerate(attributes.files)}
-    images = [(name, number) for name, count in people.items() for number in range(1, count + 1)]
-    for name in people:
-        if name not in identity:
-            raise _bad(where, None, "people of lfw-names.txt", f"'{name}'")
-    keys = [f"{name.replace('_', ' ')}-{number}" for name, number in images]
-    kept = [(name, number, row[key]) for (name, number), key in zip(images, keys, strict=True) if key in row]
-    if not kept:
-        raise _bad(where, None, "images that have rows in lfw_attributes.txt", f"none among {len(images)}")
-    return LfwSplit(
-        paths=tuple(LFW_IMAGE.format(name=name, number=number) for name, number, _ in kept),
-        identities=np.array([identity[name] for name, _, _ in kept], np.int64),
-        values=attributes.values[[i for _, _, i in kept]],
-        skipped=len(images) - len(kept),
-    )
-
-
 def _is_json_entry(entry: Any) -> bool:
     if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)):
         return False
@@ -271,18 +180,18 @@ def _is_json_entry(entry: Any) -> bool:
     return isinstance(entry[1], int) and 0 <= entry[1] < 10_000
 
 
-def _rows(lines: Sequence[str], first: int) -> list[tuple[int, list[str]]]:
+def split_rows(lines: Sequence[str], first: int) -> list[tuple[int, list[str]]]:
     """(line number, fields) of the lines that are not blank; `first` is the number of the first line."""
     return [(number, fields) for number, line in enumerate(lines, first) if (fields := line.split())]
 
 
-def _numbers(fields: Sequence[str], columns: Sequence[int], where: str, line: int) -> list[float]:
+def finite_numbers(fields: Sequence[str], columns: Sequence[int], where: str, line: int) -> list[float]:
     try:
         values = [float(fields[c]) for c in columns]
     except ValueError as error:
-        raise _bad(where, line, "numbers", str(error)) from None
+        raise malformed(where, line, "numbers", str(error)) from None
     if not np.isfinite(values).all():
-        raise _bad(where, line, "finite numbers", f"'{','.join(fields)[:80]}'")
+        raise malformed(where, line, "finite numbers", f"'{','.join(fields)[:80]}'")
     return values
 
 
@@ -290,6 +199,6 @@ def _start(lines: Sequence[str]) -> str:
     return lines[0][:80] if lines else ""
 
 
-def _bad(where: str, line: int | None, expected: str, found: str) -> UserError:
+def malformed(where: str, line: int | None, expected: str, found: str) -> UserError:
     place = where if line is None else f"{where}, line {line}"
     return UserError(f"{place}: expected {expected}, found {found}. Correct the file or fetch a whole copy of it.")

@@ -80,9 +80,7 @@ class TrainingStream:
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... without end. Close the iterator to stop its workers."""
-        if self.workers == 0:
-            return map(self.batch, itertools.count(start))
-        return _from_processes(self.batch, itertools.count(start), self.workers)
+        return in_processes(self.batch, itertools.count(start), self.workers)
 
     def _plan(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         epochs, offsets = np.divmod(step * self.batch_size + np.arange(self.batch_size), len(self.indices))
@@ -128,7 +126,7 @@ def iterate(
     indices = np.asarray(indices, np.int64)
     parts = (indices[i : i + batch_size] for i in range(0, len(indices), batch_size))
     read = functools.partial(_read_all, dataset, flip)
-    return _from_processes(read, parts, workers) if workers else _from_thread(read, parts)
+    return in_processes(read, parts, workers) if workers else _from_thread(read, parts)
 
 
 def _read_all(dataset: ImageDataset, flip: bool, indices: np.ndarray) -> Batch:
@@ -159,10 +157,20 @@ def _from_thread(read: Callable[[Any], Batch], parts: Iterable[Any]) -> Iterator
         pool.shutdown(cancel_futures=True)
 
 
-def _from_processes(read: Callable[[Any], Batch], parts: Iterable[Any], workers: int) -> Iterator[Batch]:
-    """Read `parts` in order in worker processes."""
+def in_processes(function: Callable[[Any], Any], parts: Iterable[Any], workers: int) -> Iterator[Any]:
+    """`map(function, parts)` by `workers` processes (0: the calling one), the results in the order of `parts`.
+
+    Raises:
+        UserError: that of the first part for which `function` raised one.
+    """
+    if workers == 0:
+        return map(function, parts)
+    return _from_processes(function, parts, workers)
+
+
+def _from_processes(function: Callable[[Any], Any], parts: Iterable[Any], workers: int) -> Iterator[Any]:
     loader = torch.utils.data.DataLoader(
-        _Reader(read),
+        _Applied(function),
         batch_size=None,
         sampler=parts,  # any iterable will do: it is read once, in order
         num_workers=workers,
@@ -170,24 +178,24 @@ def _from_processes(read: Callable[[Any], Batch], parts: Iterable[Any], workers:
         collate_fn=_unchanged,
         generator=torch.Generator(),  # its own: a loader must not advance the global generator
     )
-    for batch in loader:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    for result in loader:
+        if isinstance(result, UserError):
+            raise result
+        yield result
 
 
-class _Reader(torch.utils.data.Dataset):
-    """`read` as a map-style data set of batches; hands a UserError over whole, where DataLoader would rewrite it."""
+class _Applied(torch.utils.data.Dataset):
+    """`function` as a map-style data set; hands a UserError over whole, where DataLoader would rewrite it."""
 
-    def __init__(self, read: Callable[[Any], Batch]) -> None:
-        self.read = read
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
 
-    def __getitem__(self, part: Any) -> Batch | UserError:
+    def __getitem__(self, part: Any) -> Any:
         try:
-            return self.read(part)
+            return self.function(part)
         except UserError as error:
             return error
 
 
-def _unchanged(batch: Any) -> Any:
-    return batch
+def _unchanged(result: Any) -> Any:
+    return result

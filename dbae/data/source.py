@@ -2,9 +2,10 @@
 
     zip:/data/utkface64.zip?size=32&split=train     images of a zip, resized to 32 pixels, the training split
     folder:photos?n=100                             the first 100 images below a folder
-    faces:?n=2000&size=32&seed=1                    2000 drawn faces; nothing is read
-    faces:cache?n=2000                              the same, kept in the folder `cache` once they are drawn
-    /data/utkface64.zip                             a bare path: a zip or a folder
+    celeba:/data/celeba?split=test                  a published data set as it was published (`dbae.data.layouts`)
+    faces:?n=2000&size=32&seed=1                    2000 faces, drawn once and kept in `$DBAE_CACHE` or ~/.cache/dbae
+    faces:cache?n=2000                              the same, kept in the folder `cache`
+    /data/utkface64.zip                             a bare path: a zip, a folder, or the folder of an LMDB
     faces                                           a bare kind; write ./faces for a folder of that name
 
 ROOT defaults to `$DBAE_DATA/KIND`, except for `faces`, which need none. Options: `size` (pixels; default: the size
@@ -16,6 +17,7 @@ one is named; of `faces`, how many are drawn in all), and `seed` (of what is dra
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,9 @@ import numpy as np
 from dbae.data.archive import open_zip
 from dbae.data.base import ImageDataset
 from dbae.data.folder import open_folder
+from dbae.data.layouts import LAYOUTS, open_layout
+from dbae.data.lfw import open_lfw
+from dbae.data.lmdbfiles import is_lmdb, open_lmdb
 from dbae.data.subset import Subset
 from dbae.errors import UserError
 
@@ -48,7 +53,15 @@ def _draw_faces(source: Source) -> ImageDataset:
 
     options: dict[str, Any] = {"n": source.n, "size": source.size, "seed": source.seed}
     given = {name: value for name, value in options.items() if value is not None}
-    return Faces(**given, cache=Path(source.root).expanduser() if source.root else False)
+    return Faces(**given, cache=Path(source.root).expanduser() if source.root else True)
+
+
+def _published(name: str) -> Callable[..., ImageDataset]:
+    return functools.partial(open_layout, LAYOUTS[name])
+
+
+def _at_root(open_path: Callable[..., ImageDataset]) -> Callable[[Source], ImageDataset]:
+    return lambda source: open_path(root_of(source), size=source.size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +83,15 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "faces": Kind(_draw_faces, handles=("n", "seed")),
-    "folder": Kind(lambda source: open_folder(_root(source), size=source.size)),
-    "zip": Kind(lambda source: open_zip(_root(source), size=source.size)),
+    "folder": Kind(_at_root(open_folder)),
+    "zip": Kind(_at_root(open_zip)),
+    "lmdb": Kind(_at_root(open_lmdb)),
+    "celeba": Kind(_at_root(_published("celeba"))),
+    "celebahq": Kind(_at_root(_published("celebahq"))),
+    "ffhq": Kind(_at_root(_published("ffhq"))),
+    "lfw": Kind(_at_root(open_lfw)),
+    "lsun-horse": Kind(_at_root(_published("lsun-horse"))),
+    "lsun-bedroom": Kind(_at_root(_published("lsun-bedroom"))),
 }
 """Every KIND of the grammar; adding one is adding a line."""
 
@@ -123,16 +143,16 @@ def _kind_and_root(location: str) -> tuple[str, str]:
         return kind, root
     path = Path(location).expanduser()
     if location and path.exists():
-        return ("folder" if path.is_dir() else "zip"), location
+        return ("lmdb" if is_lmdb(path) else "folder" if path.is_dir() else "zip"), location
     if colon and "/" not in kind:
         raise UserError(f"{location}: unknown kind of data '{kind}'. Kinds: {', '.join(KINDS)}; or a path.")
     raise UserError(
-        f"{location}: expected an existing zip or folder, or one of the kinds {', '.join(KINDS)}, found neither. "
+        f"{location}: expected an existing zip, folder or LMDB, or one of the kinds {', '.join(KINDS)}, found neither. "
         "Check the path, or write KIND:PATH."
     )
 
 
-def _root(source: Source) -> Path:
+def root_of(source: Source) -> Path:
     """The given path, or `$DBAE_DATA/KIND`."""
     if source.root:
         return Path(source.root).expanduser()

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 
@@ -19,6 +20,13 @@ def png(array: np.ndarray) -> bytes:
     """Lossless file of an image."""
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def coded(array: np.ndarray, format_: str) -> bytes:
+    """File of an image in Pillow's format `format_`, at its highest quality."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format_, quality=100)
     return buffer.getvalue()
 
 
@@ -48,4 +56,17 @@ def write_folder(path: Path, members: dict[str, bytes]) -> Path:
     for name, data in members.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(data)
+    return path
+
+
+def write_lmdb(path: Path, members: dict[str, bytes]) -> Path:
+    """Keys and values as an LMDB; names that are no keys of images become files beside it."""
+    lmdb = pytest.importorskip("lmdb")
+    path.mkdir(parents=True)
+    with lmdb.open(str(path), map_size=1 << 24) as environment, environment.begin(write=True) as transaction:
+        for name, data in members.items():
+            if name.endswith(".txt"):
+                (path / name).write_bytes(data)
+            else:
+                transaction.put(name.encode(), data)
     return path

@@ -10,6 +10,7 @@ import pytest
 
 from dbae.data import faces
 from dbae.data.faces import Faces
+from dbae.errors import UserError
 
 
 def test_the_cache_is_drawn_once_and_read_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +35,18 @@ def test_the_default_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DBAE_CACHE", str(tmp_path / "images"))
     Faces(3, 16, cache=True)
     assert len(list((tmp_path / "images").iterdir())) == 1
+
+
+def test_without_a_writable_default_folder_images_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("DBAE_CACHE", str(tmp_path / "file" / "cache"))
+    data = Faces(5, 16, cache=True)
+    np.testing.assert_array_equal(data.batch([4, 0]).numpy(), Faces(5, 16).batch([4, 0]).numpy())
+    assert "DBAE_CACHE" in caplog.text
+    with pytest.raises(UserError, match="could not be written"):
+        Faces(5, 16, cache=tmp_path / "file" / "cache")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "other shape", "not numpy"])

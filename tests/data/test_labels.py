@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dbae.data import labels
+from dbae.data import labels, lfw
 from dbae.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "downstream"
@@ -39,10 +39,10 @@ def test_celeba_splits_match_the_reference() -> None:
 @pytest.mark.parametrize(("split", "file"), [("train", "peopleDevTrain.txt"), ("test", "peopleDevTest.txt")])
 def test_lfw_split_matches_the_reference(split: str, file: str) -> None:
     files = {name.removeprefix("lfw-py/"): text for name, text in LFW["files"].items()}
-    attributes = labels.parse_lfw_attributes(files["lfw_attributes.txt"], "lfw_attributes.txt")
-    names = labels.parse_lfw_people(files["lfw-names.txt"], "lfw-names.txt", counted=False)
-    people = labels.parse_lfw_people(files[file], file, counted=True)
-    result = labels.lfw_split(people, names, attributes, file)
+    attributes = lfw.parse_scores(files["lfw_attributes.txt"], "lfw_attributes.txt")
+    names = lfw.parse_people(files["lfw-names.txt"], "lfw-names.txt", counted=False)
+    people = lfw.parse_people(files[file], file, counted=True)
+    result = lfw.join_split(people, names, attributes, file)
     expected = LFW["expected"][split]
     assert list(attributes.names) == LFW["expected"]["attribute_names"]
     assert list(result.paths) == expected["paths"]
@@ -78,6 +78,13 @@ def test_attribute_file_errors(text: str, message: str) -> None:
 def test_partition_errors_name_the_line(row: str) -> None:
     with pytest.raises(UserError, match="line 2: expected a file name and 0, 1 or 2"):
         labels.parse_partition(f"b.png 0\n{row}\n", "list_eval_partition.txt")
+
+
+def test_identities() -> None:
+    rows = labels.parse_identities("000001.jpg 2880\n000002.jpg 7\n", "identity_CelebA.txt")
+    assert (rows.files, rows.numbers.tolist()) == (("000001.jpg", "000002.jpg"), [2880, 7])
+    with pytest.raises(UserError, match=r"line 1: expected a file name and the number of a person, found 'a\.jpg -1'"):
+        labels.parse_identities("a.jpg -1\n", "identity_CelebA.txt")
 
 
 def test_continuous_targets_leave_out_file_split_and_age() -> None:
@@ -157,18 +164,18 @@ HEADER = "#\tlfw attributes\n#\tperson\timagenum\tMale\tAsian\n"
 )
 def test_lfw_attribute_errors(rows: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        labels.parse_lfw_attributes(HEADER + rows, "lfw_attributes.txt")
+        lfw.parse_scores(HEADER + rows, "lfw_attributes.txt")
 
 
 def test_lfw_header_and_people_errors() -> None:
     with pytest.raises(UserError, match="line 2: expected '#', 'person', 'imagenum'"):
-        labels.parse_lfw_attributes("# c\nperson\timagenum\n", "lfw_attributes.txt")
+        lfw.parse_scores("# c\nperson\timagenum\n", "lfw_attributes.txt")
     with pytest.raises(UserError, match="line 1: expected the number of people that follow, 1, found '2'"):
-        labels.parse_lfw_people("2\nA_B\t1\n", "peopleDevTrain.txt", counted=True)
+        lfw.parse_people("2\nA_B\t1\n", "peopleDevTrain.txt", counted=True)
     with pytest.raises(UserError, match="line 2: expected a new name"):
-        labels.parse_lfw_people("A_B\t1\nA_B\t1\n", "lfw-names.txt", counted=False)
-    table = labels.parse_lfw_attributes(HEADER + "A B\t1\t0\t0\n", "lfw_attributes.txt")
+        lfw.parse_people("A_B\t1\nA_B\t1\n", "lfw-names.txt", counted=False)
+    table = lfw.parse_scores(HEADER + "A B\t1\t0\t0\n", "lfw_attributes.txt")
     with pytest.raises(UserError, match=r"expected people of lfw-names\.txt, found 'C_D'"):
-        labels.lfw_split({"C_D": 1}, {"A_B": 1}, table, "peopleDevTest.txt")
+        lfw.join_split({"C_D": 1}, {"A_B": 1}, table, "peopleDevTest.txt")
     with pytest.raises(UserError, match="found none among 2"):
-        labels.lfw_split({"C_D": 2}, {"C_D": 2}, table, "peopleDevTest.txt")
+        lfw.join_split({"C_D": 2}, {"C_D": 2}, table, "peopleDevTest.txt")

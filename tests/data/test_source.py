@@ -75,8 +75,8 @@ def test_root_defaults_to_the_data_folder(tmp_path: Path, monkeypatch: pytest.Mo
     ("source", "message"),
     [
         ("lmbd:/a", "unknown kind of data 'lmbd'. Kinds: faces, folder, zip"),
-        ("", "expected an existing zip or folder"),
-        ("/no/such/path", "expected an existing zip or folder, or one of the kinds faces, folder, zip"),
+        ("", "expected an existing zip, folder or LMDB"),
+        ("/no/such/path", "expected an existing zip, folder or LMDB, or one of the kinds faces, folder, zip"),
         ("folder:a?colour=1", "'colour' is no option of folder. Options: size, split, n"),
         ("folder:a?seed=1", "'seed' is no option of folder"),
         ("faces:?sizes=1", "Options: size, split, n, seed"),

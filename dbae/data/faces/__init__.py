@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Iterable
 from typing import SupportsIndex
@@ -25,6 +26,8 @@ from dbae.data.faces.cache import cached_images
 from dbae.data.faces.drawing import draw
 from dbae.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 VERSION = 1
 """To be raised whenever a pixel or a label changes."""
 CHUNK = 16
@@ -34,15 +37,17 @@ CHUNK = 16
 class Faces(ImageDataset):
     """n drawn faces of size x size pixels; train, val and test are the first 80 %, the next 10 %, and the rest.
 
-    `attributes` holds 39 binary ones, CelebA's but for "Attractive", and 39 continuous ones; angles are in degrees,
-    age in years, everything else in parts of an average face or of a scale from 0 to 1.
+    `attributes` holds 39 binary ones, CelebA's but for "Attractive", and 39 continuous ones, each in standard
+    deviations of the population from its mean (`attributes.UNITS`): whoever always predicts the mean has a mean
+    squared error of about 1 in every one of them.
 
     Args:
         n: number of images, at least 1.
         size: side in pixels, at least 8.
         seed: another seed is another population.
         cache: folder in which the drawn images are kept (n * size * size * 3 bytes), or True for the default one,
-            `$DBAE_CACHE` or else `~/.cache/dbae`. They are drawn now, unless an earlier run left them there.
+            `$DBAE_CACHE` or else `~/.cache/dbae`. They are drawn now, unless an earlier run left them there. A default
+            folder that cannot be written is done without.
 
     Raises:
         UserError: n, size or seed out of range.
@@ -93,9 +98,15 @@ class Faces(ImageDataset):
             raise IndexError(f"{self.name} has images 0 to {self.n - 1}; asked for {wrong[0]}")
         return self._draw(np.asarray(indices, np.int64)) if self._stored is None else np.asarray(self._stored[indices])
 
-    def _store(self, folder: str | os.PathLike[str] | None) -> UInt8[np.ndarray, "n s s 3"]:
+    def _store(self, folder: str | os.PathLike[str] | None) -> UInt8[np.ndarray, "n s s 3"] | None:
         chunks = (self._draw(np.arange(i, min(i + CHUNK, self.n))) for i in range(0, self.n, CHUNK))
-        return cached_images(folder, f"{self.name}-{self.size}px", self.fingerprint, (self.n, self.size), chunks)
+        try:
+            return cached_images(folder, f"{self.name}-{self.size}px", self.fingerprint, (self.n, self.size), chunks)
+        except UserError as error:
+            if folder is not None:
+                raise
+            logger.warning("%s Until then images are drawn whenever they are read; DBAE_CACHE names a folder.", error)
+            return None
 
     def _draw(self, indices: np.ndarray) -> UInt8[np.ndarray, "b s s 3"]:
         images = np.empty((len(indices), self.size, self.size, 3), np.uint8)

@@ -2,7 +2,7 @@
 
 Every random number is a hash, u(seed, name, index) in [0, 1): splitmix64 over the crc32 of its name. Bell-shaped
 numbers are sums of four uniforms, (u1 + u2 + u3 + u4 - 2) sqrt(3): mean 0, variance 1, bounded by 2 sqrt(3). With
-additions, multiplications and square roots alone, labels are the same bits on every machine.
+additions, multiplications, divisions and square roots alone, labels are the same bits on every machine.
 
 Names and correlations of the binary attributes follow CelebA (Liu et al. 2015): all of its 40 but "Attractive",
 which no drawing can decide. Rare ones (hats, glasses, neckties) are more frequent here than there.
@@ -29,14 +29,25 @@ BINARY_NAMES = (
     "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace",
     "Wearing_Necktie", "Young",
 )  # fmt: skip
-CONTINUOUS_NAMES = (
-    "yaw", "pitch", "roll", "scale", "offset_x", "offset_y", "age", "skin_tone", "face_width", "jaw_width",
-    "hair_lightness", "hair_warmth", "hair_length", "hair_volume", "hair_wave", "eye_size", "eye_distance",
-    "eye_openness", "iris_hue", "gaze_x", "brow_thickness", "brow_arch", "brow_height", "nose_width", "nose_length",
-    "mouth_width", "smile", "mouth_opening", "lip_thickness", "lip_redness", "beard_density", "cheek_redness",
-    "light_x", "light_y", "light_strength", "background_hue", "background_brightness", "clothes_hue",
-    "clothes_brightness",
-)  # fmt: skip
+UNITS: dict[str, tuple[float, float]] = {
+    "yaw": (0, 13), "pitch": (0, 5), "roll": (0, 5), "scale": (0.6, 0.03), "offset_x": (0, 0.045),
+    "offset_y": (0, 0.03), "age": (38.7, 14), "skin_tone": (0.37, 0.24), "face_width": (1.015, 0.052),
+    "jaw_width": (0.43, 0.19), "hair_lightness": (0.41, 0.31), "hair_warmth": (0.13, 0.24),
+    "hair_length": (0.45, 0.32), "hair_volume": (0.53, 0.24), "hair_wave": (0.43, 0.28), "eye_size": (1.04, 0.096),
+    "eye_distance": (1, 0.055), "eye_openness": (1.02, 0.2), "iris_hue": (0.41, 0.29), "gaze_x": (0, 0.5),
+    "brow_thickness": (1.12, 0.28), "brow_arch": (0.67, 0.38), "brow_height": (0, 0.5), "nose_width": (1.07, 0.17),
+    "nose_length": (1, 0.09), "mouth_width": (1.045, 0.081), "smile": (0.45, 0.41), "mouth_opening": (0.25, 0.24),
+    "lip_thickness": (1.14, 0.22), "lip_redness": (0.42, 0.33), "beard_density": (0.14, 0.28),
+    "cheek_redness": (0.22, 0.22), "light_x": (0, 0.58), "light_y": (-0.3, 0.35), "light_strength": (0.62, 0.22),
+    "background_hue": (0.5, 0.29), "background_brightness": (0.55, 0.23), "clothes_hue": (0.5, 0.29),
+    "clothes_brightness": (0.57, 0.22),
+}  # fmt: skip
+"""Continuous attributes: mean and standard deviation of the trait over the population, as rounded constants.
+
+Traits are in degrees (yaw, pitch, roll), in years (age), and in parts of an average face or of a scale from 0 to 1.
+A label is (trait - mean) / deviation, so that errors of different attributes can be averaged.
+"""
+CONTINUOUS_NAMES = tuple(UNITS)
 
 
 class _Draws:
@@ -79,12 +90,12 @@ def sample_traits(seed: int, indices: Int64[np.ndarray, " n"]) -> Traits:
 
 
 def label(traits: Traits) -> Attributes:
-    """The labels among the traits."""
+    """The labels among the traits, continuous ones in their `UNITS`."""
     return Attributes(
         BINARY_NAMES,
         np.stack([traits[name] for name in BINARY_NAMES], 1).astype(np.int8),
         CONTINUOUS_NAMES,
-        np.stack([traits[name] for name in CONTINUOUS_NAMES], 1),
+        np.stack([(traits[name] - mean) / deviation for name, (mean, deviation) in UNITS.items()], 1),
     )
 
 

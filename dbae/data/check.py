@@ -1,0 +1,153 @@
+"""What a data set on disk holds, what it lacks, and which of its images cannot be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from dbae.data.base import Attributes, ImageDataset
+from dbae.data.layouts import LAYOUTS, Layout, Part, files_at
+from dbae.data.lmdbfiles import LmdbFiles
+from dbae.data.loader import in_processes
+from dbae.data.source import open_data, parse_source, root_of
+from dbae.errors import UserError
+
+CHUNK = 64
+SHOWN = 10
+"""Unreadable images that are named; the others are counted."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Findings on one source.
+
+    Attributes:
+        source: as given.
+        parts: (part, how many files were found) for a published data set.
+        data: the data set, or None when it could not be opened.
+        unreadable: message of every image that could not be read.
+        problems: what makes it unusable, or other than the published data.
+    """
+
+    source: str
+    parts: tuple[tuple[Part, int], ...]
+    data: ImageDataset | None
+    unreadable: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def check(source: str, *, images: bool = True, workers: int = 0, progress: bool = True) -> Report:
+    """Look at a data set; what is wrong with it is reported, not raised.
+
+    Args:
+        source: `KIND:ROOT` (`dbae.data.source`).
+        images: read and decode every image.
+        workers: processes that decode (0: this one).
+        progress: show a progress bar.
+
+    Raises:
+        UserError: `source` is not of the grammar.
+    """
+    parsed = parse_source(source)
+    layout = LAYOUTS.get(parsed.kind)
+    problems: list[str] = []
+    parts: tuple[tuple[Part, int], ...] = ()
+    data = None
+    try:
+        parts = () if layout is None else _find(layout, source)
+        problems += [f"missing: {part.pattern} ({part.what})" for part, count in parts if part.needed and not count]
+        data = open_data(source, size=64)  # any size will do; without one every header would be read
+    except UserError as error:
+        problems.append(str(error))
+    unreadable: tuple[str, ...] = ()
+    if data is not None:
+        if layout is not None and parsed.split is None and parsed.n is None:
+            problems += _count(layout, len(data), data)
+        unreadable = _unreadable(data, workers, progress) if images else ()
+    if unreadable:
+        problems.append(f"{len(unreadable)} images cannot be read")
+    return Report(source, parts, data, unreadable, tuple(problems))
+
+
+def format_report(report: Report) -> str:
+    """The report as text: parts, counts, labels, problems."""
+    lines = [report.source]
+    for part, count in report.parts:
+        state = f"{count:>9,} found" if count else "  missing" + (" (needed)" if part.needed else "")
+        lines.append(f"  {part.pattern:34} {part.what:28} {state}" + ("" if count else f"; get it: {part.where}"))
+    data = report.data
+    if data is not None:
+        lines.append("images: " + ", ".join(f"{name} {len(indices):,}" for name, indices in data.splits.items()))
+        if data.groups is not None:
+            lines.append(f"people: {len(np.unique(data.groups)):,}")
+        lines += _label_statistics(data.attributes) if data.attributes is not None else ["labels: none"]
+    lines += [f"unreadable: {message}" for message in report.unreadable[:SHOWN]]
+    if len(report.unreadable) > SHOWN:
+        lines.append(f"unreadable: {len(report.unreadable) - SHOWN:,} more")
+    lines += [f"problem: {problem}" for problem in report.problems]
+    return "\n".join(lines if report.problems else [*lines, "no problems found"])
+
+
+def _find(layout: Layout, source: str) -> tuple[tuple[Part, int], ...]:
+    """How many files there are of every part; an LMDB's images stand for the first part."""
+    files = files_at(root_of(parse_source(source)), name_of=layout.name_of)
+    if isinstance(files, LmdbFiles):
+        images = dataclasses.replace(layout.parts[0], pattern="data.mdb")
+        beside = [name for name in files.names() if name not in set(files.images)]
+        return ((images, len(files.images)), *((part, _matching(part, beside)) for part in layout.parts[1:]))
+    names = files.names()
+    return tuple((part, _matching(part, names)) for part in layout.parts)
+
+
+def _matching(part: Part, names: Sequence[str]) -> int:
+    return len(fnmatch.filter((f"/{name}" for name in names), f"*/{part.pattern}"))
+
+
+def _count(layout: Layout, n: int, data: ImageDataset) -> list[str]:
+    """LFW lists only images with scores, so that its count is no more than a bound."""
+    enough = n == layout.images or (layout.name == "lfw" and 0.9 * layout.images < n <= layout.images)
+    return [] if enough else [f"expected the {layout.images:,} images of {layout.name}, found {n:,}"]
+
+
+def _unreadable(data: ImageDataset, workers: int, progress: bool) -> tuple[str, ...]:
+    from tqdm import tqdm
+
+    starts = range(0, len(data), CHUNK)
+    found: list[str] = []
+    with tqdm(total=len(data), desc=f"reading {data.name}", unit="img", disable=not progress) as bar:
+        for read, messages in in_processes(functools.partial(_read, data), starts, workers):
+            found += messages
+            bar.update(read)
+    return tuple(found)
+
+
+def _read(data: ImageDataset, start: int) -> tuple[int, list[str]]:
+    """Read one chunk; gives the number of images tried, and a message for each that failed."""
+    messages = []
+    stop = min(start + CHUNK, len(data))
+    for index in range(start, stop):
+        try:
+            data.image(index)
+        except UserError as error:
+            messages.append(str(error))
+    return stop - start, messages
+
+
+def _label_statistics(labels: Attributes) -> list[str]:
+    """Prevalence of every binary attribute; mean, deviation, least and greatest value of every continuous one."""
+    lines = []
+    if labels.binary_names:
+        lines.append(f"binary attributes: {len(labels.binary_names)}, with the share of images that have them")
+        shares = labels.binary.mean(0)
+        lines += [f"  {name:34} {share:7.2%}" for name, share in zip(labels.binary_names, shares, strict=True)]
+    if labels.continuous_names:
+        lines.append(f"continuous attributes: {len(labels.continuous_names)}, with mean, deviation, least, greatest")
+        values = labels.continuous
+        rows = zip(values.mean(0), values.std(0), values.min(0), values.max(0), strict=True)
+        for name, row in zip(labels.continuous_names, rows, strict=True):
+            lines.append(f"  {name:34} " + " ".join(f"{value:9.4g}" for value in row))
+    return lines
