@@ -11,6 +11,7 @@ from dbae.noise import Noise
 from dbae.samplers import SamplerConfig
 
 
+@runtime_checkable
 class Decoded(Protocol):
     """What `decode` returns (`dbae.samplers.Sampled` is one)."""
 

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from baselines.interface import RepresentationModel
 from dbae import checkpoint, official
 from dbae.errors import UserError
@@ -34,7 +36,7 @@ class LoadedModel:
         train_data: what it was trained on, "" where the file does not say.
         weights: "trained", or "untrained" for a checkpoint that has seen no image.
         sha256: of the file.
-        fresh: seed -> the same architecture with fresh weights.
+        untrained: seed -> the same architecture with fresh weights, a function of the seed.
     """
 
     model: RepresentationModel
@@ -44,11 +46,7 @@ class LoadedModel:
     train_data: str
     weights: Literal["trained", "untrained"]
     sha256: str
-    fresh: Callable[[int], RepresentationModel]
-
-    def untrained(self, seed: int) -> RepresentationModel:
-        """The same architecture with fresh weights, a function of `seed`."""
-        return self.fresh(seed)
+    untrained: Callable[[int], RepresentationModel]
 
 
 def load(source: str | Path) -> LoadedModel:
@@ -72,19 +70,24 @@ def load(source: str | Path) -> LoadedModel:
 
 
 def _dbae(model: DBAE, path: Path, *, train_data: str, trained: bool) -> LoadedModel:
-    def fresh(seed: int) -> DBAE:
-        return DBAE.initialised(model.config, seed, name=model.name).eval()
+    def untrained(seed: int) -> DBAE:
+        return _ready(DBAE.initialised(model.config, seed, name=model.name))
 
     return LoadedModel(
-        model=model,
+        model=_ready(model),
         name=model.name,
         method="DBAE",
         variant="stochastic" if model.config.stochastic else "deterministic",
         train_data=train_data,
         weights="trained" if trained else "untrained",
         sha256=sha256(path),
-        fresh=fresh,
+        untrained=untrained,
     )
+
+
+def _ready(model: DBAE) -> DBAE:
+    """For inference, in the memory layout that convolutions are fastest in."""
+    return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _newest(folder: Path) -> str:

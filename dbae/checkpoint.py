@@ -43,6 +43,7 @@ class Card:
         training: options of the training run.
         command: the command that trained it; data is named without its folder.
         versions: packages and platform it was trained with.
+        expected: metrics that benchmarks gave for these weights.
         note: free text.
         format: version of this format.
     """
@@ -55,6 +56,7 @@ class Card:
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     command: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    expected: dict[str, float] = dataclasses.field(default_factory=dict)
     note: str = ""
     format: int = FORMAT
 
@@ -69,6 +71,11 @@ def from_json(cls: type[_T], values: Mapping[str, Any]) -> _T:
         return tuple(value) if get_origin(kind) is tuple and get_args(kind) else value
 
     return cls(**{name: restore(hints[name], value) for name, value in values.items()})
+
+
+def as_json(value: Any) -> Any:
+    """What `value` looks like after a round trip through JSON (tuples become lists)."""
+    return json.loads(json.dumps(value))
 
 
 def save(
@@ -90,7 +97,7 @@ def save(
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     """Write a safetensors file atomically from tensors on any device."""
-    plain = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    plain = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     with atomic_path(path) as temporary:
         try:
             save_file(plain, temporary, metadata=dict(header))
@@ -116,8 +123,11 @@ def read_tensors(path: str | os.PathLike[str], header: str) -> tuple[dict[str, T
                     f"headers {sorted(metadata) or 'none'}. Train one with `python -m dbae.train`."
                 )
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        return tensors, json.loads(metadata[header])
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            values = json.loads(metadata[header])
+        if not isinstance(values, dict):
+            raise ValueError(f"its {header} is a {type(values).__name__}")
+        return tensors, values
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"{path} ({path.stat().st_size} bytes): not a complete safetensors file ({error}). "
             "It may be truncated: copy or download it again."
@@ -136,15 +146,22 @@ def load(path: str | os.PathLike[str], *, weights: Weights | None = None) -> tup
     tensors, values = read_tensors(path, "card")
     card = _card(path, values)
     present = [w for w in get_args(Weights) if any(key.startswith(f"{w}.") for key in tensors)]
-    weights = weights or (present[0] if present else None)
-    if weights not in present:
-        raise UserError(f"{path}: has no '{weights}' weights; it has: {', '.join(present) or 'none'}.")
-    state = {k.removeprefix(f"{weights}."): v for k, v in tensors.items() if k.startswith(f"{weights}.")}
-    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    with torch.device("meta"):
-        model = DBAE(from_json(DBAEConfig, card.config), name=card.name)
+    prefix = f"{weights or (present or ['ema'])[0]}."
+    if prefix.removesuffix(".") not in present:
+        raise UserError(f"{path}: expected '{prefix}*' weights, found {' and '.join(present) or 'none'}.")
+    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    model = _empty(card, path)
     load_strictly(model, state, path)
     return model.eval(), card
+
+
+def _empty(card: Card, path: str | os.PathLike[str]) -> DBAE:
+    """The architecture of a card, on the meta device."""
+    try:
+        with torch.device("meta"):
+            return DBAE(from_json(DBAEConfig, card.config), name=card.name)
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: its card does not describe a DBAE ({type(error).__name__}: {error}).") from error
 
 
 def _card(path: str | os.PathLike[str], values: dict[str, Any]) -> Card:
@@ -160,12 +177,15 @@ def _card(path: str | os.PathLike[str], values: dict[str, Any]) -> Card:
 
 
 def load_strictly(model: torch.nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Put `state` into `model` (which may live on the meta device): same keys, same shapes, finite values.
+    """Put `state` into `model` (which may live on the meta device): same keys, shapes and kinds, finite values.
+
+    Floating tensors become float32.
 
     Raises:
         UserError: names the first few keys that differ.
     """
     expected = model.state_dict()
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     faults = [f"missing {k}" for k in expected if k not in state]
     faults += [f"unexpected {k}" for k in state if k not in expected]
     faults += [
@@ -173,8 +193,9 @@ def load_strictly(model: torch.nn.Module, state: Mapping[str, Tensor], path: str
         for k, v in state.items()
         if k in expected and v.shape != expected[k].shape
     ]
+    faults += [f"{k} is {v.dtype}" for k, v in state.items() if k in expected and v.dtype != expected[k].dtype]
     faults += [f"{k} has NaN or infinite values" for k, v in state.items() if not torch.isfinite(v).all()]
     if faults:
         shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
         raise UserError(f"{path}: its tensors do not fit the architecture: {shown}.")
-    model.load_state_dict(dict(state), strict=True, assign=True)
+    model.load_state_dict(state, strict=True, assign=True)

@@ -21,7 +21,6 @@ def run(
     module: str,
     description: str | None,
     arguments: Sequence[str] | None = None,
-    default: Options | None = None,
 ) -> int:
     """Parse the command line into `options`, call `main`, and return the exit status.
 
@@ -30,7 +29,6 @@ def run(
         module: name after `python -m`.
         description: head of --help; a module docstring with examples that can be run as they are.
         arguments: instead of `sys.argv[1:]`.
-        default: an instance that holds other defaults than the class (`tyro.MISSING` where there is none).
 
     Returns:
         0; 2 after a `UserError`, whose message alone goes to stderr; 130 after Ctrl-C.
@@ -39,21 +37,20 @@ def run(
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
-    parsed = tyro.cli(
-        options,
-        prog=f"python -m {module}",
-        description=description,
-        args=arguments,
-        default=tyro.MISSING_NONPROP if default is None else default,
-        config=config,
-    )
     try:
+        parsed = tyro.cli(
+            options,
+            prog=f"python -m {module}",
+            description=description,
+            args=arguments,
+            config=config,
+        )
         main(parsed)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped. What was finished is kept; run the same command again to continue.", file=sys.stderr)
+        print("Stopped; what was finished is kept.", file=sys.stderr)
         return 130
     return 0
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -34,3 +37,18 @@ class EMA:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         for name, value in self.shadow.items():
             value.copy_(state[name])
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the block the module has the averaged parameters."""
+        live = {name: p.detach().clone() for name, p in self.module.named_parameters()}
+        self._assign(self.shadow)
+        try:
+            yield
+        finally:
+            self._assign(live)
+
+    @torch.no_grad()
+    def _assign(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.module.named_parameters():
+            parameter.copy_(values[name])

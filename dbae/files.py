@@ -36,10 +36,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; these are ordinary results
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename not in (None, str(path), str(temporary), str(path.parent)):
+        if error.filename not in (None, str(path), str(temporary), *map(str, path.parents)):
             raise
         raise UserError(
-            f"{path}: could not be written ({error.strerror}); nothing that stood there was changed. "
+            f"{path}: could not be written ({error.strerror or error}); nothing that stood there was changed. "
             "Free some space or name another folder, then run the same command again."
         ) from error
     finally:

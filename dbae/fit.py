@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,63 +30,10 @@ from dbae.ema import EMA
 from dbae.errors import UserError
 from dbae.images import to_float
 from dbae.noise import mixed_seed
-from dbae.runfolder import RunFolder, state_path
+from dbae.runfolder import RunFolder
+from dbae.train_config import TrainConfig
 
-Precision = Literal["fp32", "bf16", "fp16"]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Options of training. The defaults are the paper's.
-
-    Attributes:
-        images: how many images to train on, repetitions counted.
-        batch_size: images an optimiser step.
-        accumulate: micro-batches a step; batch norm sees one of them at a time (the reference's hold 32).
-        lr: learning rate of RAdam, constant.
-        ema_rate: see `dbae.ema.EMA`.
-        ema_warmup: see `dbae.ema.EMA`.
-        precision: of the networks, by autocast; parameters stay float32.
-        clip_grad: largest gradient norm; None leaves gradients alone, as the reference does.
-        flip: mirror training images left-right with probability 1/2.
-        seed: of initial weights, data order and noise.
-        workers: processes that read images.
-        log_every: steps between rows of the log.
-        save_every: images between checkpoints.
-        preview_every: images between pictures of reconstructions.
-        milestone_every: images between snapshots that are kept for ever.
-        keep: checkpoints kept beside the milestones.
-        channels_last: memory layout of images and weights; the faster one on CPU and GPU alike.
-        tensorboard: write event files too (needs the `tensorboard` package).
-        device: "auto" takes a GPU if there is one.
-    """
-
-    images: int = 130_000_000
-    batch_size: int = 128
-    accumulate: int = 4
-    lr: float = 1e-4
-    ema_rate: float = 0.9999
-    ema_warmup: bool = False
-    precision: Precision = "fp32"
-    clip_grad: float | None = None
-    flip: bool = True
-    seed: int = 0
-    workers: int = 0
-    log_every: int = 50
-    save_every: int = 1_280_000
-    preview_every: int = 1_280_000
-    milestone_every: int = 10_000_000
-    keep: int = 2
-    channels_last: bool = True
-    tensorboard: bool = False
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.batch_size % self.accumulate:
-            raise UserError(
-                f"expected a batch size that {self.accumulate} micro-batches share evenly, found {self.batch_size}; "
-                "change --batch-size or --accumulate."
-            )
+__all__ = ["Loss", "Objective", "TrainConfig", "Trainer", "fit"]
 
 
 class Loss(Protocol):
@@ -168,11 +116,10 @@ class Trainer:
 
     def start(self, resume: bool) -> None:
         """Prepare the folder, or take up the newest checkpoint in it."""
-        self.folder.remove_leftovers()
-        found = self.folder.checkpoints()
         if not resume:
             self.folder.require_new()
-        elif found:
+        self.folder.remove_leftovers()
+        if found := self.folder.checkpoints():
             self._restore(found[-1])
         self.folder.start_log(self.images)
         if self.config.tensorboard:
@@ -213,9 +160,9 @@ class Trainer:
     def _log(self) -> None:
         """Write a row of means since the last one, and stop if the loss is no longer finite."""
         steps, seconds = self.step - self.logged_step, time.perf_counter() - self.clock
+        self.require_finite()
         loss, mse, grad_norm = (self.sums / steps).tolist()
         rate = steps * self.config.batch_size / seconds
-        self._require_finite(loss)
         row = {"images": self.images, "step": self.step, "loss": loss, "mse": mse, "grad_norm": grad_norm}
         self.folder.append_log(row | {"images_per_second": round(rate, 1), "seconds": round(seconds, 2)})
         self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} img/s")
@@ -225,32 +172,34 @@ class Trainer:
         self.sums.zero_()
         self.clock, self.logged_step = time.perf_counter(), self.step
 
-    def _require_finite(self, loss: float) -> None:
-        if loss - loss == 0:
-            return
+    def require_finite(self) -> None:
+        """Raise UserError if the loss, or a gradient that was applied, has not been finite since the last log row."""
+        loss, _, grad_norm = self.sums.tolist()
+        if math.isfinite(loss) and (math.isfinite(grad_norm) or self.scaler.is_enabled()):
+            return  # with fp16 the scaler leaves out steps whose gradient overflows
         good = self.folder.checkpoints()
-        where = (
-            f"The last good checkpoint is {good[-1]}; --resume goes on from it" if good else "No checkpoint was saved"
-        )
         raise UserError(
-            f"the training loss became {loss} between step {self.logged_step} and {self.step}. {where}; "
-            "a smaller --lr, --clip-grad 1 or --precision fp32 usually helps."
+            f"the training loss or its gradient became NaN or infinite in steps {self.logged_step + 1} to {self.step}. "
+            + (f"The last good checkpoint is {good[-1]}. " if good else "No checkpoint was saved. ")
+            + "Training with a smaller --lr, --clip-grad 1 or --precision fp32 usually helps."
         )
 
     def save(self) -> Path:
         """Write a checkpoint of this step, if it has none yet, and prune the old ones."""
         path = self.folder.checkpoint(self.images)
         if path not in self.folder.checkpoints():
-            if self.step > self.logged_step:
-                self._require_finite(float(self.sums[0]))
-            self.folder.save_state(self.images, *_flatten(self.optimizer.state_dict(), self.step, self.scaler))
-            path = self.folder.save(self.images, self.current_card(), self.model.state_dict(), self.ema.state_dict())
+            self.require_finite()
+            self.folder.save_state(
+                self.images, self.optimizer.state_dict(), {"step": self.step, "scaler": self.scaler.state_dict()}
+            )
+            self.folder.save(self.images, self.current_card(), self.model.state_dict(), self.ema.state_dict())
             self.folder.prune(self.config.keep)
         return path
 
     def save_milestone(self) -> None:
-        path = self.folder.milestone(self.images)
-        checkpoint.save(path, self.current_card(), ema=self.ema.state_dict())
+        """Write a snapshot of the averaged weights that is never pruned."""
+        self.require_finite()
+        checkpoint.save(self.folder.milestone(self.images), self.current_card(), ema=self.ema.state_dict())
 
     def current_card(self) -> checkpoint.Card:
         return dataclasses.replace(self.card, images_seen=self.images, training=dataclasses.asdict(self.config))
@@ -266,20 +215,22 @@ class Trainer:
         targets: dict[str, nn.Module | EMA] = {"raw.": self.model, "ema.": self.ema}
         for prefix, target in targets.items():
             target.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        optimizer_tensors, state = checkpoint.read_tensors(state_path(path), "state")
-        self.optimizer.load_state_dict(_unflatten(optimizer_tensors, state))
+        optimizer, state = self.folder.load_state(path)
+        self.optimizer.load_state_dict(optimizer)
+        for parameter, averages in self.optimizer.state.items():  # in the layout of the weights, as in an unbroken run
+            averages |= {k: torch.empty_like(parameter).copy_(v) for k, v in averages.items() if v.ndim}
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
 
     def _require_same_run(self, path: Path, values: dict[str, Any]) -> None:
-        """A resumed run may train longer or save more often; model, data, batch and seed must be the same."""
-        fixed = ("batch_size", "accumulate", "seed", "flip", "lr", "ema_rate", "ema_warmup", "precision")
+        """A resumed run may train longer or save more often; what decides the weights must be the same."""
+        fixed = ("batch_size", "accumulate", "lr", "ema_rate", "ema_warmup", "precision", "clip_grad", "flip", "seed")
         now = dataclasses.asdict(self.config)
         differ = [
             f"{k} was {values['training'].get(k)}, is {now[k]}" for k in fixed if values["training"].get(k) != now[k]
         ]
-        differ += ["another model configuration"] * (values["config"] != _as_json(self.card.config))
-        differ += ["other training data"] * (values["train_data"] != _as_json(self.card.train_data))
+        differ += ["another model configuration"] * (values["config"] != checkpoint.as_json(self.card.config))
+        differ += ["other training data"] * (values["train_data"] != checkpoint.as_json(self.card.train_data))
         if differ:
             raise UserError(
                 f"{path}: cannot be resumed with these options: {'; '.join(differ)}. "
@@ -298,33 +249,9 @@ def _due_files(trainer: Trainer, preview: Callable[[Any, Path], None] | None) ->
     if due(trainer.config.save_every):
         trainer.save()
     if preview and due(trainer.config.preview_every):
-        live = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-        trainer.model.load_state_dict(trainer.ema.state_dict())
-        preview(trainer.model.eval(), trainer.folder.preview(trainer.images))
-        trainer.model.load_state_dict(live)
+        with trainer.ema.applied():
+            preview(trainer.model.eval(), trainer.folder.preview(trainer.images))
         trainer.model.train()
-
-
-def _flatten(state: dict[str, Any], step: int, scaler: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Optimiser state as named tensors and JSON values."""
-    tensors = {f"{i}.{key}": value for i, entry in state["state"].items() for key, value in entry.items()}
-    return tensors, {"step": step, "groups": state["param_groups"], "scaler": scaler.state_dict()}
-
-
-def _unflatten(tensors: dict[str, Tensor], values: dict[str, Any]) -> dict[str, Any]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
-    groups = [group | {"betas": tuple(group["betas"])} for group in values["groups"]]
-    return {"state": state, "param_groups": groups}
-
-
-def _as_json(value: Any) -> Any:
-    """What `value` looks like after a round trip through JSON (tuples become lists)."""
-    if isinstance(value, dict):
-        return {k: _as_json(v) for k, v in value.items()}
-    return [_as_json(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 @contextlib.contextmanager

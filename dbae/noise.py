@@ -44,7 +44,7 @@ class PerImageNoise:
     def normal(self, shape: Sequence[int]) -> Tensor:
         if shape[0] != len(self.generators):
             raise ValueError(f"asked for noise of {shape[0]} images; this source serves {len(self.generators)}")
-        out = torch.empty(tuple(shape))
+        out = torch.empty(tuple(shape), dtype=torch.float32)
         for row, generator in zip(out, self.generators, strict=True):
             row.normal_(generator=generator)
         return out.to(self.device)
@@ -74,7 +74,10 @@ class GeneratorNoise:
 
 
 def mixed_seed(*parts: int | str) -> int:
-    """A 63-bit seed that mixes integers and names, e.g. `mixed_seed(seed, rank, step)`."""
+    """A 63-bit seed that mixes integers and names, e.g. `mixed_seed(seed, "epoch", 3)`.
+
+    Name the purpose: parts that differ in trailing zeros alone give the same seed.
+    """
     words = [zlib.crc32(p.encode()) if isinstance(p, str) else p for p in parts]
     return int(np.random.SeedSequence([w & (2**64 - 1) for w in words]).generate_state(1, np.uint64)[0] >> 1)
 

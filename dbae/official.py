@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def our_key(key: str) -> str:
 def detect(state: Mapping[str, Tensor]) -> DBAEConfig | None:
     """Configuration of an official state dict, from its keys and shapes; None if it is no DBAE."""
     needed = ("label_emb.weight", "encoder.out.3.weight", "decoder.init.init.0.weight_orig", "time_embed.0.weight")
-    if not all(key in state for key in needed):
+    if not all(key in state and state[key].ndim > 1 for key in needed):
         return None
     latent_dim = state["label_emb.weight"].shape[1]
     stochastic = state["encoder.out.3.weight"].shape[0] == 2 * latent_dim
@@ -72,8 +73,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, LookupError, EOFError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{path} ({path.stat().st_size} bytes): not a complete PyTorch file of tensors ({reason}). "

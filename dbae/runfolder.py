@@ -45,14 +45,25 @@ class RunFolder:
         found = sorted((self.path / "checkpoints").glob("images-*.safetensors"))
         return [p for p in found if not p.name.endswith(".state.safetensors") and state_path(p).exists()]
 
-    def save(self, images: int, card: checkpoint.Card, raw: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> Path:
-        """Write the weights of a checkpoint (its state file comes first, so that a checkpoint seen is complete)."""
-        path = self.checkpoint(images)
-        checkpoint.save(path, card, raw=raw, ema=ema)
-        return path
+    def save_state(self, images: int, optimizer: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Write the state file of a checkpoint: an optimiser's `state_dict()` and other JSON values."""
+        tensors = {f"{i}.{key}": v for i, entry in optimizer["state"].items() for key, v in entry.items()}
+        header = {"state": json.dumps({"groups": optimizer["param_groups"], **values})}
+        checkpoint.write_tensors(state_path(self.checkpoint(images)), tensors, header)
 
-    def save_state(self, images: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        checkpoint.write_tensors(state_path(self.checkpoint(images)), tensors, {"state": json.dumps(state)})
+    def load_state(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What `save_state` was given for the checkpoint at `path`."""
+        tensors, values = checkpoint.read_tensors(state_path(path), "state")
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+        groups = [group | {"betas": tuple(group["betas"])} for group in values.pop("groups")]
+        return {"state": state, "param_groups": groups}, values
+
+    def save(self, images: int, card: checkpoint.Card, raw: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> None:
+        """Write the weights of a checkpoint (its state file comes first, so that a checkpoint seen is complete)."""
+        checkpoint.save(self.checkpoint(images), card, raw=raw, ema=ema)
 
     def prune(self, keep: int) -> None:
         """Delete all but the `keep` newest checkpoints; milestones stay."""
@@ -61,8 +72,11 @@ class RunFolder:
             state_path(path).unlink()
 
     def remove_leftovers(self) -> None:
-        """Delete temporary files that a killed run left behind."""
-        for leftover in self.path.glob("**/.*.tmp"):
+        """Delete what a killed run left behind: temporary files, and state files without their checkpoint."""
+        leftovers = [*self.path.glob(".log.csv.*.tmp"), *self.path.glob("*/.images-*.tmp")]
+        wanted = {state_path(path) for path in self.checkpoints()}
+        states = (self.path / "checkpoints").glob("images-*.state.safetensors")
+        for leftover in [*leftovers, *(path for path in states if path not in wanted)]:
             leftover.unlink()
 
     def start_log(self, upto_images: int) -> None:
@@ -70,7 +84,8 @@ class RunFolder:
         rows: list[list[str]] = []
         if self.log_file.exists():
             with open(self.log_file, newline="") as file:
-                rows = [r for r in csv.reader(file) if r and r[0].isdigit() and int(r[0]) <= upto_images]
+                complete = [r for r in csv.reader(file) if len(r) == len(LOG_COLUMNS) and r[0].isdigit()]
+            rows = [r for r in complete if int(r[0]) <= upto_images]
         with atomic_path(self.log_file) as temporary, open(temporary, "w", newline="") as file:
             csv.writer(file).writerows([LOG_COLUMNS, *rows])
 

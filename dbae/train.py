@@ -27,12 +27,14 @@ from dbae import model as presets
 from dbae.checkpoint import Card
 from dbae.cli import run
 from dbae.data import ImageDataset, InMemory, TrainingStream, open_data
+from dbae.errors import UserError
 from dbae.fit import TrainConfig, fit
 from dbae.images import contact_sheet, save_png, to_float, to_uint8
 from dbae.losses import BridgeLoss, bridge_loss
 from dbae.model import DBAE, DBAEConfig, parameter_counts
 from dbae.noise import GeneratorNoise
 from dbae.provenance import revision, versions
+from dbae.runfolder import RunFolder
 from dbae.samplers import SamplerConfig
 
 __all__ = ["Args", "fit", "main", "train"]
@@ -74,16 +76,26 @@ class Args:
     in_memory: bool = True
     train: tyro.conf.OmitArgPrefixes[TrainConfig] = TrainConfig()
 
+    def __post_init__(self) -> None:
+        if self.latent_dim is not None and self.latent_dim < 1:
+            raise UserError(f"--latent-dim: expected 1 or more, found {self.latent_dim}; change --latent-dim.")
+
 
 def train(args: Args) -> Path:
     """Run the command; returns the last checkpoint."""
+    if not args.resume:
+        RunFolder(args.out).require_new()  # before the images are read
     config: DBAEConfig = getattr(presets, args.preset)(stochastic=args.stochastic)
-    if args.latent_dim:
+    if args.latent_dim is not None:
         config = dataclasses.replace(config, latent_dim=args.latent_dim)
     data = open_data(args.data, size=config.image_size)
     if args.in_memory:
         data = InMemory(data)
     split = "train" if "train" in data.splits else "all"
+    if not len(data.split(split)):
+        raise UserError(
+            f"{args.data}: expected images to train on, found none in the split '{split}'. Take more images."
+        )
     options = args.train
     stream = TrainingStream(
         data, data.split(split), options.batch_size, seed=options.seed, flip=options.flip, workers=options.workers
@@ -139,13 +151,19 @@ def _card(args: Args, model: DBAE, data: ImageDataset, split: str) -> Card:
         },
         command=f"python -m dbae.train --preset {args.preset} --data {data.name}"
         + ("" if args.stochastic else " --no-stochastic")
+        + ("" if args.latent_dim is None else f" --latent-dim {args.latent_dim}")
         + f" --images {args.train.images} --seed {args.train.seed}",
         versions=versions() | {"revision": revision()},
     )
 
 
+def _options(argv: list[str]) -> type[Args]:
+    """`Args` whose loop options default to those of the preset named on the command line, as --help shows."""
+    train = ("train", tyro.conf.OmitArgPrefixes[TrainConfig], _preset_defaults(argv))
+    return dataclasses.make_dataclass("Args", [train], bases=(Args,), frozen=True)
+
+
 def _preset_defaults(argv: list[str]) -> TrainConfig:
-    """Loop options of the preset named on the command line (they are the defaults that --help shows)."""
     named = [b for a, b in itertools.pairwise(argv) if a == "--preset"]
     named += [a.split("=", 1)[1] for a in argv if a.startswith("--preset=")]
     preset = named[-1] if named else "faces32"
@@ -155,8 +173,7 @@ def _preset_defaults(argv: list[str]) -> TrainConfig:
 def main(arguments: list[str] | None = None) -> int:
     """Command line of `python -m dbae.train`; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    default = Args(data=tyro.MISSING, out=tyro.MISSING, train=_preset_defaults(arguments))
-    return run(train, Args, module="dbae.train", description=__doc__, arguments=arguments, default=default)
+    return run(train, _options(arguments), module="dbae.train", description=__doc__, arguments=arguments)
 
 
 if __name__ == "__main__":
