@@ -113,7 +113,7 @@ def run(
         batch_size=options.batch_size,
         workers=options.workers,
         precision=options.precision,
-        progress=sys.stderr.isatty(),
+        progress=True,
     )
     if "standard" in options.protocol and len(options.seeds) < 3:
         log.warning("protocol standard asks for 3 seeds or more; found %d", len(options.seeds))

@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
-from tqdm import tqdm
 
 from benchmarks.locking import locked
 from dbae.data.base import ImageDataset
@@ -36,6 +35,7 @@ from dbae.data.loader import iterate
 from dbae.errors import UserError
 from dbae.files import atomic_path
 from dbae.images import to_float
+from dbae.progress import progress_bar
 
 Posterior = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -163,7 +163,7 @@ class LatentCache:
         log.info("%s", title)
         with _part(path.with_suffix(".part"), path) as part:
             done = part.rows
-            with tqdm(total=len(indices), initial=done, desc=title, unit="img", disable=not self.progress) as bar:
+            with progress_bar(len(indices), title, done=done, show=self.progress) as bar:
                 for batch, images in iterate(dataset, indices[done:], self.batch_size, workers=self.workers):
                     rows = self._encode(encoder, images, mirrored)
                     if not np.isfinite(rows).all():

@@ -32,7 +32,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from baselines.interface import RepresentationModel
 from benchmarks.latents import LatentCache, Latents, Precision, default_folder
@@ -50,6 +49,7 @@ from dbae.errors import UserError
 from dbae.files import atomic_path
 from dbae.images import to_float
 from dbae.noise import PerImageNoise, mixed_seed
+from dbae.progress import progress_bar
 from dbae.samplers import SamplerConfig
 from dbae.samplers.config import BOOTED_METHODS, DDBM_METHODS
 
@@ -163,7 +163,7 @@ class Study:
         z = self.latents.draw(mixed_seed(seed, "z"), sample=protocol == "paper", flip=False)
         parts, nfe, done = [], 0, 0
         title = f"{self.columns['model']}, {protocol}, {sampler.method} {sampler.nfe}"
-        with tqdm(total=len(self.indices), desc=title, unit="img", disable=not sys.stderr.isatty()) as bar:
+        with progress_bar(len(self.indices), title) as bar:
             for indices, images in iterate(self.dataset, self.indices, self.options.batch_size):
                 noise = PerImageNoise(seed, indices, stream="sample", device=self.device)
                 batch = z[done : done + len(indices)].to(self.device)
@@ -200,7 +200,7 @@ def run(options: Options, load: Callable[[str], Loaded]) -> list[Record]:
     except ValueError as error:
         raise UserError(f"--method, --nfe, --churn or --end-data: {error}.") from error
     device = cli.device(options.device)
-    cache = LatentCache(default_folder(), device, precision=options.precision, progress=sys.stderr.isatty())
+    cache = LatentCache(default_folder(), device, precision=options.precision, progress=True)
     rows = []
     for source in options.ckpt:
         loaded = load(source)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 import signal
 import time
@@ -21,7 +22,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from dbae import checkpoint
 from dbae.cli import device
@@ -30,10 +30,13 @@ from dbae.ema import EMA
 from dbae.errors import UserError
 from dbae.images import to_float
 from dbae.noise import mixed_seed
+from dbae.progress import progress_bar
 from dbae.runfolder import RunFolder
 from dbae.train_config import TrainConfig
 
 __all__ = ["Loss", "Objective", "TrainConfig", "Trainer", "fit"]
+
+log = logging.getLogger(__name__)
 
 
 class Loss(Protocol):
@@ -124,7 +127,7 @@ class Trainer:
         self.folder.start_log(self.images)
         if self.config.tensorboard:
             self.writer = _summary_writer(self.folder.path)
-        self.bar = tqdm(total=self.config.images, initial=self.images, unit="img", unit_scale=True, desc="training")
+        self.bar = progress_bar(self.config.images, "training", done=self.images)
         self.clock, self.logged_step = time.perf_counter(), self.step
 
     def train_step(self, images: Tensor) -> None:
@@ -166,6 +169,8 @@ class Trainer:
         row = {"images": self.images, "step": self.step, "loss": loss, "mse": mse, "grad_norm": grad_norm}
         self.folder.append_log(row | {"images_per_second": round(rate, 1), "seconds": round(seconds, 2)})
         self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} img/s")
+        if self.bar.disable:
+            log.info("%d of %d images, loss %.4f, %.0f img/s", self.images, self.config.images, loss, rate)
         if self.writer:
             for key in ("loss", "mse", "grad_norm"):
                 self.writer.add_scalar(key, row[key], self.images)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dbae.bridge import Bridge
 from dbae.noise import PerImageNoise
-from dbae.samplers.config import BOOTED_METHODS, DDBM_METHODS, METHODS
 from dbae.samplers import Denoiser, OneStep, SamplerConfig, evaluations, sample, steps_for, time_grid
+from dbae.samplers.config import BOOTED_METHODS, DDBM_METHODS, METHODS
 
 
 def net(y: Tensor, bridge: Bridge | None = None) -> Denoiser:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dbae.bridge import Bridge
 from dbae.noise import GeneratorNoise
-from dbae.samplers.config import BOOTED_METHODS, DDBM_METHODS
 from dbae.samplers import DBIM, DDBM, DBMSolver, Denoiser, MultistepDBIM, SamplerConfig, evaluations, sample
+from dbae.samplers.config import BOOTED_METHODS, DDBM_METHODS
 
 DETERMINISTIC = [(method, grid) for method in BOOTED_METHODS for grid in ("native", "karras", "uniform")]
 

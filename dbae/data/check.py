@@ -15,6 +15,7 @@ from dbae.data.lmdbfiles import LmdbFiles
 from dbae.data.loader import in_processes
 from dbae.data.source import open_data, parse_source, root_of
 from dbae.errors import UserError
+from dbae.progress import progress_bar
 
 CHUNK = 64
 SHOWN = 10
@@ -114,11 +115,10 @@ def _count(layout: Layout, n: int, data: ImageDataset) -> list[str]:
 
 
 def _unreadable(data: ImageDataset, workers: int, progress: bool) -> tuple[str, ...]:
-    from tqdm import tqdm
 
     starts = range(0, len(data), CHUNK)
     found: list[str] = []
-    with tqdm(total=len(data), desc=f"reading {data.name}", unit="img", disable=not progress) as bar:
+    with progress_bar(len(data), f"reading {data.name}", show=progress) as bar:
         for read, messages in in_processes(functools.partial(_read, data), starts, workers):
             found += messages
             bar.update(read)

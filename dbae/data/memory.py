@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dbae.data.base import ImageDataset
 from dbae.errors import UserError
+from dbae.progress import progress_bar
 
 
 class InMemory(ImageDataset):
@@ -31,8 +32,6 @@ class InMemory(ImageDataset):
     """
 
     def __init__(self, dataset: ImageDataset, *, workers: int = 0, progress: bool = True) -> None:
-        from tqdm import tqdm
-
         from dbae.data.loader import iterate
 
         self.name, self.size, self.splits = dataset.name, dataset.size, dataset.splits
@@ -41,7 +40,7 @@ class InMemory(ImageDataset):
         shape = (len(dataset), 3, dataset.size, dataset.size)
         _check_fits(shape, self.name)
         self.pixels = np.empty(shape, np.uint8)
-        with tqdm(total=len(dataset), desc=f"reading {self.name}", unit="img", disable=not progress) as bar:
+        with progress_bar(len(dataset), f"reading {self.name}", show=progress) as bar:
             for indices, images in iterate(dataset, np.arange(len(dataset)), 256, workers=workers):
                 self.pixels[indices] = images.numpy()
                 bar.update(len(indices))

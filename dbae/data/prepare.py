@@ -32,6 +32,7 @@ from dbae.data.pack import write_lmdb, write_zip
 from dbae.data.subset import Subset
 from dbae.errors import UserError
 from dbae.files import atomic_path
+from dbae.progress import progress_bar
 
 CHUNK = 256
 """Images in a chunk: an interruption loses at most that many for each worker."""
@@ -93,15 +94,13 @@ def _check_out(out: Path) -> bool:
 
 def _encode_all(data: ImageDataset, folder: Path, workers: int, progress: bool) -> list[Path]:
     """Make the chunks that are not there yet; gives all of them in order."""
-    from tqdm import tqdm
-
     paths = {start: folder / f"{start // CHUNK:06d}.npz" for start in range(0, len(data), CHUNK)}
     missing = [start for start, path in paths.items() if not path.exists()]
     done = len(data) - sum(min(CHUNK, len(data) - start) for start in missing)
     if done:
         logger.info("%s: %d of %d images are there from an earlier run", folder, done, len(data))
     encode = functools.partial(_encode, data, paths)
-    with tqdm(total=len(data), initial=done, desc=f"preparing {data.name}", unit="img", disable=not progress) as bar:
+    with progress_bar(len(data), f"preparing {data.name}", done=done, show=progress) as bar:
         for count in in_processes(encode, missing, workers):
             bar.update(count)
     return list(paths.values())

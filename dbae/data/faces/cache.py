@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from dbae.files import atomic_path
+from dbae.progress import progress_bar
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def cached_images(
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        with tqdm(total=count, desc=f"drawing {name}", unit="image") as progress:
+        with progress_bar(count, f"drawing {name}") as progress:
             for images in chunks:
                 file.write(images.tobytes())
                 progress.update(len(images))
