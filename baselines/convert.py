@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from tyro.conf import Positional
 
 from baselines.load import load
 from dbae import checkpoint
@@ -30,9 +31,9 @@ log = logging.getLogger(__name__)
 class Options:
     """The command line."""
 
-    source: Path
+    source: Positional[Path]
     """The checkpoint to read."""
-    out: Path
+    out: Positional[Path]
     """The .safetensors file to write."""
     dtype: Literal["float32", "float16"] = "float32"
     """Precision of the stored weights; loading always gives float32."""

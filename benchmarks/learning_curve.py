@@ -15,6 +15,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from tyro.conf import Positional
+
 from benchmarks.records import Record, RecordFile
 from benchmarks.results import beside
 from dbae.cli import run
@@ -30,7 +32,7 @@ _STYLES = {"untrained": ("tab:orange", "--"), "pca": ("tab:green", "-."), "preva
 class Options:
     """The command line."""
 
-    results: Path
+    results: Positional[Path]
     """A results file of `benchmarks.downstream`."""
     protocol: str = "standard"
     """Which rows to draw."""
