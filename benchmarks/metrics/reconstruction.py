@@ -24,7 +24,6 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -110,23 +109,30 @@ def psnr(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tens
 
 
 def _similarity(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """The SSIM map, zero-padded. All five moments pass through the two one-dimensional windows in one call each."""
-    moments = torch.stack((x, y, x * x, y * y, x * y))
-    w = _window(x)
-    flat = moments.flatten(0, 2).unsqueeze(1)
-    flat = F.conv2d(flat, w.view(1, 1, -1, 1), padding=(_RADIUS, 0))
-    flat = F.conv2d(flat, w.view(1, 1, 1, -1), padding=(0, _RADIUS))
-    mean_x, mean_y, xx, yy, xy = flat.view_as(moments)
+    """The SSIM map, zero-padded.
+
+    The window is a product of one along columns and one along rows, and each is a matrix product with a banded matrix:
+    twice as fast as depthwise convolutions, and not done in TF32, which is PyTorch's default for convolutions.
+    """
+    down, across = _band(x, x.shape[-2]), _band(x, x.shape[-1])
+    mean_x, mean_y, xx, yy, xy = (down @ moment @ across for moment in (x, y, x * x, y * y, x * y))
     product, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
     numerator = (2 * product + _C1) * (2 * (xy - product) + _C2)
     return numerator / ((squares + _C1) * (xx + yy - squares + _C2))
 
 
-def _window(like: Tensor) -> Float[Tensor, "11"]:
+def _band(like: Tensor, size: int) -> Float[Tensor, "n n"]:
+    """Row i holds the window centred on i, cut off at the ends (zero padding); symmetric."""
+    distance = torch.arange(size)[:, None] - torch.arange(size)
+    inside = distance.abs() <= _RADIUS
+    return torch.where(inside, _window()[(distance + _RADIUS).clamp(0, 2 * _RADIUS)], 0).to(like)
+
+
+def _window() -> Float[Tensor, "11"]:
     """One axis of the window. Computed in float32 whatever the dtype of the images, as in the references."""
     offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=torch.float32)
     w = torch.exp(-offsets.square() / (2 * _SIGMA**2))
-    return (w / w.sum()).to(like)
+    return w / w.sum()
 
 
 def _interior(map_: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c inner_h inner_w"]:

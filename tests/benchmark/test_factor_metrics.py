@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.metrics import factors as fac
+from benchmarks.metrics.factors import Codes
+
+
+def grid(n: int = 1500, seed: int = 0) -> np.ndarray:
+    """Three independent factors of 3, 4 and 5 classes."""
+    return np.random.default_rng(seed).integers(0, [3, 4, 5], (n, 3))
+
+
+def axis_aligned(n: int = 1500, seed: int = 0, noise: float = 0.02) -> Codes:
+    """One dimension a factor, and a fourth of noise."""
+    factors, rng = grid(n, seed), np.random.default_rng(seed + 100)
+    z = np.column_stack([factors[:, [2, 0, 1]], np.zeros(n)]) + noise * rng.standard_normal((n, 4))
+    return Codes(z.astype(np.float32), factors)
+
+
+def rotated(codes: Codes) -> Codes:
+    """Every factor in every dimension."""
+    q = np.linalg.qr(np.random.default_rng(7).standard_normal((4, 4)))[0].astype(np.float32)
+    return Codes(codes.z @ q, codes.factors)
+
+
+def test_axis_aligned_codes_score_near_one():
+    train, test = axis_aligned(400), axis_aligned(400, seed=1)
+    assert fac.mutual_information_gap(axis_aligned()) > 0.95  # 20 bins: few images look informative by chance
+    assert fac.factor_vae_score(train, train_votes=600, test_votes=300) == 1
+    found = fac.dci(train, test)
+    assert min(found.disentanglement, found.completeness, found.informativeness) > 0.98
+    assert fac.separated_attribute_predictability(train, test) > 0.3  # linear classifiers see the outer classes only
+
+
+def test_rotation_lowers_every_score_but_informativeness():
+    train, test = axis_aligned(500), axis_aligned(500, seed=1)
+    mixed, mixed_test = rotated(train), rotated(test)
+    assert fac.mutual_information_gap(mixed) < 0.3
+    assert fac.separated_attribute_predictability(mixed, mixed_test) < 0.2
+    assert fac.factor_vae_score(mixed, train_votes=600, test_votes=300) < 0.95
+    found = fac.dci(mixed, mixed_test)
+    assert found.disentanglement < 0.6
+    assert found.completeness < 0.6
+    assert found.informativeness > 0.7
+
+
+def test_mig_of_known_information():
+    """Two copies of a factor leave no gap; a code that carries half of a factor's entropy has a gap of a half."""
+    factor = np.tile(np.arange(4), 100)
+    noise = np.zeros(400)
+    twice = Codes(np.column_stack([factor, factor]).astype(float), factor[:, None])
+    assert fac.mutual_information_gap(twice) == pytest.approx(0, abs=1e-12)
+    half = Codes(np.column_stack([factor // 2, noise]).astype(float), factor[:, None])
+    assert fac.mutual_information_gap(half) == pytest.approx(0.5, rel=1e-9)
+    alone = Codes(factor[:, None].astype(float), factor[:, None])
+    assert fac.mutual_information_gap(alone) == pytest.approx(1, rel=1e-9)
+
+
+def test_importance_matrices():
+    identity = np.eye(3)
+    assert fac.disentanglement(identity) == pytest.approx(1, abs=1e-8)
+    assert fac.completeness(identity) == pytest.approx(1, abs=1e-8)
+    uniform = np.ones((4, 3))
+    assert fac.disentanglement(uniform) == pytest.approx(0, abs=1e-8)
+    assert fac.completeness(uniform) == pytest.approx(0, abs=1e-8)
+    # Two dimensions share each factor: still disentangled, less complete (entropy log 2 of log 4).
+    shared = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    assert fac.disentanglement(shared) == pytest.approx(1, abs=1e-8)
+    assert fac.completeness(shared) == pytest.approx(0.5, abs=1e-8)
+
+
+def test_factor_vae_score_is_chance_for_noise():
+    factors = grid()
+    z = np.random.default_rng(3).standard_normal((1500, 4)).astype(np.float32)
+    score = fac.factor_vae_score(Codes(z, factors), train_votes=600, test_votes=600)
+    assert score == pytest.approx(1 / 3, abs=0.08)
+    assert fac.factor_vae_score(Codes(np.zeros_like(z), factors)) == 0
+    again = fac.factor_vae_score(Codes(z, factors), train_votes=600, test_votes=600)
+    assert again == score
+
+
+def test_refuses_constant_factors():
+    with pytest.raises(ValueError, match=r"\[1\]"):
+        Codes(np.zeros((4, 2)), np.array([[0, 1], [1, 1], [0, 1], [1, 1]]))
