@@ -27,6 +27,7 @@ from dbae import model as presets
 from dbae.checkpoint import Card
 from dbae.cli import run
 from dbae.data import ImageDataset, InMemory, TrainingStream, open_data
+from dbae.data.source import parse_source
 from dbae.errors import UserError
 from dbae.fit import TrainConfig, fit
 from dbae.images import contact_sheet, save_png, to_float, to_uint8
@@ -149,7 +150,7 @@ def _card(args: Args, model: DBAE, data: ImageDataset, split: str) -> Card:
             "size": data.size,
             "images": len(data.split(split)),
         },
-        command=f"python -m dbae.train --preset {args.preset} --data {data.name}"
+        command=f"python -m dbae.train --preset {args.preset} --data '{parse_source(args.data).portable}'"
         + ("" if args.stochastic else " --no-stochastic")
         + ("" if args.latent_dim is None else f" --latent-dim {args.latent_dim}")
         + f" --images {args.train.images} --seed {args.train.seed}",

@@ -89,7 +89,8 @@ def test_run_leaves_a_model_a_log_and_a_picture(whole):
     data = card.train_data["name"]
     assert data.startswith("faces-v")
     assert found.train_data == f"{data} (160 images seen)"
-    assert card.command == f"python -m dbae.train --preset faces32 --data {data} --images 160 --seed 0"
+    source = "faces:?size=32&n=64"
+    assert card.command == f"python -m dbae.train --preset faces32 --data '{source}' --images 160 --seed 0"
     assert (card.train_data["split"], card.train_data["images"], card.train_data["size"]) == ("train", 51, 32)
     assert card.versions["torch"] == torch.__version__
     assert card.versions["revision"]

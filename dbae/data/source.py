@@ -47,6 +47,14 @@ class Source:
     n: int | None = None
     seed: int | None = None
 
+    @property
+    def portable(self) -> str:
+        """The source as a record may name it: without the folders of this machine, e.g. "zip:faces.zip?size=32"."""
+        options = {name: getattr(self, name) for name in ("size", "split", "n", "seed")}
+        query = "&".join(f"{name}={value}" for name, value in options.items() if value is not None)
+        root = "" if self.kind == "faces" else Path(self.root).name
+        return f"{self.kind}:{root}" + (f"?{query}" if query else "")
+
 
 def _draw_faces(source: Source) -> ImageDataset:
     from dbae.data.faces import Faces  # drawing code is loaded only by those who draw

@@ -112,3 +112,15 @@ def test_drawn_faces_are_kept_in_the_given_folder(tmp_path: Path) -> None:
     kept = open_data(f"faces:{tmp_path / 'cache'}?n=5&size=16")
     np.testing.assert_array_equal(kept.batch([0, 4]), open_data("faces:?n=5&size=16").batch([0, 4]))
     assert any((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("source", "portable"),
+    [
+        ("zip:/home/me/faces.zip?size=32", "zip:faces.zip?size=32"),
+        ("faces:/tmp/cache?n=50&seed=1", "faces:?n=50&seed=1"),
+        ("celeba:/data/celeba", "celeba:celeba"),
+    ],
+)
+def test_portable_names_leave_out_folders(source, portable):
+    assert parse_source(source).portable == portable
