@@ -1,0 +1,1 @@
+"""Measurements: one runnable module a family of tables (`python -m benchmarks.downstream --help`)."""

@@ -1,0 +1,1 @@
+"""The three networks of a DBAE: score U-Net, encoder, endpoint decoder."""
