@@ -101,6 +101,6 @@ class Sampler(ABC):
         """The loop."""
         self.nfe, self.path = 0, [self.x_T] if keep_path else None
         x = self.start()
-        for i in tqdm(range(self.n), desc=self.config.method, leave=False, disable=None if progress else True):
+        for i in tqdm(range(self.n), desc=self.config.method, leave=False, disable=not progress):
             x = self.record(self.step(x, i))
         return Sampled(x.clamp(-1, 1), self.nfe, x, self.path)
