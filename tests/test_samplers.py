@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
+from analytic_denoisers import net
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -14,17 +13,6 @@ from dbae.bridge import Bridge
 from dbae.noise import PerImageNoise
 from dbae.samplers import Denoiser, OneStep, SamplerConfig, evaluations, sample, steps_for, time_grid
 from dbae.samplers.config import BOOTED_METHODS, DDBM_METHODS, METHODS
-
-
-def net(y: Tensor, bridge: Bridge | None = None) -> Denoiser:
-    """A preconditioned denoiser without weights."""
-    bridge = bridge or Bridge()
-
-    def predict(x: Tensor, t: float) -> Tensor:
-        c_skip, c_out, c_in, c_noise = bridge.scalings(t)
-        return c_skip * x + c_out * torch.tanh(0.7 * c_in * x - 0.4 * y + 0.2 * math.sin(0.01 * c_noise))
-
-    return predict
 
 
 def ignore_state(d: float) -> Denoiser:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 
 import numpy as np
 import pytest
 import torch
+from analytic_denoisers import net
 from golden_fill import GOLDEN, filled_dbae, relative_l2, seeded
 from torch import Tensor
 
@@ -22,17 +22,6 @@ from dbae.samplers import DDBM, DBMSolver, Denoiser, SamplerConfig, sample, time
 @pytest.fixture(scope="module")
 def paths() -> dict[str, np.ndarray]:
     return dict(np.load(GOLDEN / "dbim" / "samplers.npz"))
-
-
-def net(y: Tensor, bridge: Bridge | None = None) -> Denoiser:
-    """A preconditioned denoiser without weights."""
-    bridge = bridge or Bridge()
-
-    def predict(x: Tensor, t: float) -> Tensor:
-        c_skip, c_out, c_in, c_noise = bridge.scalings(t)
-        return c_skip * x + c_out * torch.tanh(0.7 * c_in * x - 0.4 * y + 0.2 * math.sin(0.01 * c_noise))
-
-    return predict
 
 
 def mix(y: Tensor) -> Denoiser:

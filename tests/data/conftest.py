@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from image_samples import write_folder, write_zip
 
+from dbae.data.faces import Faces
+
 
 @pytest.fixture(params=["zip", "folder"])
 def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[dict[str, bytes]], str]:
@@ -19,3 +21,8 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[dict[str,
         return f"folder:{write_folder(tmp_path / 'tiny', members)}"
 
     return as_source
+
+
+@pytest.fixture(scope="session")
+def population() -> Faces:
+    return Faces(4000, 64)

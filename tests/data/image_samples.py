@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dbae.data.faces import Faces
+
 
 def picture(index: int, width: int = 16, height: int = 16) -> np.ndarray:
     """Random uint8 (height, width, 3)."""
@@ -70,3 +72,11 @@ def write_lmdb(path: Path, members: dict[str, bytes]) -> Path:
             else:
                 transaction.put(name.encode(), data)
     return path
+
+
+def column(dataset: Faces, name: str) -> np.ndarray:
+    """Labels of one attribute, float64 (n,)."""
+    labels = dataset.attributes
+    if name in labels.binary_names:
+        return labels.binary[:, labels.binary_names.index(name)].astype(np.float64)
+    return labels.continuous[:, labels.continuous_names.index(name)]

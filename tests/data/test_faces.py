@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from image_samples import column
 
 from dbae.data import faces
 from dbae.data.faces import CHUNK, Faces, attributes, drawing
@@ -37,18 +38,6 @@ MEANS = (
     (143.4944, 124.6328, 88.8218),
 )
 """Mean red, green and blue of the first 12 pictures, version 1, 64 pixels."""
-
-
-@pytest.fixture(scope="module")
-def population() -> Faces:
-    return Faces(4000, 64)
-
-
-def column(dataset: Faces, name: str) -> np.ndarray:
-    labels = dataset.attributes
-    if name in labels.binary_names:
-        return labels.binary[:, labels.binary_names.index(name)].astype(np.float64)
-    return labels.continuous[:, labels.continuous_names.index(name)]
 
 
 def people(count: int) -> dict[str, np.ndarray]:

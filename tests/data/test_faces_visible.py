@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from image_samples import column
 
 from dbae.data.faces import Faces, attributes, drawing
 
@@ -28,18 +29,6 @@ COMBINED = {"Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Oval_Face", 
 
 BEARDS = {"5_o_Clock_Shadow", "Goatee", "Mustache"}
 """Drawn with the density of the beard, which is 0 on the other faces."""
-
-
-@pytest.fixture(scope="module")
-def population() -> Faces:
-    return Faces(4000, 64)
-
-
-def column(dataset: Faces, name: str) -> np.ndarray:
-    labels = dataset.attributes
-    if name in labels.binary_names:
-        return labels.binary[:, labels.binary_names.index(name)].astype(np.float64)
-    return labels.continuous[:, labels.continuous_names.index(name)]
 
 
 def drawn(traits: attributes.Traits, size: int = 64) -> np.ndarray:
