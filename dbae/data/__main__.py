@@ -3,8 +3,9 @@
     python -m dbae.data check celeba:/data/celeba
     python -m dbae.data prepare celeba:/data/celeba --size 64 --out celeba64.zip --workers 8
 
-check     what is there, what is missing and where users get it, images of every split, unreadable files, labels
-prepare   a zip or LMDB of PNGs at one size, with all labels: an interrupted run goes on when it is started again
+`check` says what is there, what is missing and where users get it, images of every split, unreadable files, labels.
+
+`prepare` makes a zip or LMDB of PNGs at one size, with all labels; an interrupted run goes on when it is started again.
 """
 
 from __future__ import annotations
