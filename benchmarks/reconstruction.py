@@ -14,8 +14,8 @@ Fast samplers beside it, started without noise as the paper's sampler is:
     python -m benchmarks.reconstruction --method ddbm_euler dbim dbim2 --no-boot-noise --nfe 5 10 20
 
 OUT has one row a sampler, budget and metric (mean over images, standard error over images); OUT_images/ has every
-image's values, one npz a setting; OUT_nfe.png shows metric against evaluations. `one_step` (one evaluation) is always
-measured: for pixel metrics it is a real competitor. A killed run continues where it stopped.
+image's values, one npz a setting; OUT_nfe.png shows all of OUT against evaluations. `one_step` (one evaluation) is
+always measured: for pixel metrics it is a real competitor. A killed run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ def main(options: Options) -> None:
     rows = run(options, load)
     print(format_sweep(rows))
     figure = beside(options.out, "_nfe.png")
-    draw_sweep(rows, figure)
+    draw_sweep(RecordFile(options.out).read(), figure)
     log.info("%s, %s, %s", options.out, beside(options.out, "_images"), figure)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +13,8 @@ def format_sweep(rows: Sequence[Record]) -> str:
     """A text table: one line a setting, one column a metric, mean ± standard error over images."""
     metrics = list(dict.fromkeys(row.metric for row in rows))
     lines = [["model", "data", "protocol", "sampler", "end_data", "NFE", *metrics]]
-    for _, group in itertools.groupby(rows, key=_setting):
-        same = list(group)
+    for wanted in dict.fromkeys(map(_setting, rows)):
+        same = [row for row in rows if _setting(row) == wanted]
         row, cells = same[0], {r.metric: f"{r.value:.4f} ± {r.stderr:.4f}" for r in same}
         setting = [row.model, row.dataset, row.protocol, _sampler(row), str(row.end_data), str(row.nfe)]
         lines.append(setting + [cells[metric] for metric in metrics])
