@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_small_model_computes_images_of_its_size(config):
     z = model.encode(x)
     assert z.shape == (2, config.latent_dim)
     assert model.denoise(x, torch.full((2,), 0.5), model.endpoint(z), z).shape == x.shape
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_spectral_norm_is_float32_under_autocast(training):
+    model = DBAE.initialised(faces32(), 0)
+    layer = model.decoder.get_submodule("feat_8")[1].train(training)
+    exact = copy.deepcopy(layer).weight()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer.weight(), exact)
 
 
 @pytest.mark.golden

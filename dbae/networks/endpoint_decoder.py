@@ -53,7 +53,11 @@ class SpectralConv2d(nn.Module):
         self.register_buffer("weight_v", F.normalize(torch.randn(c_in * kernel**2), dim=0))
 
     def weight(self) -> Tensor:
-        """W / sigma(W)."""
+        """W / sigma(W), in float32 whatever the precision of the networks: sigma of rounded numbers would drift."""
+        with torch.autocast(self.weight_orig.device.type, enabled=False):
+            return self._weight()
+
+    def _weight(self) -> Tensor:
         w = (self.weight_orig.transpose(0, 1) if self.transposed else self.weight_orig).flatten(1)
         if self.training:
             with torch.no_grad():
