@@ -34,7 +34,7 @@ import numpy as np
 
 from benchmarks.downstream_report import Table, draw_attributes, format_table
 from benchmarks.downstream_study import Study
-from benchmarks.latents import LatentCache, Precision, default_folder
+from benchmarks.latents import LatentCache, default_folder
 from benchmarks.probe import Protocol
 from benchmarks.results import Results, beside
 from benchmarks.subjects import Loaded, subjects_of
@@ -43,6 +43,7 @@ from dbae.data.base import ImageDataset
 from dbae.data.source import open_data
 from dbae.data.subset import Subset
 from dbae.errors import UserError
+from dbae.precision import Precision
 
 log = logging.getLogger(__name__)
 

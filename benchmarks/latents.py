@@ -22,7 +22,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -33,18 +33,17 @@ from benchmarks.locking import locked
 from dbae.data.base import ImageDataset
 from dbae.data.loader import iterate
 from dbae.errors import UserError
-from dbae.files import atomic_path
+from dbae.files import atomic_path, cache_folder
 from dbae.images import to_float
+from dbae.precision import Precision, autocast
 from dbae.progress import progress_bar
 
 Posterior = Callable[[Tensor], tuple[Tensor, Tensor | None]]
-Precision = Literal["fp32", "bf16", "fp16"]
 
 LATENTS_VERSION = 1
 """Part of every key; raised when the way latents are computed from a model changes."""
 
 _CHUNK = 8192
-_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 log = logging.getLogger(__name__)
 
 
@@ -183,10 +182,9 @@ class LatentCache:
     @torch.inference_mode()
     def _encode(self, encoder: Encoder, images: Tensor, mirrored: bool) -> Float32[np.ndarray, "b v s d"]:
         x = to_float(images.to(self.device))
-        dtype = _DTYPES[self.precision]
         views = []
         for view in (x, x.flip(3)) if mirrored else (x,):
-            with torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext():
+            with autocast(self.device, self.precision):
                 mu, sigma = encoder.posterior(view)
             views.append(torch.stack([mu] if sigma is None else [mu, sigma], dim=1))
         return torch.stack(views, dim=1).float().cpu().numpy()
@@ -194,7 +192,7 @@ class LatentCache:
 
 def default_folder() -> Path:
     """`$DBAE_CACHE/latents`; `~/.cache/dbae/latents` when the variable is not set."""
-    return Path(os.environ.get("DBAE_CACHE") or Path.home() / ".cache" / "dbae").expanduser() / "latents"
+    return cache_folder() / "latents"
 
 
 class _Part:

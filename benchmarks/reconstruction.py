@@ -34,7 +34,7 @@ import numpy as np
 import torch
 
 from baselines.interface import RepresentationModel
-from benchmarks.latents import LatentCache, Latents, Precision, default_folder
+from benchmarks.latents import LatentCache, Latents, default_folder
 from benchmarks.metrics import reconstruction as metrics
 from benchmarks.provenance import circumstances
 from benchmarks.reconstruction_report import draw_sweep, format_sweep
@@ -49,6 +49,7 @@ from dbae.errors import UserError
 from dbae.files import atomic_path
 from dbae.images import to_float
 from dbae.noise import PerImageNoise, mixed_seed
+from dbae.precision import Precision, autocast
 from dbae.progress import progress_bar
 from dbae.samplers import SamplerConfig
 from dbae.samplers.config import BOOTED_METHODS, DDBM_METHODS
@@ -167,7 +168,7 @@ class Study:
             for indices, images in iterate(self.dataset, self.indices, self.options.batch_size):
                 noise = PerImageNoise(seed, indices, stream="sample", device=self.device)
                 batch = z[done : done + len(indices)].to(self.device)
-                with _autocast(self.device, self.options.precision):
+                with autocast(self.device, self.options.precision):
                     decoded = self.model.decode(batch, sampler=sampler, noise=noise)
                 real = to_float(images.to(self.device))
                 parts.append(metrics.measure(real=real, fake=decoded.images.float()))
@@ -251,11 +252,6 @@ def _sampler_columns(sampler: SamplerConfig) -> dict[str, Any]:
     if sampler.method in BOOTED_METHODS:
         columns |= {"grid": sampler.grid, "boot_noise": sampler.boot_noise}
     return columns | ({"eta": sampler.eta} if sampler.method == "dbim" else {})
-
-
-def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    low = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, low, enabled=precision != "fp32")
 
 
 def _digest(columns: dict[str, Any]) -> str:

@@ -54,3 +54,8 @@ def sha256(path: str | os.PathLike[str]) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where files that can be computed again are kept: `$DBAE_CACHE`, or else `~/.cache/dbae`."""
+    return Path(os.environ.get("DBAE_CACHE") or Path.home() / ".cache" / "dbae").expanduser()

@@ -30,6 +30,7 @@ from dbae.ema import EMA
 from dbae.errors import UserError
 from dbae.images import to_float
 from dbae.noise import mixed_seed
+from dbae.precision import autocast
 from dbae.progress import progress_bar
 from dbae.runfolder import RunFolder
 from dbae.train_config import TrainConfig
@@ -152,8 +153,7 @@ class Trainer:
             self._log()
 
     def _backward(self, x0: Tensor, generator: torch.Generator) -> None:
-        low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.config.precision, torch.bfloat16)
-        with torch.autocast(self.device.type, low, enabled=self.config.precision != "fp32"):
+        with autocast(self.device, self.config.precision):
             result = self.objective(self.model, x0, generator)
         loss = result.loss.mean() / self.config.accumulate
         self.scaler.scale(loss).backward()

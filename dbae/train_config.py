@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
 
 from dbae.errors import UserError
+from dbae.precision import Precision
 
 _COUNTS = ("batch_size", "accumulate", "log_every", "save_every", "preview_every", "milestone_every", "keep")
 
@@ -46,7 +46,7 @@ class TrainConfig:
     lr: float = 1e-4
     ema_rate: float = 0.9999
     ema_warmup: bool = False
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     clip_grad: float | None = None
     flip: bool = True
     seed: int = 0

@@ -14,15 +14,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from dbae.files import atomic_path
+from dbae.files import atomic_path, cache_folder
 from dbae.progress import progress_bar
 
 _log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """`$DBAE_CACHE`, or else `~/.cache/dbae`."""
-    return Path(os.environ.get("DBAE_CACHE") or Path.home() / ".cache" / "dbae")
 
 
 def cached_images(
