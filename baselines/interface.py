@@ -30,11 +30,18 @@ class RepresentationModel(Protocol):
         name: name used in result rows.
         image_size: side s of the images it takes, pixels.
         latent_dim: length l of z.
+        samplers: methods of `SamplerConfig` that `decode` takes; the first is its default.
+        endpoints: ways to get x_T: "decoded" from z, "random" N(0, I), "inferred" from the image by inversion (then
+            the model has `infer_endpoint`). The first is what `decode` does without x_T.
+        encode_nfe: network evaluations that `encode` costs; 0 for an encoder of one pass.
     """
 
     name: str
     image_size: int
     latent_dim: int
+    samplers: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    encode_nfe: int
 
     def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:
         """(mu, sigma) of q(z | x); sigma is None where z is a function of x. x in [-1, 1]."""
@@ -52,11 +59,38 @@ class RepresentationModel(Protocol):
         sampler: SamplerConfig | None = None,
         noise: Noise | None = None,
     ) -> Decoded:
-        """Images in [-1, 1] and the counted network evaluations per image. x_T None: the model's own endpoint."""
+        """Images in [-1, 1] and the counted network evaluations per image. x_T None: see `endpoints`."""
         ...
 
 
-# Capabilities a model may have beside these, asked for by name (`hasattr`), never by class:
-#   infer_endpoint(x, z, *, steps) -> (x_T, nfe)    the endpoint of a given image
-#   sample_latent(n, *, noise) -> z                 draws from a latent prior
-#   step_cost() -> FLOPs                            of one network evaluation of one image
+@runtime_checkable
+class InfersEndpoint(Protocol):
+    """A model that finds the endpoint of a given image."""
+
+    def infer_endpoint(
+        self, x: Float[Tensor, "b 3 s s"], z: Float[Tensor, "b l"], *, steps: int
+    ) -> tuple[Float[Tensor, "b 3 s s"], int]:
+        """x_T from which `decode` with as many steps comes back near x, and the evaluations it took."""
+        ...
+
+
+@runtime_checkable
+class Drawn(Protocol):
+    """What `Prior.sample` returns: z, and the evaluations of the latent network per draw."""
+
+    @property
+    def z(self) -> Float[Tensor, "n l"]: ...
+
+    @property
+    def nfe(self) -> int: ...
+
+
+@runtime_checkable
+class Prior(Protocol):
+    """A distribution over the z of a model, to generate from."""
+
+    latent_dim: int
+
+    def sample(self, noise: Noise, n: int) -> Drawn:
+        """Draws n codes, on the scale that `decode` takes; all randomness comes from `noise`."""
+        ...

@@ -22,6 +22,7 @@ from dbae.networks.endpoint_decoder import EndpointDecoder, EndpointDecoderConfi
 from dbae.networks.unet import UNet, UNetConfig
 from dbae.noise import Noise, mixed_seed
 from dbae.samplers import Sampled, SamplerConfig, sample
+from dbae.samplers.config import BRIDGE_METHODS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,10 @@ class DBAE(nn.Module):
         config: architecture and bridge.
         name: name used in result rows.
     """
+
+    samplers = BRIDGE_METHODS
+    endpoints = ("decoded",)
+    encode_nfe = 0
 
     def __init__(self, config: DBAEConfig, *, name: str = "dbae") -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from torch import Tensor
 from dbae.bridge import Bridge
 from dbae.noise import PerImageNoise
 from dbae.samplers import Denoiser, OneStep, SamplerConfig, evaluations, sample, steps_for, time_grid
-from dbae.samplers.config import BOOTED_METHODS, DDBM_METHODS, METHODS
+from dbae.samplers.config import BOOTED_METHODS, BRIDGE_METHODS, DDBM_METHODS
 
 
 def ignore_state(d: float) -> Denoiser:
@@ -28,7 +28,7 @@ configs = st.builds(
         churn=churn if method in DDBM_METHODS else 0.0,
         grid=grid if method != "one_step" else "native",
     ),
-    st.sampled_from(METHODS),
+    st.sampled_from(BRIDGE_METHODS),
     st.integers(3, 40),
     st.sampled_from([0.0, 0.33]),
     st.sampled_from(["native", "karras", "uniform"]),

@@ -1,18 +1,22 @@
-"""Layers shared by the score U-Net and the encoder.
+"""Layers shared by every U-Net and encoder of this package.
 
 Residual block of guided-diffusion (ADM), with the state-dict keys of the published checkpoints:
 
     h = Conv3x3( resize( SiLU( GN(x) ) ) )                                  in_layers.{0,2}
-    h = Conv3x3( Dropout( SiLU( GN(h) * (1 + scale(e)) + shift(e) ) ) )     out_layers.{0,3}, emb_layers.1
+    h = GN(h) (1 + scale(e)) + shift(e)                                     out_layers.0, emb_layers.1
+    h = h (1 + scale(z)) + shift(z)                                         latent_layers.1
+    h = Conv3x3( Dropout( SiLU(h) ) )                                       out_layers.3
     y = skip( resize(x) ) + h                                               skip_connection
 
-An unconditional block (DiffAE's encoder) stops after the first line.
+e embeds the time. The third line stands only where z modulates every block: DiffAE's has the scale alone, PDAE's both
+(their names of the layer: cond_emb_layers, emb_z_layers). An unconditional block (DiffAE's encoder) stops after the
+first line.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -58,6 +62,8 @@ class ResBlock(nn.Module):
 
     Args:
         embedding: width of the conditioning embedding e; None builds the unconditional half block.
+        latent: width of z where it modulates the block by itself.
+        latent_shift: whether z shifts as well as scales.
         resize: "down" (2x2 average), "up" (nearest) or None.
     """
 
@@ -68,6 +74,8 @@ class ResBlock(nn.Module):
         *,
         groups: int,
         embedding: int | None = None,
+        latent: int | None = None,
+        latent_shift: bool = False,
         dropout: float = 0.0,
         resize: str | None = None,
     ) -> None:
@@ -77,8 +85,11 @@ class ResBlock(nn.Module):
             GroupNorm(groups, channels_in), nn.SiLU(), nn.Conv2d(channels_in, channels_out, 3, padding=1)
         )
         self.conditional = embedding is not None
+        self.modulated, self.latent_shift = latent is not None, latent_shift
         if embedding is not None:
             self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * channels_out))
+            if latent is not None:
+                self.latent_layers = nn.Sequential(nn.SiLU(), nn.Linear(latent, (1 + latent_shift) * channels_out))
             self.out_layers = nn.Sequential(
                 GroupNorm(groups, channels_out),
                 nn.SiLU(),
@@ -88,13 +99,18 @@ class ResBlock(nn.Module):
         same = channels_in == channels_out
         self.skip_connection = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
 
-    def forward(self, x: Float[Tensor, "b c h w"], e: Float[Tensor, "b e"] | None = None) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "b c h w"], e: Float[Tensor, "b e"] | None = None, z: Float[Tensor, "b l"] | None = None
+    ) -> Tensor:
         norm, act, conv = self.in_layers
         h = conv(_resize(act(norm(x)), self.resize))
         if self.conditional:
             scale, shift = self.emb_layers(e).to(h.dtype)[:, :, None, None].chunk(2, dim=1)
             norm, *rest = self.out_layers
             h = norm(h) * (1 + scale) + shift
+            if self.modulated:
+                scale, *shifts = self.latent_layers(z).to(h.dtype)[:, :, None, None].chunk(1 + self.latent_shift, dim=1)
+                h = sum(shifts, start=h * (1 + scale))
             for layer in rest:
                 h = layer(h)
         return self.skip_connection(_resize(x, self.resize)) + h
@@ -103,14 +119,26 @@ class ResBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Multi-head self-attention over pixels: x + proj(softmax(q k^T / sqrt(d)) v).
 
-    The 3C output channels of `qkv` are laid out [head, (q, k, v), d], guided-diffusion's "legacy" order,
-    which the published DBAE weights use. The projections are 1x1 convolutions in the checkpoints (`Conv2d` in
-    the score network, `Conv1d` in the encoder) and are computed as matrix products over channels-last pixels.
+    Args:
+        order: of the 3C output channels of `qkv`, a choice of guided-diffusion's that weights do not show:
+            "legacy" is [head, (q, k, v), d], as in the published DBAE weights; "new" is [(q, k, v), head, d].
+        conv: class of the 1x1 projections in the checkpoint: `Conv2d` in DBAE's score network, `Conv1d` elsewhere.
+            Both are computed as matrix products over channels-last pixels.
     """
 
-    def __init__(self, channels: int, *, heads: int, groups: int, conv: type[nn.Conv1d] | type[nn.Conv2d]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        heads: int,
+        groups: int,
+        conv: type[nn.Conv1d] | type[nn.Conv2d],
+        order: Literal["legacy", "new"] = "legacy",
+    ) -> None:
         super().__init__()
-        self.heads = heads
+        if channels % heads:
+            raise ValueError(f"{channels} channels cannot be shared by {heads} attention heads")
+        self.heads, self.order = heads, order
         self.norm = GroupNorm(groups, channels)
         self.qkv = conv(channels, 3 * channels, 1)
         self.proj_out = zero_init(conv(channels, channels, 1))
@@ -119,7 +147,10 @@ class AttentionBlock(nn.Module):
         b, c, height, width = x.shape
         pixels = self.norm(x).permute(0, 2, 3, 1).reshape(b, height * width, c)
         qkv = F.linear(pixels, self.qkv.weight.flatten(1), self.qkv.bias)
-        q, k, v = qkv.view(b, -1, self.heads, 3, c // self.heads).permute(3, 0, 2, 1, 4)  # (b, head, pixel, d)
+        if self.order == "legacy":
+            q, k, v = qkv.view(b, -1, self.heads, 3, c // self.heads).permute(3, 0, 2, 1, 4)  # (b, head, pixel, d)
+        else:
+            q, k, v = qkv.view(b, -1, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, -1, c)
         h = F.linear(h, self.proj_out.weight.flatten(1), self.proj_out.bias)
         return x + h.view(b, height, width, c).permute(0, 3, 1, 2)

@@ -28,7 +28,7 @@ from torch import Tensor
 from dbae.bridge import Bridge
 from dbae.noise import Noise
 from dbae.samplers.base import Denoiser, Sampled, Sampler, time_grid
-from dbae.samplers.config import SamplerConfig, evaluations, steps_for
+from dbae.samplers.config import BRIDGE_METHODS, SamplerConfig, evaluations, steps_for
 from dbae.samplers.dbim import DBIM, MultistepDBIM
 from dbae.samplers.dbmsolver import DBMSolver
 from dbae.samplers.ddbm import DDBM, OneStep
@@ -72,7 +72,8 @@ def sample(
         keep_path: return the states as well.
 
     Raises:
-        ValueError: noise is missing where it is needed, or bridge and config disagree about `end_data`.
+        ValueError: noise is missing where it is needed, no method of a bridge, or bridge and config disagree
+            about the end_data.
     """
     if bridge.end_data != config.end_data:
         raise ValueError(f"the bridge has end_data {bridge.end_data}, the sampler config {config.end_data}")
@@ -88,4 +89,6 @@ def sample(
             sampler = DBMSolver(denoise, x_T, bridge, config, noise)
         case "one_step":
             sampler = OneStep(denoise, x_T, bridge, config, noise)
+        case "ddim" | "ddpm":
+            raise ValueError(f"{config.method} starts at noise; a bridge starts at x_T: use one of {BRIDGE_METHODS}")
     return sampler.run(progress=progress, keep_path=keep_path)

@@ -7,14 +7,18 @@ from typing import Literal
 
 DDBM_METHODS = ("ddbm_euler", "ddbm_heun")
 BOOTED_METHODS = ("dbim", "dbim2", "dbim3", "dbms2")
-METHODS = (*DDBM_METHODS, *BOOTED_METHODS, "one_step")
+BRIDGE_METHODS = (*DDBM_METHODS, *BOOTED_METHODS, "one_step")
+DIFFUSION_METHODS = ("ddim", "ddpm")
+METHODS = (*BRIDGE_METHODS, *DIFFUSION_METHODS)
 GRIDS = ("native", "karras", "uniform")
 _METHODS_WITH = {
     "churn": DDBM_METHODS,
     "guidance": DDBM_METHODS,
-    "eta": ("dbim",),
+    "eta": ("dbim", "ddim"),
     "boot_noise": BOOTED_METHODS,
     "grid": DDBM_METHODS + BOOTED_METHODS,
+    "end_data": BRIDGE_METHODS,
+    "stop": ("ddim",),
 }
 
 
@@ -23,21 +27,22 @@ class SamplerConfig:
     """Method and options of a run.
 
     Args:
-        method: see the table of `dbae.samplers`.
+        method: see the table of `dbae.samplers`; "ddim" and "ddpm" are those of models that start at noise.
         nfe: budget of denoiser evaluations; the largest number of steps that fits is taken, `Sampled.nfe` is the count.
         grid: "karras" (exponent 7), "uniform" in t, or "native": karras, except uniform for dbim*.
         churn: in [0, 1), share of every step that is an Euler-Maruyama step of the reverse SDE. ddbm_* only.
-        eta: in [0, 1], noise of dbim; 0 is deterministic after booting.
+        eta: in [0, 1], noise of dbim and ddim; 0 is deterministic (after booting).
         boot_noise: False boots with eps = 0. dbim*, dbms2.
-        end_data: of the bridge; 0.0 also moves the booting evaluation from T to T - 1e-4.
+        end_data: of the bridge; 0.0 also moves the booting evaluation from T to T - 1e-4. Bridges only.
         guidance: weight of Doob's transform, see `Bridge.drift`. ddbm_* only.
-        clip_denoised: clamp D to [-1, 1] at every evaluation.
+        clip_denoised: clamp the prediction of x0 to [-1, 1] at every evaluation.
+        stop: in [0, 1], share of the steps, at the end, in which z plays no part (PDAE's `stop_percent`). ddim only.
 
     Raises:
         ValueError: a value out of range, an option that the method lacks, or a budget below the method's smallest.
     """
 
-    method: Literal["ddbm_euler", "ddbm_heun", "dbim", "dbim2", "dbim3", "dbms2", "one_step"]
+    method: Literal["ddbm_euler", "ddbm_heun", "dbim", "dbim2", "dbim3", "dbms2", "one_step", "ddim", "ddpm"]
     nfe: int = 100
     grid: Literal["native", "karras", "uniform"] = "native"
     churn: float = 0.0
@@ -46,6 +51,7 @@ class SamplerConfig:
     end_data: float = 0.5
     guidance: float = 1.0
     clip_denoised: bool = True
+    stop: float = 0.0
 
     def __post_init__(self) -> None:
         for name, choices in (("method", METHODS), ("grid", GRIDS)):
@@ -57,8 +63,9 @@ class SamplerConfig:
                 raise ValueError(f"{self.method} has no option {field.name}; it belongs to {', '.join(methods)}")
         if not 0 <= self.churn < 1:
             raise ValueError(f"churn must be in [0, 1), found {self.churn}")
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta must be in [0, 1], found {self.eta}")
+        for name in ("eta", "stop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
         if self.end_data < 0:
             raise ValueError(f"end_data is a standard deviation and cannot be negative, found {self.end_data}")
         if steps_for(self) < 1:
@@ -77,6 +84,8 @@ def _cost(config: SamplerConfig) -> tuple[int, int]:
             return 2, 0
         case "one_step":
             return 0, 1
+        case "ddim" | "ddpm":
+            return 1, 0
         case _:
             return 1, 1
 

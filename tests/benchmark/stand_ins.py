@@ -51,6 +51,10 @@ class Squares(ImageDataset):
 class TinyModel(nn.Module):
     """z = W x + b; sigma = 0.1 where stochastic. Counts its calls and can be made to fail."""
 
+    samplers = ("one_step", "ddbm_euler")
+    endpoints = ("decoded",)
+    encode_nfe = 0
+
     def __init__(self, seed: int = 1, *, latent_dim: int = 4, size: int = 8, stochastic: bool = True) -> None:
         super().__init__()
         self.name, self.image_size, self.latent_dim, self.stochastic = "tiny", size, latent_dim, stochastic
