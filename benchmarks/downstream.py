@@ -16,6 +16,10 @@ A quick look at the first 500 images of every split:
 
     python -m benchmarks.downstream --limit 500 --protocol standard --out runs/quick.csv
 
+On four GPUs, which share the images to encode and the probes to train:
+
+    torchrun --nproc-per-node 4 -m benchmarks.downstream --ckpt ema_0.9999_1020000.pt --data celeba
+
 OUT has one row a model, protocol, metric and seed, and the mean over seeds with its standard error;
 OUT_attributes.csv has the value of every attribute, and OUT_attributes.png shows them. A killed run continues where it
 stopped. Latents are computed once and kept in $DBAE_CACHE (default ~/.cache/dbae).
@@ -30,10 +34,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.downstream_report import Table, draw_attributes, format_table
 from benchmarks.downstream_study import Study
+from benchmarks.inputs import limited
 from benchmarks.latents import LatentCache, default_folder
 from benchmarks.probe import Protocol
 from benchmarks.results import Results, beside
@@ -41,7 +44,7 @@ from benchmarks.subjects import Loaded, subjects_of
 from dbae import cli
 from dbae.data.base import ImageDataset
 from dbae.data.source import open_data
-from dbae.data.subset import Subset
+from dbae.distributed import is_main
 from dbae.errors import UserError
 from dbae.precision import Precision
 
@@ -122,17 +125,9 @@ def run(
     for source in options.ckpt:
         loaded = load(source)
         for data in options.data:
-            dataset = _limited(open_data(data, size=loaded.model.image_size), options.limit)
+            dataset = limited(open_data(data, size=loaded.model.image_size), options.limit)
             tables += _measure(loaded, dataset, cache, results, options)
     return tables
-
-
-def _limited(dataset: ImageDataset, limit: int | None) -> ImageDataset:
-    """The first `limit` images of every split, as a data set with a fingerprint of its own."""
-    if limit is None:
-        return dataset
-    kept = [indices[:limit] for name, indices in dataset.splits.items() if name != "all"]
-    return Subset(dataset, np.unique(np.concatenate([np.empty(0, np.int64), *kept])))
 
 
 def _measure(
@@ -144,7 +139,7 @@ def _measure(
             f"{dataset.name}: {loaded.name} takes images of {loaded.model.image_size} pixels, found {dataset.size}. "
             "Leave out size= in --data."
         )
-    study = Study(dataset, results, precision=options.precision, force=options.force)
+    study = Study(dataset, results, precision=options.precision, force=options.force, world=cache.world)
     started = time.perf_counter()
     subjects = subjects_of(loaded, dataset, study.train, cache)
     tables = [study.table(subjects, protocol, options.seeds) for protocol in options.protocol]
@@ -158,6 +153,8 @@ def main(options: Options) -> None:
     from baselines.load import load
 
     tables = run(options, load)
+    if not is_main():
+        return
     print("\n\n".join(map(format_table, tables)))
     figure = beside(options.out, "_attributes.png")
     draw_attributes(tables, figure)

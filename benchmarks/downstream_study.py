@@ -28,6 +28,7 @@ from benchmarks.records import Record
 from benchmarks.results import Results
 from benchmarks.subjects import Subject
 from dbae.data.base import ImageDataset
+from dbae.distributed import ALONE, World
 from dbae.errors import UserError
 
 TASK_VERSION = 1
@@ -38,6 +39,33 @@ SPLIT_NAMES = {"val": "test", None: "test", "test": "test-selected"}
 log = logging.getLogger(__name__)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Probe:
+    """One probe to train: its input, its targets, how, and from which seed."""
+
+    subject: Subject
+    problem: Problem
+    protocol: Protocol
+    seed: int
+
+    @property
+    def config(self) -> ProbeConfig:
+        return probe_config(self.protocol, self.problem.kind)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return {"protocol": self.protocol, "seed": str(self.seed), **self.subject.cells}
+
+    def line(self, outcomes: Sequence[Outcome], seconds: float) -> str:
+        """What the log says about it."""
+        found = []
+        for outcome in outcomes:
+            numbers = ", ".join(f"{name} {values.mean():.4f}" for name, values in outcome.scores.items())
+            chosen = f"epoch {outcome.epoch + 1}" + (f", best on {outcome.selected_on}" if outcome.selected_on else "")
+            found.append(f"{numbers} ({chosen})")
+        return f"{self.subject.model}, {self.protocol}, seed {self.seed}: {'; '.join(found)}, {seconds:.1f} s"
+
+
 class Study:
     """Probes on one data set.
 
@@ -46,6 +74,7 @@ class Study:
         results: where rows go, and where finished ones are found.
         precision: of the encoders, for the record.
         force: measure what is already in `results` again.
+        world: processes that share the probes; rank 0 writes.
 
     Raises:
         UserError: no labels, or a split is missing or has less than 2 images.
@@ -58,7 +87,9 @@ class Study:
         *,
         precision: str = "fp32",
         force: bool = False,
+        world: World = ALONE,
     ) -> None:
+        self.world = world
         self.dataset, self.results, self.precision, self.force = dataset, results, precision, force
         self.problems = problems_of(dataset)
         self.train, self.test = (dataset.split(name) for name in ("train", "test"))
@@ -80,47 +111,62 @@ class Study:
 
     def _measure(self, subject: Subject, protocol: Protocol, seeds: Sequence[int]) -> Measured:
         measured: Measured = {}
-        for problem in self.problems:
-            runs = [self._seed(subject, problem, protocol, seed) for seed in seeds]
+        runs = iter(self._runs([_Probe(subject, p, protocol, seed) for p in self.problems for seed in seeds]))
+        for _ in self.problems:
+            own = list(itertools.islice(runs, len(seeds)))
             if len(seeds) > 1:
-                self.results.update(_means(runs, seeds))
-            measured |= _by_metric(runs)
+                self.results.update(_means(own, seeds))
+            measured |= _by_metric(own)
         return measured
 
-    def _seed(self, subject: Subject, problem: Problem, protocol: Protocol, seed: int) -> list[Record]:
-        """Rows of one probe: from the results where they are complete, else measured now and added."""
-        config = probe_config(protocol, problem.kind)
-        columns: dict[str, Any] = {"protocol": protocol, "seed": str(seed), **subject.cells}
+    def _runs(self, probes: Sequence[_Probe]) -> list[list[Record]]:
+        """Rows of every probe: those that the results have; the others are measured now, one a process, and added."""
+        world = self.world
+        runs = world.broadcast([self._stored(probe) for probe in probes])  # what rank 0 found: all go on alike
+        missing = [i for i, rows in enumerate(runs) if not rows]
+        if world.size > 1:  # latents are computed together, before each process turns to a probe of its own
+            for probe in {probes[i].problem.kind: probes[i] for i in missing}.values():
+                self._splits(probe)
+        for start in range(0, len(missing), world.size):
+            mine = missing[start : start + world.size][world.rank :][:1]
+            for measured in world.collect({i: self._run(probes[i]) for i in mine}):
+                for i, (records, message) in measured.items():
+                    self.results.add(records)
+                    log.info("%s", message)
+                    runs[i] = records
+        return runs
+
+    def _stored(self, probe: _Probe) -> list[Record]:
+        """Rows of a probe in the results; none unless they are complete."""
         for z in () if self.force else ("sampled", "mean"):
-            if stored := self.results.stored(self._expected(problem, config, columns | {"z": z})):
+            if stored := self.results.stored(self._expected(probe, z)):
                 return stored
-        train, val, test = self._splits(subject, problem, config, seed)
+        return []
+
+    def _run(self, probe: _Probe) -> tuple[list[Record], str]:
+        """Rows of a probe, measured now, and a line about it."""
+        train, val, test = self._splits(probe)
         started = time.perf_counter()
-        outcomes = run_probe(train, val, test, kind=problem.kind, config=config, seed=seed)
+        outcomes = run_probe(train, val, test, kind=probe.problem.kind, config=probe.config, seed=probe.seed)
         seconds = round(time.perf_counter() - started, 3)
         self.probe_seconds += seconds
-        columns["z"] = "sampled" if config.sample and train.latents.stochastic else "mean"
+        z = "sampled" if probe.config.sample and train.latents.stochastic else "mean"
         scores = {SPLIT_NAMES[outcome.selected_on]: outcome.scores for outcome in outcomes}
-        records = self._records(problem, scores, columns, seconds)
-        self.results.add(records)
-        _log(subject, protocol, seed, outcomes, seconds)
-        return records
+        return self._records(probe.problem, scores, probe.columns | {"z": z}, seconds), probe.line(outcomes, seconds)
 
-    def _splits(
-        self, subject: Subject, problem: Problem, config: ProbeConfig, seed: int
-    ) -> tuple[Split, Split | None, Split]:
+    def _splits(self, probe: _Probe) -> tuple[Split, Split | None, Split]:
         def split(indices: np.ndarray, mirrored: bool = False) -> Split:
-            return Split(subject.latents(indices, seed, mirrored), problem.targets[indices])
+            return Split(probe.subject.latents(indices, probe.seed, mirrored), probe.problem.targets[indices])
 
         # Mirrored wherever some probe of the data set flips, so that there is one file of training latents.
         train = split(self.train, mirrored=any(p.kind == "classification" for p in self.problems))
-        if config.select == "test":
+        if probe.config.select == "test":
             return train, None, split(self.test)
         if self.val is not None:
             return train, split(self.val), split(self.test)
         kept, held_out = (
             Split(train.latents.rows(rows), train.targets[rows])
-            for rows in carve_validation(self.train, self.dataset.groups, seed)
+            for rows in carve_validation(self.train, self.dataset.groups, probe.seed)
         )
         return kept, held_out, split(self.test)
 
@@ -138,11 +184,12 @@ class Study:
         self.results.update(rows)
         return _by_metric([rows])
 
-    def _expected(self, problem: Problem, config: ProbeConfig, columns: dict[str, Any]) -> list[Record]:
+    def _expected(self, probe: _Probe, z: str) -> list[Record]:
         """Rows that a probe will give, without their values: their identities are known beforehand."""
+        problem = probe.problem
         nothing = dict.fromkeys(METRICS[problem.kind], np.full(len(problem.names), np.nan))
-        splits = ("test", "test-selected") if config.select == "test" else ("test",)
-        return self._records(problem, dict.fromkeys(splits, nothing), columns, seconds=0.0)
+        splits = ("test", "test-selected") if probe.config.select == "test" else ("test",)
+        return self._records(problem, dict.fromkeys(splits, nothing), probe.columns | {"z": z}, seconds=0.0)
 
     def _records(
         self, problem: Problem, scores: dict[str, dict[str, np.ndarray]], columns: dict[str, Any], seconds: float
@@ -215,10 +262,3 @@ def _means(runs: Sequence[Sequence[Record]], seeds: Sequence[int]) -> list[Recor
 
 def _listed(seeds: Sequence[int]) -> str:
     return " ".join(map(str, seeds))
-
-
-def _log(subject: Subject, protocol: str, seed: int, outcomes: Sequence[Outcome], seconds: float) -> None:
-    for outcome in outcomes:
-        numbers = ", ".join(f"{name} {values.mean():.4f}" for name, values in outcome.scores.items())
-        chosen = f"epoch {outcome.epoch + 1}" + (f", best on {outcome.selected_on}" if outcome.selected_on else "")
-        log.info("%s, %s, seed %d: %s (%s, %.1f s)", subject.model, protocol, seed, numbers, chosen, seconds)

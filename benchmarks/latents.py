@@ -9,6 +9,9 @@ z = mu + sigma * eps from the file.
 
 A file under construction is `NAME.part`: complete rows behind a complete header, in order. A killed run is continued at
 its last complete row; only a complete file gets its name. Memory holds one batch, whatever n is.
+
+Several processes (`dbae.distributed`) each encode their share into a file of its own, `NAME-0of2.npy` and so on, which
+rank 0 joins; on several machines the folder has to be one that all of them see.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -32,6 +35,7 @@ from torch import Tensor
 from benchmarks.locking import locked
 from dbae.data.base import ImageDataset
 from dbae.data.loader import iterate
+from dbae.distributed import World, world
 from dbae.errors import UserError
 from dbae.files import atomic_path, cache_folder
 from dbae.images import to_float
@@ -117,6 +121,8 @@ class Encoder(NamedTuple):
 class LatentCache:
     """Latents under a folder, filled on demand.
 
+    All processes of a run ask for the same latents in the same order; for those that a process has had before, alone.
+
     Attributes:
         folder: where files go; see `default_folder`.
         batch_size, workers, device: how images are encoded; no part of the key.
@@ -130,6 +136,12 @@ class LatentCache:
     workers: int = 0
     precision: Precision = "fp32"
     progress: bool = False
+    _had: set[Path] = dataclasses.field(default_factory=set, init=False, repr=False)
+
+    @property
+    def world(self) -> World:
+        """The processes that encode together."""
+        return world(self.device)
 
     def get(
         self, encoder: Encoder, dataset: ImageDataset, indices: Int64[np.ndarray, " n"], *, mirrored: bool = False
@@ -148,14 +160,30 @@ class LatentCache:
             "version": LATENTS_VERSION,
         }
         path = self.folder / f"{hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:32]}.npy"
-        if not path.exists():
-            with locked(path):
-                if not path.exists():
+        if path not in self._had and not self.world.broadcast(path.exists()):
+            with locked(path) if self.world.is_main else contextlib.nullcontext():
+                if not self.world.broadcast(path.exists()):
                     self._fill(path, encoder, dataset, indices, mirrored, card)
+        self._had.add(path)
         seconds = json.loads(path.with_suffix(".json").read_text())["seconds"]
         return Latents(np.load(path, mmap_mode="r"), seconds)
 
     def _fill(
+        self, path: Path, encoder: Encoder, dataset: ImageDataset, indices: np.ndarray, mirrored: bool, card: dict
+    ) -> None:
+        if self.world.size == 1:
+            return self._encode_all(path, encoder, dataset, indices, mirrored, card)
+        shares = [path.with_stem(f"{path.stem}-{rank}of{self.world.size}") for rank in range(self.world.size)]
+        mine = shares[self.world.rank]
+        if not mine.exists():
+            share = self.world.share(indices, block=self.batch_size)
+            self._encode_all(mine, encoder, dataset, share, mirrored, card)
+        self.world.barrier()
+        if self.world.is_main:
+            _join(shares, path, len(indices))
+        self.world.barrier()
+
+    def _encode_all(
         self, path: Path, encoder: Encoder, dataset: ImageDataset, indices: np.ndarray, mirrored: bool, card: dict
     ) -> None:
         started, title = time.perf_counter(), f"{encoder.name}: encode {len(indices)} images of {dataset.name}"
@@ -221,16 +249,39 @@ class _Part:
         self.rows += len(rows)
 
 
+def _join(shares: Sequence[Path], path: Path, total: int) -> None:
+    """Make the file of `path`, `total` rows, from those of all processes, which are deleted afterwards."""
+    for share in shares:
+        if not share.exists():
+            raise UserError(
+                f"{share}: written by another process, but not seen here. On several machines, set DBAE_CACHE to a "
+                "folder that all of them see, then run the same command again."
+            )
+    path.with_suffix(".part").unlink(missing_ok=True)  # of an earlier run in one process
+    with _part(path.with_suffix(".part"), path) as part:
+        for share in shares:
+            array = np.load(share, mmap_mode="r")
+            for start in range(0, len(array), _CHUNK):
+                part.append(array[start : start + _CHUNK], total)
+        cards = [json.loads(share.with_suffix(".json").read_text()) for share in shares]
+        about = cards[0] | {"n": total, "seconds": max(card["seconds"] for card in cards)}
+        with atomic_path(path.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps(about, indent=1))
+    for leftover in path.parent.glob(f"{path.stem}-*of*"):
+        leftover.unlink()
+
+
 @contextlib.contextmanager
 def _part(partial: Path, path: Path) -> Iterator[_Part]:
     """The unfinished file of `path`; gets its name when the body ends, stays for the next run when it raises."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "r+b" if partial.exists() else "w+b") as file:
             yield _Part(file)
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        if error.filename not in (None, str(partial), str(path)):
+        if error.filename not in (None, str(partial), str(path), *map(str, path.parents)):
             raise
         raise UserError(
             f"{path}: could not be written ({error.strerror}). Free some space or set DBAE_CACHE to another folder, "

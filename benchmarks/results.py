@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.records import Record, RecordFile
+from dbae.distributed import is_main
 
 
 class Results:
@@ -17,11 +18,15 @@ class Results:
         self._known = {record.identity: record for file in (self.means, self.attributes) for record in file.read()}
 
     def add(self, records: Sequence[Record]) -> None:
-        """Write records to the file they belong to; attributes first, so that a mean never lacks its attributes."""
-        if single := [record for record in records if record.attribute != "mean"]:
-            self.attributes.add(single)
-        if means := [record for record in records if record.attribute == "mean"]:
-            self.means.add(means)
+        """Write records to the file they belong to; attributes first, so that a mean never lacks its attributes.
+
+        Of several processes, all take note and rank 0 writes.
+        """
+        single = [record for record in records if record.attribute != "mean"]
+        means = [record for record in records if record.attribute == "mean"]
+        for file, rows in ((self.attributes, single), (self.means, means)):
+            if rows and is_main():
+                file.add(rows)
         self._known |= {record.identity: record for record in records}
 
     def update(self, records: Sequence[Record]) -> None:

@@ -10,6 +10,7 @@ log.csv                                           one row every few steps
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor
 from dbae import checkpoint
 from dbae.errors import UserError
 from dbae.files import atomic_path
+from dbae.train_config import FIXED, TrainConfig
 
 LOG_COLUMNS = ("images", "step", "loss", "mse", "grad_norm", "images_per_second", "seconds")
 
@@ -105,3 +107,23 @@ class RunFolder:
 def state_path(path: Path) -> Path:
     """The state file that belongs to a checkpoint."""
     return path.with_name(path.name.removesuffix(".safetensors") + ".state.safetensors")
+
+
+def require_same_run(path: Path, values: Mapping[str, Any], card: checkpoint.Card) -> None:
+    """Raise UserError unless the checkpoint at `path`, whose card has `values`, is of the run that `card` describes.
+
+    A resumed run may train longer or save more often; what decides the weights must be the same.
+    """
+    defaults = dataclasses.asdict(TrainConfig())
+    was, now = (defaults | dict(options) for options in (values["training"], card.training))
+    differ = [f"{k} was {was[k]}, is {now[k]}" for k in FIXED if was[k] != now[k]]
+    if values.get("processes", 1) != card.processes:
+        differ.append(f"the number of processes was {values.get('processes', 1)}, is {card.processes}")
+    differ += ["another objective"] * (values.get("objective", {}) != checkpoint.as_json(card.objective))
+    differ += ["another model configuration"] * (values["config"] != checkpoint.as_json(card.config))
+    differ += ["other training data"] * (values["train_data"] != checkpoint.as_json(card.train_data))
+    if differ:
+        raise UserError(
+            f"{path}: cannot be resumed with these options: {'; '.join(differ)}. "
+            "Repeat the options of the first command, or start a new run with another --out."
+        )

@@ -66,7 +66,7 @@ def test_restored_averages_lie_in_memory_as_the_weights_do(tmp_path):
     run(tmp_path, objective=dbae_objective, model=model, card=card)
     trainer = Trainer(small_model(), dbae_objective, CONFIG, RunFolder(tmp_path), card)
     trainer.start(resume=True)
-    trainer.close()
+    trainer.log.close()
     state = trainer.optimizer.state
     assert len(state) == len(list(trainer.model.parameters()))
     assert all(values["exp_avg"].stride() == p.stride() for p, values in state.items())

@@ -3,7 +3,8 @@
 Training reads positions p = 0, 1, 2, ... (images seen). Of m images, position p belongs to epoch e = p // m; the
 order of epoch e and its flips are drawn from a generator seeded by (seed, e). Batch `step` holds positions
 step * b .. step * b + b - 1, across the end of an epoch if need be: batches are always full, and a run resumed at
-any step is the same run without replaying what came before.
+any step is the same run without replaying what came before. Of several processes, each reads its part of every
+batch.
 """
 
 from __future__ import annotations
@@ -74,13 +75,15 @@ class TrainingStream:
         """Which images of batch `step` are mirrored."""
         return self._plan(step)[1]
 
-    def batch(self, step: int) -> Batch:
-        """Batch `step`. Raises UserError naming an image that cannot be read."""
-        return _read(self.dataset, *self._plan(step))
+    def batch(self, step: int, *, rank: int = 0, size: int = 1) -> Batch:
+        """Part `rank` of `size` of batch `step`. Raises UserError naming an image that cannot be read."""
+        indices, flips = (np.array_split(whole, size)[rank] for whole in self._plan(step))
+        return _read(self.dataset, indices, flips)
 
-    def batches(self, start: int = 0) -> Iterator[Batch]:
-        """Batches `start`, `start + 1`, ... without end. Close the iterator to stop its workers."""
-        return in_processes(self.batch, itertools.count(start), self.workers)
+    def batches(self, start: int = 0, *, rank: int = 0, size: int = 1) -> Iterator[Batch]:
+        """Parts of batches `start`, `start + 1`, ... without end. Close the iterator to stop its workers."""
+        part = functools.partial(self.batch, rank=rank, size=size)
+        return in_processes(part, itertools.count(start), self.workers)
 
     def _plan(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         epochs, offsets = np.divmod(step * self.batch_size + np.arange(self.batch_size), len(self.indices))

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from stand_ins import Squares, TinyModel
 
 from benchmarks.latents import Encoder, LatentCache, Latents, default_folder
+from dbae.distributed import World
 from dbae.errors import UserError
 from dbae.images import to_float
 
@@ -144,3 +147,48 @@ def test_default_folder_follows_the_environment(monkeypatch, tmp_path):
     assert default_folder() == tmp_path / "latents"
     monkeypatch.delenv("DBAE_CACHE")
     assert default_folder().parts[-3:] == (".cache", "dbae", "latents")
+
+
+# --- several processes; those of `tests/test_distributed.py` are real -------------------------------------------------
+
+
+def as_process(monkeypatch, rank: int, size: int = 2) -> None:
+    """From now on caches are those of process `rank`, which never waits for another."""
+    fabric = SimpleNamespace(
+        global_rank=rank, world_size=size, barrier=lambda: None, broadcast=lambda value, src: value
+    )
+    monkeypatch.setattr("benchmarks.latents.world", lambda device: World(fabric))
+
+
+def test_two_processes_fill_one_file(tmp_path, squares, monkeypatch):
+    models, indices = [TinyModel(), TinyModel()], squares.splits["train"]
+    as_process(monkeypatch, 1)
+    with pytest.raises(FileNotFoundError):  # what rank 0 has still to join
+        cache(tmp_path).get(encoder(models[1]), squares, indices, mirrored=True)
+    as_process(monkeypatch, 0)
+    found = cache(tmp_path).get(encoder(models[0]), squares, indices, mirrored=True)
+    assert [model.calls for model in models] == [4, 4]  # two batches of 16 plain and mirrored; 16 + 12
+    as_process(monkeypatch, 0, size=1)
+    whole = cache(tmp_path / "whole").get(encoder(TinyModel()), squares, indices, mirrored=True)
+    np.testing.assert_array_equal(found.array, whole.array)
+    assert len(list((tmp_path / "latents").iterdir())) == 2  # latents and their card
+
+
+def test_shares_that_are_done_are_not_encoded_again(tmp_path, squares, monkeypatch):
+    """Both shares are complete when rank 0 is killed in the middle of joining them."""
+    indices = squares.splits["train"]
+    for rank in (1, 0):
+        as_process(monkeypatch, rank)
+        with monkeypatch.context() as patch:
+            patch.setattr("benchmarks.latents._CHUNK", None if rank == 0 else 8192)  # joining raises
+            with pytest.raises((TypeError, FileNotFoundError)):
+                cache(tmp_path).get(encoder(TinyModel()), squares, indices)
+    again = TinyModel()
+    found = cache(tmp_path).get(encoder(again), squares, indices)
+    assert (again.calls, len(found)) == (0, 60)
+
+
+def test_processes_that_do_not_see_the_same_folder_are_told(tmp_path, squares, monkeypatch):
+    as_process(monkeypatch, 0)
+    with pytest.raises(UserError, match=r"1of2\.npy: written by another process, but not seen here.*set DBAE_CACHE"):
+        cache(tmp_path).get(encoder(TinyModel()), squares, squares.splits["train"])

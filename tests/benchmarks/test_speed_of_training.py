@@ -24,7 +24,7 @@ def test_training_step(measure, tmp_path, channels_last):
     trainer.start(resume=False)
     _, images = TrainingStream(Pixels(BATCH, 32), np.arange(BATCH), BATCH, seed=0).batch(0)
     measure(lambda: trainer.train_step(images), items=BATCH, unit="images")
-    trainer.close()
+    trainer.log.close()
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
