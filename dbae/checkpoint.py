@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -28,6 +28,7 @@ from dbae.model import DBAE, DBAEConfig
 FORMAT = 1
 Weights = Literal["ema", "raw"]
 _T = TypeVar("_T")
+_M = TypeVar("_M", bound=torch.nn.Module)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +36,14 @@ class Card:
     """What a checkpoint is and how it came to be.
 
     Attributes:
-        method: which model class the weights are for ("dbae").
+        method: which model class the weights are for ("dbae", "latent prior", ...).
         name: name used in result rows.
         config: the model's configuration as plain JSON values.
         train_data: name, fingerprint, split and size of the training images.
         images_seen: training images the weights have seen, repetitions counted.
         training: options of the training run.
+        objective: options of its loss that are not the method's own.
+        processes: how many shared every training batch.
         command: the command that trained it; data is named without its folder.
         versions: packages and platform it was trained with.
         expected: metrics that benchmarks gave for these weights.
@@ -54,6 +57,8 @@ class Card:
     train_data: dict[str, Any] = dataclasses.field(default_factory=dict)
     images_seen: int = 0
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
+    objective: dict[str, Any] = dataclasses.field(default_factory=dict)
+    processes: int = 1
     command: str = ""
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
     expected: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -127,11 +132,26 @@ def read_tensors(path: str | os.PathLike[str], header: str) -> tuple[dict[str, T
         if not isinstance(values, dict):
             raise ValueError(f"its {header} is a {type(values).__name__}")
         return tensors, values
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} ({path.stat().st_size} bytes): not a complete safetensors file ({error}). "
             "It may be truncated: copy or download it again."
         ) from error
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Card, dict[Weights, dict[str, Tensor]]]:
+    """The card of a checkpoint of any method, and its state dicts by kind ("ema", "raw"), those it has.
+
+    Raises:
+        UserError: see `read_tensors`; also a header that is no card of this format.
+    """
+    tensors, values = read_tensors(path, "card")
+    card = _card(path, values)
+    states: dict[Weights, dict[str, Tensor]] = {
+        kind: {k.removeprefix(f"{kind}."): v for k, v in tensors.items() if k.startswith(f"{kind}.")}
+        for kind in get_args(Weights)
+    }
+    return card, {kind: state for kind, state in states.items() if state}
 
 
 def load(path: str | os.PathLike[str], *, weights: Weights | None = None) -> tuple[DBAE, Card]:
@@ -141,34 +161,44 @@ def load(path: str | os.PathLike[str], *, weights: Weights | None = None) -> tup
         weights: "ema" or "raw"; None prefers EMA where the file has it.
 
     Raises:
-        UserError: see `read_tensors`; also keys or shapes that do not fit the card, and non-finite weights.
+        UserError: see `read`; also a checkpoint of another method, keys or shapes that do not fit the card, and
+            non-finite weights.
     """
-    tensors, values = read_tensors(path, "card")
-    card = _card(path, values)
-    present = [w for w in get_args(Weights) if any(key.startswith(f"{w}.") for key in tensors)]
-    prefix = f"{weights or (present or ['ema'])[0]}."
-    if prefix.removesuffix(".") not in present:
-        raise UserError(f"{path}: expected '{prefix}*' weights, found {' and '.join(present) or 'none'}.")
-    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    model = _empty(card, path)
-    load_strictly(model, state, path)
+
+    def build(config: dict[str, Any], name: str) -> DBAE:
+        return DBAE(from_json(DBAEConfig, config), name=name)
+
+    return load_as("dbae", build, path, weights=weights)
+
+
+def load_as(
+    method: str, build: Callable[[dict[str, Any], str], _M], path: str | os.PathLike[str], *, weights: Weights | None
+) -> tuple[_M, Card]:
+    """Read a checkpoint of `method` into the module that `build(config, name)` of its card makes (on the meta device).
+
+    Arguments, result and errors otherwise as in `load`.
+    """
+    card, states = read(path)
+    if card.method != method:
+        raise UserError(f"{path}: expected a checkpoint of method {method!r}, found one of method {card.method!r}.")
+    kind = weights or next(iter(states), "ema")
+    if kind not in states:
+        raise UserError(f"{path}: expected '{kind}.*' weights, found {' and '.join(states) or 'none'}.")
+    try:
+        with torch.device("meta"):
+            model = build(card.config, card.name)
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path}: its card does not describe a model of method {method!r} ({reason}).") from error
+    load_strictly(model, states[kind], path)
     return model.eval(), card
 
 
-def _empty(card: Card, path: str | os.PathLike[str]) -> DBAE:
-    """The architecture of a card, on the meta device."""
-    try:
-        with torch.device("meta"):
-            return DBAE(from_json(DBAEConfig, card.config), name=card.name)
-    except (TypeError, KeyError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: its card does not describe a DBAE ({type(error).__name__}: {error}).") from error
-
-
 def _card(path: str | os.PathLike[str], values: dict[str, Any]) -> Card:
-    if values.get("format") != FORMAT or values.get("method") != "dbae":
+    if values.get("format") != FORMAT:
         raise UserError(
-            f"{path}: expected a card of method 'dbae', format {FORMAT}; found method {values.get('method')!r}, "
-            f"format {values.get('format')!r}. A newer version of this package may read it."
+            f"{path}: expected a card of format {FORMAT}, found format {values.get('format')!r} "
+            f"(method {values.get('method')!r}). A newer version of this package may read it."
         )
     try:
         return from_json(Card, values)

@@ -2,7 +2,7 @@
 
     z   = Enc(x0)                                  deterministic model (DBAE-d), or
     z   = mu + sigma * eps,  mu = 5 tanh(m / 5),  sigma = exp(5 tanh(s / 5)) + 0.01,  (m, s) = Enc(x0)
-    x_T = Dec(z)
+    x_T = Dec(z)                                   with probability lambda = `endpoint_blend`, else x_T ~ N(0, I)
     D(x_t, t, x_T, z)                              x0-prediction of the bridge (`bridge.py`)
 
 State-dict keys are `score.*`, `encoder.*`, `decoder.*`; a published file has no `score.` prefix.
@@ -33,6 +33,8 @@ class DBAEConfig:
         image_size: side of the images, pixels.
         latent_dim: length of z.
         stochastic: z is sampled (paper's "DBAE"); False is "DBAE-d".
+        endpoint_blend: lambda of q(x_T | z) = lambda delta(Dec(z)) + (1 - lambda) N(0, I), from 0 (DiffAE's prior of
+            x_T) to 1 (DBAE); see `DBAE.draw_endpoint`.
     """
 
     image_size: int
@@ -42,6 +44,11 @@ class DBAEConfig:
     encoder: EncoderConfig
     decoder: EndpointDecoderConfig
     bridge: Bridge = Bridge()
+    endpoint_blend: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.endpoint_blend <= 1:
+            raise ValueError(f"endpoint_blend must be in [0, 1], found {self.endpoint_blend}")
 
 
 class DBAE(nn.Module):
@@ -55,13 +62,14 @@ class DBAE(nn.Module):
     """
 
     samplers = BRIDGE_METHODS
-    endpoints = ("decoded",)
     encode_nfe = 0
 
     def __init__(self, config: DBAEConfig, *, name: str = "dbae") -> None:
         super().__init__()
         self.config, self.name = config, name
         self.image_size, self.latent_dim = config.image_size, config.latent_dim
+        blend = config.endpoint_blend
+        self.endpoints = ("decoded",) * (blend > 0) + ("random",) * (blend < 1)
         size, latent = config.image_size, config.latent_dim
         self.score = UNet(config.score, image_size=size, latent_dim=latent)
         self.encoder = Encoder(config.encoder, image_size=size, outputs=latent * (2 if config.stochastic else 1))
@@ -97,6 +105,26 @@ class DBAE(nn.Module):
         """x_T = Dec(z), neither clamped nor bounded."""
         return self.decoder(z)
 
+    def draw_endpoint(
+        self, z: Float[Tensor, "b l"], noise: Noise, *, blend: float | None = None
+    ) -> Float[Tensor, "b 3 s s"]:
+        """x_T ~ lambda delta(Dec(z)) + (1 - lambda) N(0, I): each image has either its decoded endpoint or noise.
+
+        DEVIATION: the formula of paper eq. 101, which balances fidelity and diversity, is lost in the available text;
+        this mixture is inferred from its two ends.
+
+        Args:
+            noise: with lambda < 1, draws the choice (b, 1) and then the noise (b, 3, s, s). One image keeps both
+                draws whatever lambda is, so that the decoded ones of a smaller lambda are among those of a larger.
+            blend: lambda; None is the model's own.
+        """
+        blend = self.config.endpoint_blend if blend is None else blend
+        x_T = self.endpoint(z)
+        if blend == 1:
+            return x_T
+        decoded = torch.special.ndtr(noise.normal((len(z), 1)).to(x_T)) < blend
+        return torch.where(decoded[:, :, None, None], x_T, noise.normal(x_T.shape).to(x_T))
+
     def denoise(
         self,
         x_t: Float[Tensor, "b 3 s s"],
@@ -117,19 +145,31 @@ class DBAE(nn.Module):
         noise: Noise | None = None,
         progress: bool = False,
     ) -> Sampled:
-        """Images in [-1, 1] sampled from the bridge that starts at x_T (Dec(z) unless given).
+        """Images in [-1, 1] sampled from the bridge that starts at x_T.
+
+        Without x_T it is Dec(z), also where training blended it with noise: noise is the caller's choice, by
+        `draw_endpoint`. But a model that never saw Dec(z) (`endpoint_blend` 0) starts at a draw from `noise`.
 
         The default sampler is the paper's: DDBM Euler, 100 network evaluations, no churn. `sampler.end_data`
         replaces the bridge's (0.5 as trained; 0.0 is what the released evaluation scripts compute).
         """
         sampler = sampler or SamplerConfig("ddbm_euler")
         bridge = dataclasses.replace(self.config.bridge, end_data=sampler.end_data)
-        endpoint = self.endpoint(z) if x_T is None else x_T
+        endpoint = self._default_endpoint(z, noise) if x_T is None else x_T
+        # Under autocast x_T comes in half precision; the state of the sampler must not: steps would be rounded away.
+        endpoint = endpoint.to(torch.promote_types(endpoint.dtype, torch.float32))
 
         def denoise(x: Tensor, t: float) -> Tensor:
             return bridge.denoise(self.score, x, t, endpoint, z)
 
         return sample(denoise, endpoint, bridge, sampler, noise=noise, progress=progress)
+
+    def _default_endpoint(self, z: Tensor, noise: Noise | None) -> Tensor:
+        if self.config.endpoint_blend:
+            return self.endpoint(z)
+        if noise is None:
+            raise ValueError("this model starts at noise: pass `noise` or x_T")
+        return self.draw_endpoint(z, noise)
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:
