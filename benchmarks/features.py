@@ -2,27 +2,32 @@
 
 Features of Inception belong to one of three input conventions (`benchmarks.inception`), which is part of the
 extractor's name: numbers from different ones must not share a column. A distance between features of any other network
-is an FD, never an FID.
+is an FD, never an FID; `benchmarks.facefeatures` has one that needs no file.
 
 Weights are looked for on this machine and never downloaded (`benchmarks.weights`).
 """
 
 from __future__ import annotations
 
+import logging
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from benchmarks.facefeatures import load_facefeatures
 from benchmarks.inception import CLASSES, POOL_DIM, Inception, InceptionOutput, Variant, network_input
 from benchmarks.torchvision_shim import import_torchvision
 from benchmarks.weights import WeightFile, find_weights, load_state
 from dbae.errors import UserError
 from dbae.files import sha256
+
+ExtractorKind = Literal["inception", "faces"]
+log = logging.getLogger(__name__)
 
 _RELEASES = "https://github.com/{}/releases/download/{}"
 INCEPTION_FILES = (
@@ -55,11 +60,16 @@ class FeatureExtractor(Protocol):
         name: of rows and caches; says network and input convention.
         dim: features an image.
         fingerprint: SHA-256 of the weights.
+        device: where it computes; images may come from anywhere.
+        head: the classifier on top, logits = features head^T, without bias as guided-diffusion's Inception Score has
+            it; None where there is none, or it is not ImageNet's.
     """
 
     name: str
     dim: int
     fingerprint: str
+    device: torch.device
+    head: Float[Tensor, "classes dim"] | None
 
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b dim"]: ...
 
@@ -73,6 +83,7 @@ class InceptionExtractor:
         self.network, self.variant, self.fingerprint = network, variant, fingerprint
         self.name = f"inception-{variant}"
         self.device = next(network.parameters()).device
+        self.head = network.fc.weight.detach() if isinstance(network, Inception) else None
 
     @torch.inference_mode()
     def __call__(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 2048"]:
@@ -131,6 +142,34 @@ def load_inception(
         network.load_state_dict(state, strict=True, assign=True)
     network = network.to(device).eval().requires_grad_(False)
     return InceptionExtractor(network, variant, sha256(path))
+
+
+def load_extractors(
+    kinds: tuple[ExtractorKind, ...] = (), inception_weights: Path | None = None, *, device: torch.device | str = "cpu"
+) -> list[FeatureExtractor]:
+    """The extractors of a run: every input convention of Inception, and our own of drawn faces.
+
+    Args:
+        kinds: which; () takes Inception where a file of its weights is given or found, else our own with a message.
+
+    Raises:
+        UserError: Inception was asked for, and there are no weights for it.
+    """
+    found: list[FeatureExtractor] = []
+    for kind in kinds or ("inception",):
+        if kind == "faces":
+            found.append(load_facefeatures(device=device))
+            continue
+        try:
+            first = load_inception(inception_weights, device=device)
+        except UserError as error:
+            if kinds or inception_weights is not None:
+                raise
+            log.warning("%s\nUntil then: FD-faces by the built-in extractor, which is no FID.", error)
+            found.append(load_facefeatures(device=device))
+        else:
+            found += [InceptionExtractor(first.network, v, first.fingerprint) for v in get_args(Variant)]
+    return found
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -25,6 +25,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 _CHUNK = 8192
+_KERNEL_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,14 +111,31 @@ def kernel_distance(
 
 
 def _mmd(x: Float[Tensor, "m d"], y: Float[Tensor, "m d"]) -> float:
-    """Products in the dtype of the features, everything after them in float64."""
+    """Products in the dtype of the features, everything after them in float64.
+
+    The cubes are taken in blocks that stay in the processor's cache; of the symmetric matrices above the diagonal only.
+    """
     m, d = x.shape
+    xx, yy, xy = _products(x, x), _products(y, y), _products(x, y)
+    within, between = 0.0, 0.0
+    for start in range(0, m, _KERNEL_ROWS):
+        rows, right = slice(start, start + _KERNEL_ROWS), slice(start + _KERNEL_ROWS, None)
+        for products in (xx, yy):
+            diagonal = products.diagonal()[rows].double().div(d).add(1).pow(3).sum()
+            within += _cubes(products[rows, rows], d) - float(diagonal) + 2 * _cubes(products[rows, right], d)
+        between += _cubes(xy[rows], d)
+    return within / (m * (m - 1)) - 2 * between / m**2
 
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return ((a @ b.T).double() / d + 1) ** 3
 
-    within = sum(k.sum() - k.diagonal().sum() for k in (kernel(x, x), kernel(y, y)))
-    return float(within / (m * (m - 1)) - 2 * kernel(x, y).mean())
+def _products(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
+    """a b^T; on a CPU by NumPy, which does half the work where b is a."""
+    return torch.from_numpy(a.numpy() @ b.numpy().T) if a.device.type == "cpu" else a @ b.T
+
+
+def _cubes(products: Float[Tensor, "m n"], d: int) -> float:
+    """Sum of the kernel over a block of products."""
+    k = products.double().div_(d).add_(1)
+    return float(torch.dot(k.square().flatten(), k.flatten()))
 
 
 def inception_score(logits: Float[Tensor, "n classes"], *, split_size: int = 5000) -> float:

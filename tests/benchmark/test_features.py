@@ -9,7 +9,7 @@ import torch
 from golden_fill import GOLDEN, fill, relative_l2
 from torch import nn
 
-from benchmarks.features import FeatureExtractor, Lpips, load_inception, load_lpips
+from benchmarks.features import FeatureExtractor, Lpips, load_extractors, load_inception, load_lpips
 from benchmarks.inception import Inception, network_input, resize
 from benchmarks.torchvision_shim import import_torchvision
 from dbae.errors import UserError
@@ -72,6 +72,7 @@ def test_features_are_those_of_the_references(golden, statistics, inception_file
     _check_statistics(found.pool, statistics["stats"][key])
     if variant == "tf1":
         assert relative_l2(found.logits, golden["logits_unbiased"]) < 1e-4
+        assert relative_l2(found.pool @ extractor.head.T, golden["logits_unbiased"]) < 1e-4
         assert relative_l2(found.logits + extractor.network.fc.bias, golden["logits"]) < 1e-4
         assert relative_l2(found.spatial[:, ::3], golden["spatial7_tf_strided"]) < 1e-4
         _check_statistics(found.spatial, statistics["stats"]["spatial7_tf"])
@@ -215,3 +216,10 @@ def test_loading_leaves_the_global_generator_alone(tmp_path):
     with pytest.raises(UserError):
         load_lpips(path=tmp_path / "empty.pth")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_has_every_input_convention_of_one_network(inception_file):
+    found = load_extractors(inception_weights=inception_file)
+    assert [e.name for e in found] == ["inception-clean", "inception-legacy_pytorch", "inception-tf1"]
+    assert len({id(e.network) for e in found}) == 1
+    assert len({e.fingerprint for e in found}) == 1
