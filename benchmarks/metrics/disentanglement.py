@@ -149,33 +149,38 @@ def redundancy(
         return np.where(entropy > 0, information.max(axis=1) / entropy, np.nan)
 
 
+def paper_rows(n: int, *, seeds: range = range(5), size: int = 1000) -> list[Int64[np.ndarray, " m"]]:
+    """Which of n images protocol `paper` takes: `size` drawn without replacement, once a seed; all of them if fewer."""
+    return [np.random.default_rng(seed).permutation(n)[:size] for seed in seeds]
+
+
+def infodiffusion_rows(n: int) -> list[Int64[np.ndarray, " m"]]:
+    """Which of n images each fold of protocol `infodiffusion` takes: 5 shuffled folds of scikit-learn, seed 0."""
+    from sklearn.model_selection import KFold
+
+    return [rows for rows, _ in KFold(5, shuffle=True, random_state=0).split(np.empty((n, 1)))]
+
+
 def paper_draws(
     codes: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "n a"], *, seeds: range = range(5), size: int = 1000
 ) -> list[Disentanglement]:
-    """Protocol `paper`: the sweep on `size` images drawn without replacement, once a seed; all of them if fewer."""
-    drawn = []
-    for seed in seeds:
-        rows = np.random.default_rng(seed).permutation(len(codes))[:size]
-        drawn.append(tad(codes[rows], labels[rows], auroc="sweep"))
-    return drawn
+    """Protocol `paper`: the sweep on the images of `paper_rows`."""
+    return [tad(codes[r], labels[r], auroc="sweep") for r in paper_rows(len(codes), seeds=seeds, size=size)]
 
 
 def infodiffusion_folds(codes: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "n a"]) -> list[Disentanglement]:
-    """Protocol `infodiffusion`: exact AUROC on the training part of 5 shuffled folds of scikit-learn, seed 0.
+    """Protocol `infodiffusion`: exact AUROC on the training part of each fold.
 
     The reference standardises each fold; that changes no rank of float64 codes and so no score, and is left out.
     """
-    from sklearn.model_selection import KFold
-
-    folds = KFold(5, shuffle=True, random_state=0).split(codes)
-    return [tad(codes[rows], labels[rows]) for rows, _ in folds]
+    return [tad(codes[rows], labels[rows]) for rows in infodiffusion_rows(len(codes))]
 
 
 def summaries(results: list[Disentanglement]) -> tuple[Summary, Summary]:
-    """TAD and ATTRS over draws or folds: mean and standard error of the mean (0 for a single one)."""
+    """TAD and ATTRS over draws or folds: mean and standard error of the mean (NaN for a single one)."""
 
     def one(values: list[float]) -> Summary:
-        spread = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+        spread = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
         return Summary(float(np.mean(values)), float(spread))
 
     return one([r.tad for r in results]), one([float(r.attrs) for r in results])
@@ -201,7 +206,8 @@ def bootstrap(
     drawn = [summarise(s, redundancy(labels, w), n=len(codes)) for s, w in zip(scores, weights, strict=True)]
 
     def one(point: float, values: list[float]) -> Summary:
-        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) - np.mean(values) + point
+        ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) - np.mean(values) + point
+        low, high = ends.clip(min=0)  # as the metrics themselves
         return Summary(point, float(np.std(values, ddof=1)), float(low), float(high))
 
     return one(value.tad, [r.tad for r in drawn]), one(float(value.attrs), [float(r.attrs) for r in drawn])

@@ -46,6 +46,7 @@ class ImageDataset(abc.ABC):
         attributes: labels, or None.
         groups: optional int64 (n,): identity of the person in each image (LFW, CelebA), so that a split made here
             can keep a person on one side.
+        factors: names among the attributes that were drawn independently and cause the image, where that is known.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ImageDataset(abc.ABC):
     splits: Mapping[str, np.ndarray]
     attributes: Attributes | None = None
     groups: np.ndarray | None = None
+    factors: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def __len__(self) -> int:

@@ -33,6 +33,7 @@ class Subset(ImageDataset):
         kept = {name: np.flatnonzero(np.isin(origin, indices)) for name, indices in parent.splits.items()}
         self.splits = {name: indices for name, indices in kept.items() if len(indices) or name == "all"}
         self.groups = None if parent.groups is None else parent.groups[origin]
+        self.factors = parent.factors
         labels = parent.attributes
         self.attributes = None
         if labels is not None:

@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from dbae.data.base import ImageDataset
-from dbae.data.faces.attributes import label, sample_traits
+from dbae.data.faces.attributes import FACTORS, label, sample_traits
 from dbae.data.faces.cache import cached_images
 from dbae.data.faces.drawing import draw
 from dbae.errors import UserError
@@ -60,7 +60,7 @@ class Faces(ImageDataset):
             raise UserError(f"faces: expected n >= 1, size >= 8, seed >= 0; found n={n}, size={size}, seed={seed}.")
         self.name = f"faces-v{VERSION}"
         self.n, self.size, self.seed, self.cache = n, size, seed, cache
-        self.attributes = label(sample_traits(seed, np.arange(n)))
+        self.attributes, self.factors = label(sample_traits(seed, np.arange(n))), FACTORS
         everything = np.arange(n, dtype=np.int64)
         first, second = n * 8 // 10, n * 9 // 10
         self.splits = {

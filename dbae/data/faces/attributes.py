@@ -48,6 +48,12 @@ Traits are in degrees (yaw, pitch, roll), in years (age), and in parts of an ave
 A label is (trait - mean) / deviation, so that errors of different attributes can be averaged.
 """
 CONTINUOUS_NAMES = tuple(UNITS)
+FACTORS = (
+    "Male", "Blurry", "yaw", "pitch", "roll", "scale", "offset_x", "offset_y", "skin_tone", "eye_distance", "gaze_x",
+    "brow_height", "nose_length", "light_x", "light_y", "light_strength", "background_hue", "background_brightness",
+    "clothes_hue", "clothes_brightness",
+)  # fmt: skip
+"""Attributes that depend on no other attribute: each is drawn from numbers of its own."""
 
 
 class _Draws:
