@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -236,17 +237,14 @@ def _work(step: Step, model: Any, limit: int | None) -> tuple[int, int]:
 @torch.inference_mode()
 def _seconds_per_evaluation(model: Any, batch: int = 8) -> float:
     """Of one image, from two evaluations more of a small batch."""
-    device = next(model.parameters()).device
-    z = torch.zeros(batch, model.latent_dim, device=device)
-    took = []
-    for nfe in (2, 4):
-        noise = PerImageNoise(0, range(batch), device=device)
-        took.append(
-            _timed(
-                lambda nfe=nfe, noise=noise: model.decode(z, sampler=SamplerConfig(model.samplers[0], nfe), noise=noise)
-            )
-        )
-    return max(took[1] - took[0], 0.0) / (2 * batch)
+    z = torch.zeros(batch, model.latent_dim, device=next(model.parameters()).device)
+
+    def decode(nfe: int) -> None:
+        noise = PerImageNoise(0, range(batch), device=z.device)
+        model.decode(z, sampler=SamplerConfig(model.samplers[0], nfe), noise=noise)
+
+    few, many = (_timed(functools.partial(decode, nfe)) for nfe in (2, 4))
+    return max(many - few, 0.0) / (2 * batch)
 
 
 @torch.inference_mode()

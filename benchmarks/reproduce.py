@@ -62,8 +62,8 @@ class Options:
     """Folder of data sets; default: $DBAE_DATA."""
     row: tuple[str, ...] = ()
     """METHOD/VARIANT=FILE: a checkpoint for the published row of that method and variant (METHOD=FILE: all of them)."""
-    prior: Path | None = None
-    """Prior over z for autoencoders without one of their own (tables 3, 4, 11)."""
+    prior: str | None = None
+    """Prior over z for autoencoders without one of their own (tables 3, 4, 11): a file or a name."""
     out: Path | None = None
     """The results file; default: results/TABLE.csv, or results/builtin/TABLE.csv."""
     limit: int | None = None
@@ -80,7 +80,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Reproduce, or show the plan."""
-    from baselines.load import load
+    from baselines.load import load, load_prior
 
     for variable, folder in (("DBAE_CHECKPOINTS", options.checkpoints), ("DBAE_DATA", options.images)):
         if folder is not None:
@@ -98,18 +98,21 @@ def main(options: Options) -> None:
         print(plan.describe(found, load, device=options.device, limit=options.limit))
         return
     out = options.out or Path("results" if found.is_published else "results/builtin", f"{options.table}.csv")
-    records = measure(found, beside(out, "_measured.csv"), options, load)
+    records = measure(found, beside(out, "_measured.csv"), options, load, load_prior)
     if distributed.is_main():
         report(table, found, records, out)
 
 
-def measure(found: Plan, path: Path, options: Options, load: Callable[[str], Any]) -> list[Record]:
+def measure(
+    found: Plan, path: Path, options: Options, load: Callable[[str], Any], load_prior: Callable[..., Any]
+) -> list[Record]:
     """Run every step into the records file `path`; what it has afterwards."""
     for step in found.steps:
         module = importlib.import_module(f"benchmarks.{step.run.benchmark}")
         data = {} if step.data is None else {"data": (step.data,)}
         arguments = _arguments(step.run, options, module.Options)
-        module.run(module.Options(**arguments, **data, ckpt=step.checkpoints, out=path), load)
+        loaders = (load, load_prior) if step.run.benchmark == "generation" else (load,)
+        module.run(module.Options(**arguments, **data, ckpt=step.checkpoints, out=path), *loaders)
     return RecordFile(path).read()
 
 
