@@ -78,6 +78,7 @@ class PDAE(DiffusionModel):
     """
 
     endpoints = ("random", "inferred")
+    prior_stop = GENERATION.stop
 
     def __init__(self, config: PDAEConfig, *, name: str = "pdae") -> None:
         super().__init__(config, name=name)

@@ -76,7 +76,8 @@ class Options:
     out: Path = Path("runs/generation.csv")
     """The results file; rows are added to what it has."""
     protocol: tuple[Protocol, ...] = ("paper",)
-    """For --mode ae. paper: z drawn from the posterior, as the released code always does; standard: its mean."""
+    """paper: z drawn from the posterior, as the released code always does, and PDAE's last steps without a prior's z;
+    standard: the mean of the posterior, and all steps with z."""
     mode: tuple[Mode, ...] = ()
     """prior: unconditional; ae: z from other real images ("+AE"). Default: both, prior where there is one."""
     x_T: tuple[Endpoint, ...] = ("own",)
@@ -136,12 +137,14 @@ class Options:
                 for endpoint in endpoints:
                     for nfe in sorted(self.nfe):
                         for method in methods:
-                            yield Generation(mode, protocol, endpoint, self._sampler(method, nfe))
+                            as_released = mode == "prior" and protocol == "paper"
+                            stop = getattr(source.model, "prior_stop", 0.0) if as_released else 0.0
+                            yield Generation(mode, protocol, endpoint, self._sampler(method, nfe, stop))
 
-    def _sampler(self, method: str, nfe: int) -> SamplerConfig:
+    def _sampler(self, method: str, nfe: int, stop: float) -> SamplerConfig:
         given = {name: getattr(self, name) for name in ("churn", "eta", "end_data", "boot_noise")}
         try:
-            return sampler(method, nfe, **given)
+            return sampler(method, nfe, **given, stop=stop)
         except ValueError as error:
             raise UserError(f"--method, --nfe, --churn, --eta or --end-data: {error}.") from error
 

@@ -41,13 +41,15 @@ class Setting:
 
 def sampler_columns(sampler: SamplerConfig) -> dict[str, Any]:
     """The sampler's cells of a record; those that its method lacks stay empty."""
-    has = {"sampler": True, "nfe_requested": True, "grid": sampler.method in (*DDBM_METHODS, *BOOTED_METHODS)}
-    cells = {"sampler": sampler.method, "nfe_requested": sampler.nfe, **dataclasses.asdict(sampler)}
-    return {name: cells[name] for name, it in (has | _options_of(sampler.method)).items() if it}
+    name = sampler.method + (f", stop {sampler.stop:g}" if sampler.stop else "")
+    has = _options_of(sampler.method)
+    columns = ["churn", "eta", "boot_noise", "end_data"] + ["grid"] * (has["churn"] or has["boot_noise"])
+    own = {column: getattr(sampler, column) for column in columns if has.get(column, True)}
+    return {"sampler": name, "nfe_requested": sampler.nfe, **own}
 
 
 def sampler(method: str, nfe: int, grid: str = "native", **options: Any) -> SamplerConfig:
-    """A configuration with those of `options` (churn, eta, end_data, boot_noise) that the method has.
+    """A configuration with those of `options` (churn, eta, end_data, boot_noise, stop) that the method has.
 
     Raises:
         ValueError: a value out of range.
@@ -62,6 +64,7 @@ def _options_of(method: str) -> dict[str, bool]:
         "eta": method in ("dbim", "ddim"),
         "boot_noise": method in BOOTED_METHODS,
         "end_data": method in BRIDGE_METHODS,
+        "stop": method == "ddim",
     }
 
 
