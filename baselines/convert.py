@@ -3,8 +3,10 @@
 Examples:
   python -m baselines.convert ema_0.9999_1020000.pt dbae-ffhq.safetensors
   python -m baselines.convert runs/faces32/checkpoints/images-000600000.safetensors small.safetensors --dtype float16
+  python -m baselines.convert diffae/ffhq128-latent diffae-ffhq.safetensors
 
-The file holds the weights that benchmarks use (EMA where there is one), not the training state.
+The file holds the weights that benchmarks use (EMA where there is one), not the training state. A latent prior in the
+same file goes into OUT.prior.safetensors.
 """
 
 from __future__ import annotations
@@ -18,11 +20,14 @@ from typing import Any, Literal
 import torch
 from tyro.conf import Positional
 
-from baselines.load import load
+from baselines.assemble import CONVERTED, method_of
+from baselines.load import LoadedModel, load
 from dbae import checkpoint
 from dbae.cli import run
 from dbae.errors import UserError
-from dbae.model import DBAE
+from dbae.files import sha256
+from dbae.prior import METHOD as PRIOR
+from dbae.prior import LatentPrior
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +37,7 @@ class Options:
     """The command line."""
 
     source: Positional[Path]
-    """The checkpoint to read."""
+    """The checkpoint to read, a file or a name that `--ckpt` takes."""
     out: Positional[Path]
     """The .safetensors file to write."""
     dtype: Literal["float32", "float16"] = "float32"
@@ -48,21 +53,49 @@ def convert(options: Options) -> None:
     if options.out.suffix != ".safetensors":
         raise UserError(f"{options.out}: expected a name that ends in .safetensors.")
     loaded = load(options.source)
-    if not isinstance(loaded.model, DBAE):
-        raise UserError(f"{options.source}: a {loaded.method} checkpoint; only DBAE has this format so far.")
-    card = _card(options.source, loaded.model)
+    card = _card(loaded)
     expected = _expected(options.expected, loaded.name) if options.expected else card.expected
     card = dataclasses.replace(card, expected=expected, note=options.note or card.note)
     dtype = getattr(torch, options.dtype)
-    checkpoint.save(options.out, card, ema=loaded.model.state_dict(), dtype=dtype)
+    kind = "raw" if loaded.weights_used == "raw" else "ema"
+    checkpoint.save(options.out, card, **{kind: _module(loaded).state_dict()}, dtype=dtype)
     log.info("%s: %.2f MB", options.out, options.out.stat().st_size / 1e6)
+    if isinstance(loaded.prior, LatentPrior):
+        beside = options.out.with_suffix(".prior.safetensors")
+        checkpoint.save(
+            beside, _prior_card(loaded, loaded.prior, options.out), raw=loaded.prior.state_dict(), dtype=dtype
+        )
+        log.info("%s: its prior, for --prior", beside)
 
 
-def _card(source: Path, model: DBAE) -> checkpoint.Card:
-    if source.suffix == ".safetensors":
-        return checkpoint.load(source)[1]
+def _module(loaded: LoadedModel) -> torch.nn.Module:
+    assert isinstance(loaded.model, torch.nn.Module)  # all that `load` makes are
+    return loaded.model
+
+
+def _card(loaded: LoadedModel) -> checkpoint.Card:
+    """Our own card goes on; a foreign file gets one that says where it came from."""
+    if loaded.path.suffix == ".safetensors":
+        return checkpoint.read(loaded.path)[0]
+    model = _module(loaded)
     return checkpoint.Card(
-        method="dbae", name=model.name, config=dataclasses.asdict(model.config), note=f"converted from {source.name}"
+        method=method_of(model),
+        name=loaded.name,
+        config=dataclasses.asdict(model.config),  # type: ignore[call-overload]
+        train_data={"name": loaded.train_data} if loaded.train_data else {},
+        training={CONVERTED: {"file": loaded.path.name, "sha256": loaded.sha256, "weights": loaded.weights_used}},
+        note=f"Converted from {loaded.path.name}.",
+    )
+
+
+def _prior_card(loaded: LoadedModel, prior: LatentPrior, autoencoder: Path) -> checkpoint.Card:
+    return checkpoint.Card(
+        method=PRIOR,
+        name=f"{loaded.name} prior",
+        config=dataclasses.asdict(prior.config),
+        train_data={"autoencoder": loaded.name, "autoencoder_sha256": sha256(autoencoder)},
+        training={CONVERTED: {"file": loaded.path.name, "sha256": loaded.sha256, "weights": loaded.weights_used}},
+        objective={"sampling": dataclasses.asdict(prior.sampling)},
     )
 
 

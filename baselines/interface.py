@@ -34,6 +34,8 @@ class RepresentationModel(Protocol):
         endpoints: ways to get x_T: "decoded" from z, "random" N(0, I), "inferred" from the image by inversion (then
             the model has `infer_endpoint`). The first is what `decode` does without x_T.
         encode_nfe: network evaluations that `encode` costs; 0 for an encoder of one pass.
+
+    A model may have `prior_stop`, the `SamplerConfig.stop` with which its authors sample where z comes from a prior.
     """
 
     name: str
@@ -89,7 +91,10 @@ class Drawn(Protocol):
 class Prior(Protocol):
     """A distribution over the z of a model, to generate from."""
 
-    latent_dim: int
+    @property
+    def latent_dim(self) -> int:
+        """Length l of z."""
+        ...
 
     def sample(self, noise: Noise, n: int) -> Drawn:
         """Draws n codes, on the scale that `decode` takes; all randomness comes from `noise`."""

@@ -1,10 +1,14 @@
 """`load(source)`: a checkpoint file or name -> a model that every benchmark can use.
 
     builtin:dbae            the model that comes with this package (drawn faces, 32 px)
-    runs/x/...safetensors   written by `python -m dbae.train`
-    ema_0.9999_1020000.pt   published by the DBAE authors
+    runs/x/...safetensors   written by this package, any method
+    ema_0.9999_1020000.pt   published by the authors of DBAE, DiffAE, PDAE or DiTi, or written by their trainers
+    diffae/ffhq128          the same by the name of its card, kept as $DBAE_CHECKPOINTS/NAME/FILE (`baselines.list`)
 
-What a file is follows from its header, or from its keys and shapes; there is nothing to configure.
+What a file is follows from its header, or from its keys and shapes; there is nothing to configure. One kind does not
+tell everything: a bare U-Net of guided-diffusion. What is missing is added to its name, as in
+`lsun.pt?image_size=256&head_channels=64&attention_order=legacy&schedule=linear`, or stands under `options` in a card
+lsun.pt.yaml beside it.
 """
 
 from __future__ import annotations
@@ -13,16 +17,22 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
+from urllib.parse import parse_qsl
 
-import torch
+from torch import Tensor
 
-from baselines.interface import RepresentationModel
-from dbae import checkpoint, official
+from baselines import assemble, cards, recognise
+from baselines.assemble import Assembled
+from baselines.cards import Card
+from baselines.interface import Prior, RepresentationModel
+from baselines.recognise import NO_MODEL, Found, Statistics, WeightsUsed
+from dbae import checkpoint, pretrained, prior, torchfile
+from dbae.checkpoint import from_json
 from dbae.errors import UserError
 from dbae.files import sha256
-from dbae.model import DBAE
+from dbae.pretrained import BUILTIN
 
-BUILTIN = {"builtin:dbae": Path(checkpoint.__file__).parent / "builtin" / "dbae.safetensors"}
+__all__ = ["BUILTIN", "Classifier", "LoadedModel", "NoModel", "load", "load_classifier", "load_prior", "no_model"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +40,18 @@ class LoadedModel:
     """A model and where it comes from.
 
     Attributes:
-        model: the model with its trained weights (EMA where the file has them), float32, on the CPU.
+        model: the model with its trained weights, float32, on the CPU, in evaluation mode.
         name: name in result rows.
         method: e.g. "DBAE"; variant: e.g. "deterministic".
-        train_data: what it was trained on, "" where the file does not say.
+        train_data: what it was trained on, "" where neither the file nor a card says.
         weights: "trained", or "untrained" for a checkpoint that has seen no image.
         sha256: of the file.
         untrained: seed -> the same architecture with fresh weights, a function of the seed.
+        path: the file.
+        weights_used: "EMA" where the file has averaged weights, else "raw"; "not told" where it does not say.
+        prior: the distribution of z to generate from, where the file carries one.
+        statistics: mean and deviation of z over the training images, where the authors publish them.
+        notes: what else a user should know, one sentence each.
     """
 
     model: RepresentationModel
@@ -47,6 +62,42 @@ class LoadedModel:
     weights: Literal["trained", "untrained"]
     sha256: str
     untrained: Callable[[int], RepresentationModel]
+    path: Path
+    weights_used: WeightsUsed = "EMA"
+    prior: Prior | None = None
+    statistics: Statistics | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A linear map from standardised z to logits of attributes, as DiffAE, PDAE and DBAE publish it for editing.
+
+    Attributes:
+        weight: (attributes, l), a row for each of CelebA's 40 in their usual order; bias: (attributes,).
+        statistics: by which its z was standardised, where the file says so.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    statistics: Statistics | None
+
+
+@dataclasses.dataclass(frozen=True)
+class NoModel:
+    """A file that holds no model by itself: where it is, and what it is."""
+
+    path: Path
+    what: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """A file, its card if it has one, and what the user adds about it."""
+
+    path: Path
+    card: Card | None
+    options: dict[str, str]
 
 
 def load(source: str | Path) -> LoadedModel:
@@ -55,41 +106,127 @@ def load(source: str | Path) -> LoadedModel:
     Raises:
         UserError: no such file or name, or a file that cannot be read or does not fit any known model.
     """
-    path = BUILTIN.get(str(source), Path(source))
-    if str(source).startswith("builtin:") and str(source) not in BUILTIN:
-        raise UserError(f"{source}: no such built-in model; there is {', '.join(BUILTIN)}.")
-    if path.is_dir():
-        raise UserError(f"{path}: a folder; name a checkpoint file in it, e.g. {_newest(path)}.")
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint file, nor a built-in model ({', '.join(BUILTIN)}).")
-    if path.suffix == ".safetensors":
-        model, card = checkpoint.load(path)
-        seen = f" ({card.images_seen} images seen)" if card.images_seen else ""
-        return _dbae(model, path, train_data=f"{card.train_data.get('name', '')}{seen}", trained=card.images_seen > 0)
-    return _dbae(official.load(path), path, train_data="", trained=True)
+    at = _resolve(source)
+    if at.path.suffix == ".safetensors":
+        return _own(at)
+    return _published(at, recognise.recognise(torchfile.read(at.path), at.path))
 
 
-def _dbae(model: DBAE, path: Path, *, train_data: str, trained: bool) -> LoadedModel:
-    def untrained(seed: int) -> DBAE:
-        return _ready(DBAE.initialised(model.config, seed, name=model.name))
+def load_prior(source: str | Path, *, of: LoadedModel | None = None) -> Prior:
+    """Open a distribution of z: one of ours, or a latent DPM of DiffAE or PDAE.
 
-    return LoadedModel(
-        model=_ready(model),
-        name=model.name,
-        method="DBAE",
-        variant="stochastic" if model.config.stochastic else "deterministic",
-        train_data=train_data,
-        weights="trained" if trained else "untrained",
-        sha256=sha256(path),
-        untrained=untrained,
+    Args:
+        of: the model whose z it has to be.
+
+    Raises:
+        UserError: no such file, not a prior, or one for other latents.
+    """
+    at = _resolve(source)
+    if at.path.suffix == ".safetensors":
+        found: Prior | None = _own_prior(at.path, of)
+    else:
+        found = assemble.latent_prior(recognise.recognise(torchfile.read(at.path), at.path), at.path)
+    if found is None:
+        raise UserError(f"{at.path}: expected a latent prior, found none; `python -m baselines.inspect` tells more.")
+    if of is not None and found.latent_dim != of.model.latent_dim:
+        raise UserError(
+            f"{at.path}: expected a prior over the {of.model.latent_dim} numbers of z of {of.name}, found one over "
+            f"{found.latent_dim}."
+        )
+    return found
+
+
+def _own_prior(path: Path, of: LoadedModel | None) -> Prior:
+    """A prior of ours, or a converted one, which draws as its authors do."""
+    found, card = prior.load(path, autoencoder_sha256=of.sha256 if of else None)
+    if "sampling" in card.objective:
+        found.sampling = from_json(prior.LatentSampling, card.objective["sampling"])
+    return found
+
+
+def load_classifier(source: str | Path) -> Classifier:
+    """Open a linear classifier of attributes: DiffAE's and PDAE's checkpoints, DBAE's best.pt.
+
+    Raises:
+        UserError: no such file, or no such classifier.
+    """
+    at = _resolve(source)
+    found = recognise.recognise(torchfile.read(at.path), at.path)
+    weight, bias = (found.parts.get("classifier", {}).get(name) for name in ("weight", "bias"))
+    if weight is None or bias is None or weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        raise UserError(f"{at.path}: expected a linear classifier (weight, bias), found none of fitting shapes.")
+    weight, bias = (torchfile.own_copy(value).float() for value in (weight, bias))
+    return Classifier(weight, bias, found.statistics)
+
+
+def no_model(source: str | Path) -> NoModel | None:
+    """What a file is that `load` refuses because it holds no model by itself; None for any other."""
+    at = _resolve(source)
+    if at.path.suffix == ".safetensors":
+        method = checkpoint.read(at.path)[0].method
+        what = "a prior over latents; give it as --prior beside its autoencoder" if method == prior.METHOD else ""
+    else:
+        what = NO_MODEL.get(recognise.recognise(torchfile.read(at.path), at.path).kind, "")
+    return NoModel(at.path, what) if what else None
+
+
+def _resolve(source: str | Path) -> _Source:
+    text = str(source)
+    name, _, query = (text, "", "") if Path(text).exists() else text.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    family = name.split("/")[0]
+    if not Path(name).exists() and "/" in name and any(card.startswith(f"{family}/") for card in cards.cards()):
+        card, path = cards.find(name)
+        return _Source(path, card, options)
+    path = pretrained.find(name)
+    return _Source(path, cards.card_of(path), options)
+
+
+def _own(at: _Source) -> LoadedModel:
+    if at.options:
+        raise UserError(f"{at.path}: expected no options, since its card tells all; found {', '.join(at.options)}.")
+    card, _ = checkpoint.read(at.path)
+    seen = f" ({card.images_seen} images seen)" if card.images_seen else ""
+    return _loaded(
+        at,
+        assemble.own(card, at.path),
+        name=card.name,
+        train_data=f"{card.train_data.get('name', '')}{seen}",
+        trained=card.images_seen > 0 or assemble.CONVERTED in card.training,
     )
 
 
-def _ready(model: DBAE) -> DBAE:
-    """For inference, in the memory layout that convolutions are fastest in."""
-    return model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def _published(at: _Source, found: Found) -> LoadedModel:
+    told = {key: str(value) for key, value in at.card.options.items()} if at.card else {}
+    options = told | at.options
+    name = at.card.name if at.card else _name(at.path)
+    made = assemble.published(found, at.path, name, options)
+    if made.weights_used == "raw":
+        made = dataclasses.replace(
+            made, notes=(*made.notes, "the file holds no averaged weights; these are the raw ones.")
+        )
+    train_data = at.card.train_data if at.card else str(found.hyper_parameters.get("data_name", ""))
+    return _loaded(at, made, name=name, train_data=train_data, trained=True)
 
 
-def _newest(folder: Path) -> str:
-    found = [p for p in folder.rglob("*.safetensors") if not p.name.endswith(".state.safetensors")]
-    return str(max(found, key=lambda p: p.stat().st_mtime)) if found else f"{folder}/NAME.safetensors"
+def _loaded(at: _Source, made: Assembled, *, name: str, train_data: str, trained: bool) -> LoadedModel:
+    return LoadedModel(
+        model=made.model,
+        name=name,
+        method=made.method,
+        variant=made.variant,
+        train_data=train_data,
+        weights="trained" if trained else "untrained",
+        sha256=sha256(at.path),
+        untrained=made.untrained,
+        path=at.path,
+        weights_used=made.weights_used,
+        prior=made.prior,
+        statistics=made.statistics,
+        notes=made.notes,
+    )
+
+
+def _name(path: Path) -> str:
+    """A name for result rows: that of the folder where all files are called alike."""
+    return path.resolve().parent.name if path.stem in ("last", "checkpoint", "latest") else path.stem

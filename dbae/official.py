@@ -13,14 +13,13 @@ The architecture follows from keys and shapes. Two facts do not show in them: th
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dbae import torchfile
 from dbae.checkpoint import load_strictly
 from dbae.errors import UserError
 from dbae.model import DBAE, DBAEConfig, celeba64, ffhq128
@@ -55,7 +54,16 @@ def load(path: str | os.PathLike[str], *, name: str | None = None) -> DBAE:
         UserError: not a readable file of tensors, not a DBAE, or keys and shapes that do not fit.
     """
     path = Path(path)
-    state = _read(path)
+    state = torchfile.read(path)
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise UserError(
+            f"{path}: expected a state dict of tensors alone, found {type(state).__name__} of other things."
+        )
+    return from_state(state, path, name=name or path.stem)
+
+
+def from_state(state: Mapping[str, Tensor], path: str | os.PathLike[str], *, name: str) -> DBAE:
+    """The model of an official state dict that was read from `path`, in evaluation mode. Errors are those of `load`."""
     config = detect(state)
     if config is None:
         raise UserError(
@@ -63,25 +71,7 @@ def load(path: str | os.PathLike[str], *, name: str | None = None) -> DBAE:
             f"{len(state)} tensors such as {sorted(state)[:3]}."
         )
     with torch.device("meta"):
-        model = DBAE(config, name=name or path.stem)
-    # Clones: tensors of these files are views into two flat storages and would keep all of it alive.
-    load_strictly(model, {our_key(k): v.detach().clone() for k, v in state.items()}, path)
+        model = DBAE(config, name=name)
+    # Tensors of these files are views into two flat storages, and would keep all of it alive.
+    load_strictly(model, {our_key(key): torchfile.own_copy(value) for key, value in state.items()}, path)
     return model.eval()
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint file.")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, LookupError, EOFError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"{path} ({path.stat().st_size} bytes): not a complete PyTorch file of tensors ({reason}). "
-            "It may be truncated, or hold objects that are refused for safety: get it again from its authors."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(
-            f"{path}: expected a state dict of tensors alone, found {type(state).__name__} of other things."
-        )
-    return dict(state)

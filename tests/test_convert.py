@@ -1,15 +1,20 @@
 """Rewriting checkpoints in our format."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
+from official_files import save_lightning, save_pdae, small_ddim, small_diffae, small_latent_net, small_pdae
 from small_model import small_card, small_model
 
 from baselines.convert import Options, convert
+from baselines.load import load, load_prior
+from baselines.pdae import LATENT_SAMPLING
 from benchmarks.records import COLUMNS
 from dbae import checkpoint
 from dbae.errors import UserError
+from dbae.files import sha256
 
 
 @pytest.fixture
@@ -56,3 +61,64 @@ def test_expected_metrics_are_the_means_over_seeds_of_this_model(source, tmp_pat
 def test_refuses_another_format(source, tmp_path):
     with pytest.raises(UserError, match=r"ends in \.safetensors"):
         convert(Options(source, tmp_path / "out.pt"))
+
+
+# --- files of other authors -------------------------------------------------------------------------------------------
+
+
+def same_tensors(a, b):
+    return a.state_dict().keys() == b.state_dict().keys() and all(
+        torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize("kind", ["diffae", "ddim", "pdae", "diti", "bare"])
+def test_published_file_comes_back(tmp_path, kind):
+    path, options = tmp_path / "ema_last.pt", ""
+    match kind:
+        case "diffae":
+            save_lightning(path, small_diffae())
+        case "ddim":
+            save_lightning(path, small_ddim())
+        case "pdae" | "diti":
+            save_pdae(path, small_pdae(), **({"ssl_model": {}} if kind == "diti" else {}))
+        case "bare":
+            torch.save(small_ddim(), path)
+            options = "?heads=1&image_size=32&schedule=cosine"
+    before = load(f"{path}{options}")
+    convert(Options(Path(f"{path}{options}"), tmp_path / "out.safetensors"))
+    found = load(tmp_path / "out.safetensors")
+    assert type(found.model) is type(before.model)
+    assert same_tensors(found.model, before.model)
+    assert found.model.config == before.model.config
+    assert (found.method, found.name, found.weights, found.weights_used) == (
+        before.method,
+        "ema_last",
+        "trained",
+        "EMA",
+    )
+    assert found.train_data == before.train_data
+    assert type(found.prior) is type(before.prior)
+    card = checkpoint.read(tmp_path / "out.safetensors")[0]
+    assert card.training == {"converted from": {"file": "ema_last.pt", "sha256": sha256(path), "weights": "EMA"}}
+    assert card.note == "Converted from ema_last.pt."
+
+
+def test_raw_weights_stay_raw(tmp_path):
+    torch.save({"state_dict": {f"model.{key}": value for key, value in small_ddim().items()}}, tmp_path / "last.ckpt")
+    convert(Options(tmp_path / "last.ckpt", tmp_path / "out.safetensors"))
+    assert load(tmp_path / "out.safetensors").weights_used == "raw"
+
+
+def test_prior_goes_into_a_file_of_its_own(tmp_path):
+    parts = small_pdae() | {"latent_denoise_fn": small_latent_net(32)}
+    save_pdae(tmp_path / "checkpoint.pt", parts, raw=False)
+    torch.save({"mean": torch.ones(32), "std": torch.full((32,), 2.0)}, tmp_path / "latents.pt")
+    convert(Options(tmp_path / "checkpoint.pt", tmp_path / "out.safetensors"))
+    model = load(tmp_path / "out.safetensors")
+    found = load_prior(tmp_path / "out.prior.safetensors", of=model)
+    before = load(tmp_path / "checkpoint.pt").prior
+    assert same_tensors(found, before)
+    assert found.sampling == before.sampling == LATENT_SAMPLING
+    with pytest.raises(UserError, match="the prior of another autoencoder"):
+        load_prior(tmp_path / "out.prior.safetensors", of=load(tmp_path / "checkpoint.pt"))

@@ -65,6 +65,12 @@ def test_published_checkpoint(tmp_path, monkeypatch):
     assert found.sha256 == sha256(tmp_path / "ema_0.9999_5.pt")
 
 
+def test_options_for_a_file_with_a_card(tmp_path):
+    written(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"a\.safetensors: expected no options, since its card tells all; found heads"):
+        load(f"{tmp_path / 'a.safetensors'}?heads=1")
+
+
 def test_unknown_builtin():
     with pytest.raises(UserError, match=r"^builtin:dbea: no such built-in model; there is builtin:dbae\.$"):
         load("builtin:dbea")

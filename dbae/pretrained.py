@@ -1,0 +1,71 @@
+"""A DBAE that is ready to use, whoever wrote its checkpoint; `load(source)` takes
+
+builtin:dbae            comes with this package (faces it drew itself, 32 px)
+runs/x/...safetensors   written by `python -m dbae.train`
+ema_0.9999_1020000.pt   published by the DBAE authors; architecture and sizes are read off the file
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+
+from dbae import checkpoint, official
+from dbae.errors import UserError
+from dbae.files import sha256
+from dbae.model import DBAE
+
+BUILTIN = {"builtin:dbae": Path(__file__).parent / "builtin" / "dbae.safetensors"}
+PRIORS = {"builtin:prior": Path(__file__).parent / "builtin" / "prior.safetensors"}
+"""Of the built-in models' latents (`dbae.prior`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedDBAE:
+    """A model and the file it came from.
+
+    Attributes:
+        model: evaluation mode, float32, on the CPU, EMA weights where the file has them.
+        path: the file; sha256: its hash, hex.
+    """
+
+    model: DBAE
+    path: Path
+    sha256: str
+
+
+def load(source: str | Path) -> LoadedDBAE:
+    """Open a checkpoint file or a built-in model.
+
+    Raises:
+        UserError: no such file or name, or a file that is damaged or no DBAE.
+    """
+    path = find(source)
+    model = checkpoint.load(path)[0] if path.suffix == ".safetensors" else official.load(path)
+    # The memory layout that convolutions are fastest in.
+    model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return LoadedDBAE(model, path, sha256(path))
+
+
+def find(source: str | Path) -> Path:
+    """The file that `source` names.
+
+    Raises:
+        UserError: no such file or built-in model.
+    """
+    named = BUILTIN | PRIORS
+    if str(source).startswith("builtin:") and str(source) not in named:
+        raise UserError(f"{source}: no such built-in model; there is {', '.join(BUILTIN)}.")
+    path = named.get(str(source), Path(source))
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; name a checkpoint file in it, e.g. {_newest(path)}.")
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint file, nor a built-in model ({', '.join(BUILTIN)}).")
+    return path
+
+
+def _newest(folder: Path) -> str:
+    found = [p for p in folder.rglob("*.safetensors") if not p.name.endswith(".state.safetensors")]
+    return str(max(found, key=lambda p: p.stat().st_mtime)) if found else f"{folder}/NAME.safetensors"
