@@ -70,17 +70,20 @@ def test_resumed_run_is_the_same_run(tmp_path):
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
 
 
-@pytest.mark.parametrize("method", ["pdae", "diti"])
-def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method):
+@pytest.mark.parametrize(
+    ("method", "options"), [("pdae", []), ("diti", []), ("diti", ["--objective", "dual"])], ids=["pdae", "diti", "dual"]
+)
+def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method, options):
     """Its weights are in the new model, and training leaves them as they were."""
     monkeypatch.setattr(ddim, "faces32", lambda: ddim.DDIMConfig(32, tiny_ddim_config().unet))  # pdae's has 32 px
     assert command(tmp_path / "ddim", "ddim", "--preview-every", "999") == 0
     [pretrained] = RunFolder(tmp_path / "ddim").checkpoints()
-    assert command(tmp_path / method, method, "--pretrained", str(pretrained)) == 0
+    assert command(tmp_path / method, method, "--pretrained", str(pretrained), *options) == 0
     [path] = RunFolder(tmp_path / method).checkpoints()
     card, states = checkpoint.read(path)
     assert card.command.startswith(f"python -m baselines.train --method {method} --preset faces32 --pretrained images-")
     assert card.objective == {"pretrained": "ddim-faces32", "sha256": sha256(pretrained)}
+    assert card.config.get("objective") == {"pdae": None, "diti": options[-1] if options else "base"}[method]
     before = checkpoint.read(pretrained)[1]["ema"]
     for kind in ("ema", "raw"):
         for key, value in before.items():
@@ -95,6 +98,7 @@ def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method)
     [
         (["--method", "ddim", "--preset", "ffhq512"], "--preset ffhq512: ddim has the presets celeba64, ffhq128,"),
         (["--method", "ddim", "--latent-dim", "4"], "--latent-dim: ddim has no code of its own; leave it out."),
+        (["--method", "pdae", "--objective", "dual", "--pretrained", "x"], "--objective dual: only for diti;"),
         (["--method", "diffae", "--latent-dim", "0"], "--latent-dim: expected 1 or more, found 0;"),
         (["--method", "pdae"], "--method pdae: name the ddim checkpoint it builds on with --pretrained."),
         (

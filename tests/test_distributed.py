@@ -336,3 +336,14 @@ def test_training_on_two_machines(tmp_path):
     for status, _, errors in map(finished, machines):
         assert status == 0, errors
     assert checkpoint.load(RunFolder(tmp_path / "run").checkpoints()[-1])[1].processes == 2
+
+
+def test_a_command_of_one_process_refuses_several(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(
+        UserError, match=r"dbae\.encode works in one process: start it with python -m, without torchrun"
+    ):
+        distributed.require_alone("dbae.encode")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    distributed.require_alone("dbae.encode")

@@ -5,6 +5,7 @@ All are seconds of one core (processor time of one thread), so that they compare
 
 from __future__ import annotations
 
+import csv
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,10 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from dbae.files import atomic_path
+
 Measure = Callable[..., float]
+TABLES = pytest.StashKey[dict[str, list[dict[str, Any]]]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,3 +60,28 @@ def note(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str], reques
             print(f"{request.node.name}: {name} {value:.3g}")
 
     return note
+
+
+@pytest.fixture
+def add_row(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Callable[[str, dict[str, Any]], None]:
+    """Adds a row to a table that is printed at the end of the run and left in `runs/speed/NAME.csv`."""
+
+    def add_row(table: str, cells: dict[str, Any]) -> None:
+        benchmark.extra_info.update(cells)
+        request.config.stash.setdefault(TABLES, {}).setdefault(table, []).append(cells)
+
+    return add_row
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for name, rows in config.stash.get(TABLES, {}).items():
+        path = config.rootpath / "runs" / "speed" / f"{name}.csv"
+        with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        terminalreporter.section(str(path))
+        table = [list(rows[0]), *([str(cell) for cell in row.values()] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for line in table:
+            terminalreporter.line("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))

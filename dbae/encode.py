@@ -1,0 +1,177 @@
+"""Encode your own images: z of every image in one .npz.
+
+    python -m dbae.encode "faces:?n=100" --out runs/z.npz
+    python -m dbae.encode me.jpg photos/ faces.zip --ckpt ema_0.9999_1020000.pt --sigma --out runs/z.npz
+
+In the file:
+
+    z                   float32 (n, l)     mean of the posterior
+    sigma               float32 (n, l)     its standard deviation (--sigma)
+    draws               float32 (n, m, l)  z = mean + sigma * eps, those of dbae.reconstruct's draws (--draws m)
+    names               str (n,)           the images' files
+    checkpoint_sha256   str (1,)           of the checkpoint file
+    model               str (1,)           its name
+    broken, reasons     str (k,)           files that could not be read, and why (--skip-broken)
+
+Read it with numpy: z = np.load("z.npz")["z"]. The file appears when it is complete. Any size and aspect will do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float32
+from torch import Tensor
+
+from dbae import cli, distributed
+from dbae.arrayfile import ArrayFile, array_file
+from dbae.compiling import compile_networks
+from dbae.data.named import Crop, NamedImages, open_images, read_batches
+from dbae.errors import UserError
+from dbae.images import to_float
+from dbae.model import DBAE
+from dbae.noise import PerImageNoise, mixed_seed
+from dbae.precision import Precision, autocast
+from dbae.pretrained import LoadedDBAE, load
+from dbae.progress import progress_bar
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the command.
+
+    Attributes:
+        images: files, "patterns", folders, zips, KIND:ROOT.
+        out: the .npz to write; one that is there is replaced.
+        ckpt: a checkpoint file, or builtin:dbae.
+        sigma: write the posterior's standard deviation too.
+        draws: draws from the posterior to write, for every image.
+        seed: of the draws.
+        crop: square taken from other aspects: centre; top; whole (black bars).
+        skip_broken: list images that cannot be read in `broken` and go on.
+        batch_size: images encoded at a time; changes no number beyond rounding.
+        workers: processes that read images (0: this one).
+        precision: of the encoder.
+        compile: generate code for the networks first (`dbae.compiling`): for many images on a GPU.
+        device: where it runs: auto, cpu, cuda, cuda:1.
+    """
+
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES...")]
+    out: Path
+    ckpt: str = "builtin:dbae"
+    sigma: bool = False
+    draws: int = 0
+    seed: int = 0
+    crop: Crop = "centre"
+    skip_broken: bool = False
+    batch_size: int = 64
+    workers: int = 0
+    precision: Precision = "fp32"
+    compile: bool = False
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        distributed.require_alone("dbae.encode")
+        for name, least in {"draws": 0, "seed": 0, "batch_size": 1, "workers": 0}.items():
+            if getattr(self, name) < least:
+                option = name.replace("_", "-")
+                raise UserError(f"--{option}: expected {least} or more, found {getattr(self, name)}.")
+        if self.out.suffix != ".npz":
+            raise UserError(f"--out {self.out}: expected a name that ends in .npz. Choose another --out.")
+
+
+@torch.inference_mode()
+def posterior_rows(
+    model: DBAE, x0: Tensor, indices: np.ndarray, *, draws: int = 0, seed: int = 0
+) -> dict[str, Float32[np.ndarray, "b ..."]]:
+    """The arrays z, sigma (of a stochastic model) and draws for images x0 (b, 3, s, s) in [-1, 1], as in the file.
+
+    `indices` are the images' numbers, which choose the generators of their draws.
+    """
+    mean, sigma = model.posterior(x0)
+    rows = {"z": mean}
+    if sigma is not None:
+        rows["sigma"] = sigma
+        noise = (PerImageNoise(mixed_seed(seed, "draw", j), indices, stream="encode") for j in range(1, draws + 1))
+        drawn = [mean + sigma * source.normal(mean.shape).to(mean.device) for source in noise]
+        rows |= {"draws": torch.stack(drawn, dim=1)} if draws else {}
+    return {name: value.float().cpu().numpy() for name, value in rows.items()}
+
+
+def run(options: Options) -> tuple[int, int]:
+    """Encode all images; gives how many were encoded and how many were broken.
+
+    Raises:
+        UserError: an option, the checkpoint or an image is not usable, no image can be read, z is not finite, or a
+            full disk.
+    """
+    loaded = load(options.ckpt)
+    if (options.sigma or options.draws) and not loaded.model.config.stochastic:
+        raise UserError(f"{options.ckpt}: its z is a function of the image. Leave out --sigma and --draws.")
+    data = open_images(options.images, size=loaded.model.image_size, crop=options.crop)
+    encoded = broken = 0
+    with array_file(options.out) as arrays, progress_bar(len(data), "encoding") as bar:
+        arrays.append_texts("checkpoint_sha256", [loaded.sha256])
+        arrays.append_texts("model", [loaded.model.name])
+        for name in ("names", "broken", "reasons"):
+            arrays.append_texts(name, [])
+        for good, bad in _encode(loaded, data, arrays, options):
+            encoded, broken = encoded + good, broken + bad
+            bar.update(good + bad)
+        if not encoded:
+            raise UserError(f"{options.images[0]}: expected images, found {broken} that cannot be read and no other.")
+    return encoded, broken
+
+
+def _encode(loaded: LoadedDBAE, data: NamedImages, arrays: ArrayFile, options: Options) -> Iterator[tuple[int, int]]:
+    """Append batch after batch; yields how many images of each were good and broken."""
+    device = cli.device(options.device)
+    model = loaded.model.to(device)
+    if options.compile:
+        compile_networks(model)
+    starts = range(0, len(data), options.batch_size)
+    parts = (np.arange(i, min(i + options.batch_size, len(data))) for i in starts)
+    wanted = {"z"} | ({"sigma"} if options.sigma else set()) | ({"draws"} if options.draws else set())
+    for batch in read_batches(data, parts, skip_broken=options.skip_broken, workers=options.workers):
+        names = [data.label(int(i)) for i in batch.indices]
+        if names:
+            x0 = to_float(batch.images.to(device))
+            with autocast(device, options.precision):
+                rows = posterior_rows(model, x0, batch.indices, draws=options.draws, seed=options.seed)
+            _require_finite(rows["z"], names, options)
+            for name in sorted(wanted):
+                arrays.append(name, rows[name])
+        arrays.append_texts("names", names)
+        arrays.append_texts("broken", [data.label(i) for i in batch.broken])
+        arrays.append_texts("reasons", list(batch.broken.values()))
+        yield len(names), len(batch.broken)
+
+
+def _require_finite(z: np.ndarray, names: list[str], options: Options) -> None:
+    finite = np.isfinite(z).all(axis=1)
+    if not finite.all():
+        raise UserError(
+            f"{names[int(np.flatnonzero(~finite)[0])]}: its z is not finite in {options.precision}. "
+            "Use --precision fp32, or a checkpoint from before the training diverged."
+        )
+
+
+def main(options: Options) -> None:
+    """Run and say where the result is."""
+    encoded, broken = run(options)
+    if broken:
+        log.warning("%d of %d images could not be read; `broken` in the file names them", broken, encoded + broken)
+    print(options.out)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main, Options, module="dbae.encode", description=__doc__))

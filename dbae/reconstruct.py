@@ -1,0 +1,236 @@
+"""Reconstruct your own images: x0, the endpoint x_T = Dec(z), the reconstruction, and further draws.
+
+The built-in model on faces that it draws itself, and on photographs:
+
+    python -m dbae.reconstruct "faces:?n=16" --out runs/faces --nfe 20
+    python -m dbae.reconstruct me.jpg photos/ faces.zip --ckpt ema_0.9999_1020000.pt --out runs/mine
+
+Four draws an image by a fast sampler, the upper square of portraits:
+
+    python -m dbae.reconstruct "portraits/*.png" --draws 4 --method dbim2 --nfe 10 --crop top --out runs/draws
+
+OUT/grids/000000.png ... hold --per-grid images each, eight side by side; below one another stand x0, x_T, the
+reconstruction (z is the posterior mean) and the draws. Draw j takes z from the posterior of a stochastic model and its
+noise, where the sampler has any, from a seed of its own. OUT/index.csv says for every image which grid and which place
+in it (from 0, row by row), the mean squared error (pixels in [0, 1]), or why it could not be read.
+
+A killed run goes on where it stopped when it is started again. Any size and aspect will do: see --crop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from dbae import cli, distributed
+from dbae.compiling import compile_networks
+from dbae.data.named import Crop, NamedImages, ReadBatch, open_images, read_batches
+from dbae.errors import UserError
+from dbae.gallery import Gallery
+from dbae.images import to_float, to_uint8
+from dbae.model import DBAE
+from dbae.noise import PerImageNoise, mixed_seed
+from dbae.precision import Precision, autocast
+from dbae.pretrained import LoadedDBAE, load
+from dbae.progress import progress_bar
+from dbae.samplers import SamplerConfig
+from dbae.samplers.config import BOOTED_METHODS
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the command.
+
+    Attributes:
+        images: files, "patterns", folders, zips, KIND:ROOT.
+        out: folder of the pictures; what an earlier run of the same command left is continued.
+        ckpt: a checkpoint file, or builtin:dbae.
+        draws: further images from every image.
+        seed: of the draws and of the sampler's noise.
+        crop: square taken from other aspects: centre; top; whole (black bars).
+        per_grid: images in a grid.
+        individual: write every picture as a file too, under OUT/images.
+        skip_broken: list images that cannot be read in index.csv and go on.
+        batch_size: images sampled at a time; changes no number beyond rounding.
+        workers: processes that read images (0: this one).
+        precision: of the networks.
+        compile: generate code for the networks first (`dbae.compiling`): for many images on a GPU.
+        device: where they run: auto, cpu, cuda, cuda:1.
+        sampler: how x is decoded; the default is the paper's.
+    """
+
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES...")]
+    out: Path
+    ckpt: str = "builtin:dbae"
+    draws: int = 0
+    seed: int = 0
+    crop: Crop = "centre"
+    per_grid: int = 32
+    individual: bool = False
+    skip_broken: bool = False
+    batch_size: int = 32
+    workers: int = 0
+    precision: Precision = "fp32"
+    compile: bool = False
+    device: str = "auto"
+    sampler: tyro.conf.OmitArgPrefixes[SamplerConfig] = SamplerConfig("ddbm_euler")
+
+    def __post_init__(self) -> None:
+        distributed.require_alone("dbae.reconstruct")
+        for name, least in {"draws": 0, "seed": 0, "per_grid": 1, "batch_size": 1, "workers": 0}.items():
+            if getattr(self, name) < least:
+                option = name.replace("_", "-")
+                raise UserError(f"--{option}: expected {least} or more, found {getattr(self, name)}.")
+
+
+@torch.inference_mode()
+def reconstruct(
+    model: DBAE,
+    x0: Float[Tensor, "b 3 s s"],
+    *,
+    sampler: SamplerConfig | None = None,
+    draws: int = 0,
+    seed: int = 0,
+    indices: np.ndarray | None = None,
+) -> Float[Tensor, "b k 3 s s"]:
+    """x0, x_T, the reconstruction and `draws` more of each image: k = 3 + draws. Only x_T may leave [-1, 1].
+
+    Args:
+        model: on the device of `x0`.
+        x0: images in [-1, 1].
+        sampler: how x is decoded; None is the paper's, ddbm_euler with 100 evaluations.
+        draws: images from z ~ q(z | x0), or from its mean where z is a function of x0.
+        seed: of the noise of draws and sampler, one generator an image.
+        indices: numbers of the images, which choose their generators; None for 0, 1, ...
+    """
+    sampler = sampler or SamplerConfig("ddbm_euler")
+    numbers = np.arange(len(x0)) if indices is None else indices
+
+    def noise(draw: int, stream: str) -> PerImageNoise:
+        return PerImageNoise(mixed_seed(seed, "draw", draw), numbers, stream=stream, device=x0.device)
+
+    mean, sigma = model.posterior(x0)
+    pictures = [x0]
+    for draw in range(draws + 1):  # 0 is the reconstruction
+        z = mean if sigma is None or draw == 0 else mean + sigma * noise(draw, "encode").normal(mean.shape)
+        # A model that was trained without Dec(z) starts at noise.
+        decodes = "decoded" in model.endpoints
+        x_T = model.endpoint(z) if decodes else model.draw_endpoint(z, noise(draw, "endpoint"))
+        decoded = model.decode(z, x_T=x_T, sampler=sampler, noise=noise(draw, "sample")).images
+        pictures += [decoded] if draw else [x_T, decoded]
+    return torch.stack([picture.float() for picture in pictures], dim=1)
+
+
+def run(options: Options) -> Gallery:
+    """Reconstruct all images that are not in `options.out` yet.
+
+    Raises:
+        UserError: an option, the checkpoint or an image is not usable; `options.out` has other reconstructions, or
+            cannot be written. Grids that are finished stay.
+    """
+    loaded = load(options.ckpt)
+    _require_usable(options.sampler, options.draws, loaded.model)
+    data = open_images(options.images, size=loaded.model.image_size, crop=options.crop)
+    device = cli.device(options.device)
+    loaded.model.to(device)
+    if options.compile:
+        compile_networks(loaded.model)
+    gallery = Gallery(options.out, len(data), options.per_grid, settings(options, loaded, data))
+    missing = gallery.open()
+    together = max(1, options.batch_size // options.per_grid)  # grids
+    groups = [missing[i : i + together] for i in range(0, len(missing), together)]
+    parts = (np.concatenate([gallery.members(grid) for grid in group]) for group in groups)
+    batches = read_batches(data, parts, skip_broken=options.skip_broken, workers=options.workers)
+    done = len(data) - sum(len(gallery.members(grid)) for grid in missing)
+    with progress_bar(len(data), "reconstructing", done=done) as bar:
+        for group, batch in zip(groups, batches, strict=True):
+            pictures = _pictures(loaded.model, batch, options, device, bar)
+            for grid in group:
+                _write_grid(gallery, grid, batch, pictures, data, options.individual)
+            bar.update(len(batch.broken))
+    return gallery
+
+
+def settings(options: Options, loaded: LoadedDBAE, data: NamedImages) -> dict[str, Any]:
+    """All that decides what the pictures show; an image replaced under its old name is not noticed."""
+    names = hashlib.sha256()
+    for i in range(len(data)):
+        names.update(f"{data.label(i)}\n".encode(errors="surrogateescape"))
+    own = ("draws", "seed", "crop", "precision", "individual")
+    return {
+        "checkpoint_sha256": loaded.sha256,
+        "model": loaded.model.name,
+        "size": data.size,
+        "names_sha256": names.hexdigest(),
+        **{name: getattr(options, name) for name in own},
+        **dataclasses.asdict(options.sampler),
+    }
+
+
+def _pictures(
+    model: DBAE, batch: ReadBatch, options: Options, device: torch.device, bar: Any
+) -> UInt8[Tensor, "b k 3 s s"]:
+    """The pictures of a batch on the CPU, `batch_size` images at a time."""
+    parts = [torch.empty(0, 3 + options.draws, *batch.images.shape[1:], dtype=torch.uint8)]
+    for i in range(0, len(batch.indices), options.batch_size):
+        part = slice(i, i + options.batch_size)
+        x0 = to_float(batch.images[part].to(device))
+        with autocast(device, options.precision):
+            pictures = reconstruct(
+                model,
+                x0,
+                sampler=options.sampler,
+                draws=options.draws,
+                seed=options.seed,
+                indices=batch.indices[part],
+            )
+        parts.append(to_uint8(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2]).cpu())
+        bar.update(len(x0))
+    return torch.cat(parts)
+
+
+def _write_grid(
+    gallery: Gallery, grid: int, batch: ReadBatch, pictures: Tensor, data: NamedImages, individual: bool
+) -> None:
+    members = gallery.members(grid)
+    at = {int(index): i for i, index in enumerate(batch.indices)}
+    shown = {int(index): pictures[at[index]] for index in members.tolist() if index in at}
+    names = {int(index): data.label(index) for index in members.tolist()}
+    gallery.write(grid, names, shown, batch.broken, individual=individual)
+
+
+def _require_usable(sampler: SamplerConfig, draws: int, model: DBAE) -> None:
+    """A method of other models, and draws that could only repeat the reconstruction, are errors."""
+    if sampler.method not in model.samplers:
+        raise UserError(f"--method {sampler.method}: expected one of {', '.join(model.samplers)}; it suits no bridge.")
+    booted = sampler.method in BOOTED_METHODS and sampler.boot_noise
+    chance = model.config.stochastic or "decoded" not in model.endpoints
+    if draws and not (chance or booted or sampler.churn or sampler.eta):
+        raise UserError(
+            f"--draws {draws}: expected something random, found a deterministic encoder and sampler, whose draws are "
+            "all the same. Use --method dbim2 (with its noise at the start), or --churn 0.33."
+        )
+
+
+def main(options: Options) -> None:
+    """Run and say where the results are."""
+    gallery = run(options)
+    broken = gallery.broken()
+    if broken:
+        log.warning("%d of %d images could not be read; index.csv names them", broken, gallery.images)
+    print(gallery.folder)
+
+
+if __name__ == "__main__":
+    raise SystemExit(cli.run(main, Options, module="dbae.reconstruct", description=__doc__))
