@@ -100,12 +100,14 @@ class Args(ImageTraining):
         preset: architecture; `faces32` and `faces64` have the trunk of `dbae.train`'s.
         latent_dim: length of z; None keeps the preset's.
         pretrained: checkpoint of a ddim, for pdae and diti.
+        objective: diti's, see `baselines.diti`; None is "base".
     """
 
     method: Literal["ddim", "diffae", "pdae", "diti"] = "diffae"
     preset: str = "faces32"
     latent_dim: int | None = None
     pretrained: str | None = None
+    objective: Literal["base", "stop_grad", "dual"] | None = None
 
     def __post_init__(self) -> None:
         recipe = RECIPES[self.method]
@@ -120,6 +122,8 @@ class Args(ImageTraining):
                 if recipe.pretrained
                 else f"--pretrained: --method {self.method} builds on no other model; leave it out."
             )
+        if self.objective is not None and self.method != "diti":
+            raise UserError(f"--objective {self.objective}: only for diti; {self.method} has one objective.")
 
 
 def train(args: Args) -> Path:
@@ -127,11 +131,7 @@ def train(args: Args) -> Path:
     if not args.resume:
         RunFolder(args.out).require_new()  # before the images are read
     recipe = RECIPES[args.method]
-    config = getattr(recipe.module, args.preset)()
-    if args.latent_dim is not None:
-        if not hasattr(config, "latent_dim"):
-            raise UserError(f"--latent-dim: {args.method} has no code of its own; leave it out.")
-        config = dataclasses.replace(config, latent_dim=args.latent_dim)
+    config = _config(args)
     pretrained = _pretrained(args)
     model = _model(args, config, pretrained)
     images = training_images(args, config.image_size)
@@ -146,6 +146,15 @@ def train(args: Args) -> Path:
         preview=Preview(images.data, pictures),
         resume=args.resume,
     )
+
+
+def _config(args: Args) -> Any:
+    config = getattr(RECIPES[args.method].module, args.preset)()
+    if args.latent_dim is not None:
+        if not hasattr(config, "latent_dim"):
+            raise UserError(f"--latent-dim: {args.method} has no code of its own; leave it out.")
+        config = dataclasses.replace(config, latent_dim=args.latent_dim)
+    return config if args.objective is None else dataclasses.replace(config, objective=args.objective)
 
 
 def _pretrained(args: Args) -> LoadedModel | None:
@@ -174,7 +183,8 @@ def _card(args: Args, model: DiffusionModel, images: TrainingImages, pretrained:
 def _flags(args: Args) -> str:
     flags = f"--method {args.method} --preset {args.preset}"
     flags += "" if args.latent_dim is None else f" --latent-dim {args.latent_dim}"
-    return flags + ("" if args.pretrained is None else f" --pretrained {Path(args.pretrained).name}")
+    flags += "" if args.pretrained is None else f" --pretrained {Path(args.pretrained).name}"
+    return flags + ("" if args.objective is None else f" --objective {args.objective}")
 
 
 def pictures(model: DiffusionModel, x0: Tensor) -> list[Tensor]:

@@ -81,8 +81,7 @@ class Options:
                 raise UserError(f"--{name.replace('_', '-')}: expected {least} or more, found {lowest}.")
         if len(set(self.ckpt)) < len(self.ckpt) or not self.ckpt:
             raise UserError(f"--ckpt: expected one or more different models, found {list(self.ckpt)}.")
-        if distributed.launched():
-            raise UserError("benchmarks.cost runs in one process: start it without torchrun.")
+        distributed.require_alone("benchmarks.cost")
 
 
 def run(options: Options, load: Callable[[str], Loaded]) -> list[Record]:

@@ -57,6 +57,12 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def require_alone(command: str) -> None:
+    """Raises UserError where torchrun started several processes of a command that works in one."""
+    if launched():
+        raise UserError(f"{command} works in one process: start it with python -m, without torchrun.")
+
+
 def local_device() -> torch.device:
     """The GPU that belongs to this process, else the CPU.
 
