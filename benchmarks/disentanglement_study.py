@@ -97,7 +97,7 @@ class Study:
             "protocol": protocol,
             "split": SPLITS[protocol],
             "seed": SEEDS[protocol],
-            "z": "mean" if protocol == "standard" else z,
+            **subject.z_cells("mean" if protocol == "standard" else z),
             "n": self._n(protocol),
         }
         nothing = Measured(dict.fromkeys(_names(protocol), Summary(np.nan, np.nan)), self._attributes([]))
@@ -111,7 +111,8 @@ class Study:
         factors = self.factors[:, varying(self.factors[train], self.factors[test])]
         if not factors.shape[1]:
             return []
-        columns = {**subject.cells, "protocol": "factors", "split": "test", "seed": "0", "z": "mean", "n": len(train)}
+        columns = {**subject.cells, **subject.z_cells("mean"), "protocol": "factors", "split": "test", "seed": "0"}
+        columns["n"] = len(train)
         nothing = Measured(dict.fromkeys(SCORES, Summary(np.nan, np.nan)), {})
 
         def measure() -> Measured:

@@ -152,7 +152,9 @@ class Study:
         self.probe_seconds += seconds
         z = "sampled" if probe.config.sample and train.latents.stochastic else "mean"
         scores = {SPLIT_NAMES[outcome.selected_on]: outcome.scores for outcome in outcomes}
-        return self._records(probe.problem, scores, probe.columns | {"z": z}, seconds), probe.line(outcomes, seconds)
+        return self._records(probe.problem, scores, probe.columns | probe.subject.z_cells(z), seconds), probe.line(
+            outcomes, seconds
+        )
 
     def _splits(self, probe: _Probe) -> tuple[Split, Split | None, Split]:
         def split(indices: np.ndarray, mirrored: bool = False) -> Split:
@@ -189,7 +191,9 @@ class Study:
         problem = probe.problem
         nothing = dict.fromkeys(METRICS[problem.kind], np.full(len(problem.names), np.nan))
         splits = ("test", "test-selected") if probe.config.select == "test" else ("test",)
-        return self._records(problem, dict.fromkeys(splits, nothing), probe.columns | {"z": z}, seconds=0.0)
+        return self._records(
+            problem, dict.fromkeys(splits, nothing), probe.columns | probe.subject.z_cells(z), seconds=0.0
+        )
 
     def _records(
         self, problem: Problem, scores: dict[str, dict[str, np.ndarray]], columns: dict[str, Any], seconds: float

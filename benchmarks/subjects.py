@@ -61,6 +61,7 @@ class Subject:
 
     `latents(indices, seed, mirrored)` gives the latents of images `indices`; only random ones depend on the seed.
     `checkpoint_sha256` of an untrained encoder is the hash of its weights, so that two architectures are two controls.
+    `encode_nfe` is what z costs where it is the endpoint that an inversion finds (DDIM), and 0 elsewhere.
     """
 
     model: str
@@ -70,13 +71,18 @@ class Subject:
     weights: Weights = "control"
     checkpoint_sha256: str = ""
     latent_dim: int
+    encode_nfe: int = 0
     latents: Callable[[np.ndarray, int, bool], Latents]
 
     @property
     def cells(self) -> dict[str, str | int]:
-        """The columns of a record that this subject fills."""
-        names = (field.name for field in dataclasses.fields(self) if field.name != "latents")
+        """The columns of a record that this subject fills, but z."""
+        names = (field.name for field in dataclasses.fields(self) if field.name not in ("latents", "encode_nfe"))
         return {name: getattr(self, name) for name in names}
+
+    def z_cells(self, z: str) -> dict[str, str | int]:
+        """The columns that say what z is: "mean" or "sampled", as given, of an encoder."""
+        return {"z": "inferred x_T", "encode_nfe": self.encode_nfe} if self.encode_nfe else {"z": z}
 
 
 def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache: LatentCache) -> list[Subject]:
@@ -106,6 +112,7 @@ def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache:
             weights=loaded.weights,
             checkpoint_sha256=loaded.sha256,
             latent_dim=d,
+            encode_nfe=loaded.model.encode_nfe,
             latents=encoded(encoder_of(loaded.model, loaded.name, loaded, cache.device)),
         ),
         Subject(
@@ -114,6 +121,7 @@ def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache:
             variant=loaded.variant,
             checkpoint_sha256=weights_digest(untrained),
             latent_dim=d,
+            encode_nfe=untrained.encode_nfe,
             latents=encoded(encoder_of(untrained, "untrained", loaded, cache.device)),
         ),
         Subject(model="pca", latent_dim=min(d, len(train), 3 * dataset.size**2), latents=pca),
@@ -123,7 +131,8 @@ def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache:
 
 def encoder_of(model: RepresentationModel, name: str, loaded: Loaded, device: torch.device) -> Encoder:
     """The model's posterior on `device`, keyed by its weights and by what computes with them."""
-    key = f"{loaded.method} {loaded.variant} {weights_digest(model)}"
+    inversion = f" {model.encode_nfe} evaluations" if model.encode_nfe else ""
+    key = f"{loaded.method} {loaded.variant} {weights_digest(model)}{inversion}"
     if isinstance(model, nn.Module):
         model.to(device).eval()
     return Encoder(model.posterior, key, name)

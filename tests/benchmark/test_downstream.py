@@ -78,6 +78,20 @@ def test_every_model_protocol_metric_and_seed_has_its_row(finished):
     assert all(r.n == 20 and r.dataset == "squares" and r.task_version == 1 and r.versions for r in means)
 
 
+def test_a_z_that_an_inversion_finds_says_so_and_what_it_cost(options):
+    class Inverting(TinyModel):
+        encode_nfe = 7
+
+    options = dataclasses.replace(options, protocol=("paper",), seeds=(0,))
+    _, means, _ = measure(options, Inverting(stochastic=False))
+    z = {r.model: (r.z, r.encode_nfe) for r in means}
+    assert z["tiny"] == ("inferred x_T", 7)
+    assert z["pca"] == ("mean", None)
+    before = options.out.read_bytes()
+    measure(options, Inverting(stochastic=False))
+    assert options.out.read_bytes() == before
+
+
 def test_means_are_those_of_the_attributes_and_of_the_seeds(finished):
     *_, means, attributes = finished
     row = {(r.protocol, r.model, r.split, r.metric, r.seed): r for r in means}
