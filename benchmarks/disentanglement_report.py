@@ -50,13 +50,14 @@ def format_rows(rows: Sequence[Record], distances: Sequence[Record] = ()) -> str
 def draw_tradeoff(rows: Sequence[Record], distances: Sequence[Record], path: Path) -> bool:
     """Write a PNG: TAD against each FID (against the weight where none is at hand), one point a checkpoint.
 
-    Points of a protocol are joined in the order of their weights, which are written beside them.
+    Only models trained alike but for the weight are shown. Points of a protocol are joined in the order of their
+    weights, which are written beside them.
 
     Returns:
-        Whether two rows or more say different weights; otherwise nothing is written.
+        Whether there are such models; otherwise nothing is written.
     """
-    weights = {r.checkpoint_sha256: r.value for r in rows if r.metric == "TC_weight"}
-    if len(set(weights.values())) < 2:
+    weights = _compared(rows)
+    if not weights:
         return False
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -82,12 +83,24 @@ def draw_tradeoff(rows: Sequence[Record], distances: Sequence[Record], path: Pat
     return True
 
 
+def _compared(rows: Sequence[Record]) -> dict[str, float]:
+    """Checkpoint -> weight, of those that share method, training data and images seen with one of another weight."""
+    said = [r for r in rows if r.metric == "TC_weight"]
+    alike = {_training(r): {o.value for o in said if _training(o) == _training(r)} for r in said}
+    return {r.checkpoint_sha256: r.value for r in said if len(alike[_training(r)]) > 1}
+
+
+def _training(row: Record) -> tuple[str, str, str]:
+    return row.method, row.variant, row.train_data
+
+
 def _horizontal(weights: dict[str, float], distances: Sequence[Record]) -> dict[str, dict[str, float]]:
     """Axis label -> checkpoint -> where it stands: one axis a kind of distance, or the weights themselves."""
     panels: dict[str, dict[str, float]] = {}
     for r in distances:
         if is_distance(r) and r.checkpoint_sha256 in weights:
-            label = f"{r.metric} (lower is better), {r.sampler} {r.nfe}, {r.dataset}, n {r.n}"
+            z = r.z.partition(" ")[0]  # priors have their hash behind the word
+            label = f"{r.metric} (lower is better), z {z}, {r.sampler} {r.nfe}, {r.dataset}, n {r.n}"
             panels.setdefault(label, {})[r.checkpoint_sha256] = r.value
     return panels or {"weight of the total correlation": weights}
 
@@ -97,7 +110,7 @@ def _subject(row: Record) -> tuple[str, str, str]:
 
 
 def _line(row: Record) -> str:
-    return f"{row.dataset}, {row.protocol}, z {row.z}, n {row.n}, {row.latent_dim} dimensions"
+    return f"{row.train_data}: {row.protocol}, z {row.z}, n {row.n} of {row.dataset}, {row.latent_dim} dimensions"
 
 
 def _cell(row: Record, ends: Sequence[float | None]) -> str:

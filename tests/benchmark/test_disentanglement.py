@@ -289,6 +289,15 @@ def test_weights_of_several_checkpoints_make_the_curve(options, tmp_path):
     assert "1.00\n" not in table  # another checkpoint's
 
 
+def test_only_models_that_were_trained_alike_make_a_curve(options, tmp_path):
+    options = dataclasses.replace(options, protocol=("infodiffusion",))
+    rows = [r for weight in (0.0, 2.0) for r in measure(options, regularised(tmp_path, weight))]
+    first = next(r.checkpoint_sha256 for r in rows if r.metric == "TC_weight")
+    longer = [dataclasses.replace(r, train_data="for longer") if r.checkpoint_sha256 == first else r for r in rows]
+    assert draw_tradeoff(rows, [], tmp_path / "tc.png")
+    assert not draw_tradeoff(longer, [], tmp_path / "other.png")
+
+
 def test_no_weight_no_curve(options, tmp_path):
     assert tc_weight(FakeLoaded(TinyModel())) is None
     assert tc_weight(FromFile(TinyModel(), path=Path("ema_0.9999_1020000.pt"))) is None
