@@ -63,7 +63,7 @@ def draw_tradeoff(rows: Sequence[Record], distances: Sequence[Record], path: Pat
     from matplotlib.figure import Figure
 
     panels = _horizontal(weights, distances)
-    figure = Figure(figsize=(5 * len(panels), 4.2), layout="constrained")
+    figure = Figure(figsize=(max(5.5, 5 * len(panels)), 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (label, across) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         points = [r for r in rows if r.metric == "TAD" and r.attribute == "mean" and r.checkpoint_sha256 in across]
@@ -76,8 +76,8 @@ def draw_tradeoff(rows: Sequence[Record], distances: Sequence[Record], path: Pat
         axes.set_xlabel(label)
         axes.set_ylabel("TAD (higher is better)")
         axes.grid(alpha=0.3)
-        if points:
-            axes.legend(fontsize=7)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", fontsize=7)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     return True
@@ -100,7 +100,7 @@ def _horizontal(weights: dict[str, float], distances: Sequence[Record]) -> dict[
     for r in distances:
         if is_distance(r) and r.checkpoint_sha256 in weights:
             z = r.z.partition(" ")[0]  # priors have their hash behind the word
-            label = f"{r.metric} (lower is better), z {z}, {r.sampler} {r.nfe}, {r.dataset}, n {r.n}"
+            label = f"{r.metric} (lower is better)\nz {z}, {r.sampler} {r.nfe}, {r.dataset}, n {r.n}"
             panels.setdefault(label, {})[r.checkpoint_sha256] = r.value
     return panels or {"weight of the total correlation": weights}
 
