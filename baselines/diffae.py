@@ -36,7 +36,6 @@ from dbae.model import DBAEConfig
 from dbae.networks import latent_mlp
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.networks.trunk import Layers, Trunk, UNetConfig
-from dbae.noise import Noise
 from dbae.prior import LatentPrior
 
 _RENAMED = (("time_embed.time_embed.", "time_embed."), (".cond_emb_layers.", ".latent_layers."))
@@ -89,12 +88,6 @@ class DiffAE(DiffusionModel):
     def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], None]:
         """z = Enc(x) of images in [-1, 1]."""
         return self.encoder(x), None
-
-    def start(self, z: Float[Tensor, "b l"], noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
-        """x_T ~ N(0, I)."""
-        if noise is None:
-            raise ValueError("decoding starts at x_T or draws it: pass `x_T` or `noise`")
-        return noise.normal((len(z), 3, self.image_size, self.image_size)).to(z)
 
     def predictor(self, z: Float[Tensor, "b l"] | None) -> Predict:
         if z is None:

@@ -50,9 +50,11 @@ class DiffusionModel(nn.Module, ABC):
     def predictor(self, z: Float[Tensor, "b l"] | None) -> Predict:
         """The network under z, with one time for the batch."""
 
-    @abstractmethod
     def start(self, z: Float[Tensor, "b l"], noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
-        """x_T of `decode` where none is given."""
+        """x_T of `decode` where none is given: a draw from N(0, I)."""
+        if noise is None:
+            raise ValueError("decoding starts at x_T or draws it: pass `x_T` or `noise`")
+        return noise.normal((len(z), 3, self.image_size, self.image_size)).to(z)
 
     @abstractmethod
     def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], None]:

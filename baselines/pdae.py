@@ -124,12 +124,6 @@ class PDAE(DiffusionModel):
 
         return heads
 
-    def start(self, z: Float[Tensor, "b l"], noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
-        """x_T ~ N(0, I)."""
-        if noise is None:
-            raise ValueError("decoding starts at x_T or draws it: pass `x_T` or `noise`")
-        return noise.normal((len(z), 3, self.image_size, self.image_size)).to(z)
-
     def predictor(self, z: Float[Tensor, "b l"] | None) -> Predict:
         """The shifted noise of DDIM; that of the frozen model without z."""
         if z is None:
