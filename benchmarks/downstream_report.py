@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
+from benchmarks import text
 from benchmarks.metrics.bootstrap import paired_bootstrap
 from dbae.files import atomic_path
 
@@ -48,9 +49,7 @@ def format_table(table: Table) -> str:
     for key in table.columns[table.model]:
         cells = [_mean(measured.get(key)) for measured in table.columns.values()]
         rows.append([" ".join(key).removesuffix(" test"), *cells, *(_lead(table, name, key) for name in leads)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([table.title, *lines])
+    return f"{table.title}\n{text.columns(rows)}"
 
 
 def _mean(values: np.ndarray | None) -> str:

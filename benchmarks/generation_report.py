@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import text
 from benchmarks.records import Record
 from dbae.data.base import ImageDataset
 from dbae.images import contact_sheet, save_png
@@ -22,8 +23,7 @@ def format_generation(rows: Sequence[Record]) -> str:
         nfe, n = "" if row.nfe is None else str(row.nfe), str(max(r.n for r in same))
         line = [row.model, row.dataset, row.protocol, row.z, row.x_T, row.sampler, nfe, n]
         lines.append(line + [cells.get(metric, "") for metric in metrics])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return text.columns(lines)
 
 
 def save_sheet(images: ImageDataset, path: Path, *, count: int = 64, columns: int = 8) -> None:

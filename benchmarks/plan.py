@@ -116,7 +116,7 @@ def published(table: Table, rows: Sequence[str]) -> Plan:
         elif wanted:
             where = card.path or f"$DBAE_CHECKPOINTS/{card.name}/{card.file}"
             missing.append(Missing(str(where), _methods(wanted), f"get it from {card.obtain}"))
-    missing += _without_checkpoint(cells, subjects, missing, table)
+    missing += _without_checkpoint(cells, subjects, table)
     return _on_data(table, subjects, missing)
 
 
@@ -174,9 +174,7 @@ def _stands_for(card: Card, cell: Cell, table: Table) -> bool:
     )
 
 
-def _without_checkpoint(
-    cells: Sequence[Cell], subjects: Sequence[Subject], missing: Sequence[Missing], table: Table
-) -> list[Missing]:
+def _without_checkpoint(cells: Sequence[Cell], subjects: Sequence[Subject], table: Table) -> list[Missing]:
     """Rows of methods that this package knows, for which nobody publishes a checkpoint."""
     known = {card.method for card in cards().values()} | {"DDIM", "DDPM"}
     covered = {id(cell) for subject in subjects for cell in subject.cells}
