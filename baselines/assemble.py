@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from baselines import adm, ddim, diffae, diti, pdae
 from baselines.interface import Prior, RepresentationModel
+from baselines.methods import adm, ddim, diffae, diti
+from baselines.methods.pdae import model as pdae
 from baselines.recognise import NO_MODEL, Found, Statistics, WeightsUsed, recognise
-from dbae import checkpoint, official, torchfile
-from dbae.checkpoint import Card, from_json, load_strictly
-from dbae.errors import UserError
+from dbae.checkpoints import official, torchfile
+from dbae.checkpoints import own as checkpoint
+from dbae.checkpoints.own import Card, from_json, load_strictly
 from dbae.model import DBAE, DBAEConfig
+from dbae.support.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from dbae.errors import UserError
+from dbae.support.errors import UserError
 
 TABLES = Path(__file__).resolve().parent.parent / "results" / "paper"
 

@@ -22,12 +22,12 @@ from tyro.conf import Positional
 
 from baselines.assemble import CONVERTED, method_of
 from baselines.load import LoadedModel, load
-from dbae import checkpoint
-from dbae.cli import run
-from dbae.errors import UserError
-from dbae.files import sha256
+from dbae.checkpoints import own as checkpoint
 from dbae.prior import METHOD as PRIOR
 from dbae.prior import LatentPrior
+from dbae.support.cli import run
+from dbae.support.errors import UserError
+from dbae.support.files import sha256
 
 log = logging.getLogger(__name__)
 

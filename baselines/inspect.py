@@ -19,10 +19,10 @@ from tyro.conf import Positional
 
 from baselines.interface import InfersEndpoint
 from baselines.load import LoadedModel, NoModel, load, no_model
-from dbae.checkpoint import as_json
-from dbae.cli import run
-from dbae.files import sha256
+from dbae.checkpoints.own import as_json
 from dbae.model import parameter_counts
+from dbae.support.cli import run
+from dbae.support.files import sha256
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,8 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from baselines.cards import Card, cards, expected
-from dbae.cli import run
-from dbae.errors import UserError
+from dbae.support.cli import run
+from dbae.support.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,11 +26,13 @@ from baselines.assemble import Assembled
 from baselines.cards import Card
 from baselines.interface import Prior, RepresentationModel
 from baselines.recognise import NO_MODEL, Found, Statistics, WeightsUsed
-from dbae import checkpoint, pretrained, prior, torchfile
-from dbae.checkpoint import from_json
-from dbae.errors import UserError
-from dbae.files import sha256
+from dbae import pretrained, prior
+from dbae.checkpoints import own as checkpoint
+from dbae.checkpoints import torchfile
+from dbae.checkpoints.own import from_json
 from dbae.pretrained import BUILTIN
+from dbae.support.errors import UserError
+from dbae.support.files import sha256
 
 __all__ = ["BUILTIN", "Classifier", "LoadedModel", "NoModel", "load", "load_classifier", "load_prior", "no_model"]
 

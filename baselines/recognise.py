@@ -29,8 +29,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from dbae import official
-from dbae.errors import UserError
+from dbae.checkpoints import official
+from dbae.support.errors import UserError
 
 Kind = Literal["DBAE", "DiffAE", "DDIM", "U-Net", "PDAE", "DiTi", "latent DPM", "classifier", "statistics", "optimiser"]
 State = dict[str, Tensor]

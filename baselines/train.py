@@ -23,18 +23,17 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from baselines import ddim, diffae, diti, pdae
-from baselines.diffusion_model import DiffusionModel
+from baselines.diffusion.model import DiffusionModel
 from baselines.load import LoadedModel, load
-from dbae.checkpoint import Card
-from dbae.cli import run
-from dbae.errors import UserError
-from dbae.fit import TrainConfig, fit
+from baselines.methods import ddim, diffae, diti
+from baselines.methods.pdae import model as pdae
+from dbae.checkpoints.own import Card
 from dbae.model import parameter_counts
 from dbae.noise import PerImageNoise
-from dbae.runfolder import RunFolder
 from dbae.samplers import SamplerConfig
-from dbae.train_command import (
+from dbae.support.cli import run
+from dbae.support.errors import UserError
+from dbae.training.command import (
     SMALL_PRESETS,
     ImageTraining,
     Preview,
@@ -44,6 +43,8 @@ from dbae.train_command import (
     training_images,
     with_defaults,
 )
+from dbae.training.folder import RunFolder
+from dbae.training.loop import TrainConfig, fit
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Args(ImageTraining):
         preset: architecture; `faces32` and `faces64` have the trunk of `dbae.train`'s.
         latent_dim: length of z; None keeps the preset's.
         pretrained: checkpoint of a ddim, for pdae and diti.
-        objective: diti's, see `baselines.diti`; None is "base".
+        objective: diti's, see `baselines.methods.diti`; None is "base".
     """
 
     method: Literal["ddim", "diffae", "pdae", "diti"] = "diffae"

@@ -13,8 +13,8 @@ The models within one file, each against one of them:
     python -m benchmarks.compare results/utkface/downstream.csv --baseline untrained
 
 Numbers are joined on what makes them comparable: task, protocol, data, split, metric, n, evaluations, seed
-(`benchmarks/pairing.py`). Files that differ in protocol, n, version of the task or the data itself are refused (status
-2) unless --force. A difference has a 95 % interval by paired bootstrap where values of single attributes
+(`benchmarks/results/pair.py`). Files that differ in protocol, n, version of the task or the data itself are refused
+(status 2) unless --force. A difference has a 95 % interval by paired bootstrap where values of single attributes
 (NAME_attributes.csv) or images (NAME_images/) lie beside both files; else the two standard errors judge it, if there
 are any. Worse beyond --tolerance counts as a regression unless the interval, or two standard errors, hold zero.
 """
@@ -32,13 +32,13 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from benchmarks import text
-from benchmarks.differences import Difference, difference
-from benchmarks.pairing import Pairing, pair, without_single_seeds
-from benchmarks.records import Record, RecordFile
-from dbae import cli
-from dbae.errors import UserError
-from dbae.files import atomic_path
+from benchmarks.results import text
+from benchmarks.results.difference import Difference, difference
+from benchmarks.results.pair import Pairing, pair, without_single_seeds
+from benchmarks.results.record import Record, RecordFile
+from dbae.support import cli
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from benchmarks.records import Record, RecordFile
-from benchmarks.results import beside
-from dbae.cli import run
-from dbae.errors import UserError
-from dbae.files import atomic_path
+from benchmarks.results.file import beside
+from benchmarks.results.record import Record, RecordFile
+from dbae.support.cli import run
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path
 
 log = logging.getLogger(__name__)
 _SEEN = re.compile(r"\((\d+) images seen\)$")

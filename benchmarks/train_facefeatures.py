@@ -1,4 +1,4 @@
-"""Train the feature extractor of `benchmarks.facefeatures` on drawn faces.
+"""Train the feature extractor of `benchmarks.extractors.faces` on drawn faces.
 
 The weights that come with the package (10 minutes of one core):
 
@@ -29,16 +29,16 @@ from jaxtyping import Float, UInt8
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.facefeatures import NAME, OUTPUTS, SIZE, WEIGHTS, FaceNetwork, network_input
+from benchmarks.extractors.faces import NAME, OUTPUTS, SIZE, WEIGHTS, FaceNetwork, network_input
 from benchmarks.metrics.prediction import average_precision, pearson
-from dbae import cli
 from dbae.data.base import Attributes, ImageDataset
 from dbae.data.loader import TrainingStream, iterate
 from dbae.data.source import open_data
-from dbae.errors import UserError
-from dbae.files import atomic_path
 from dbae.noise import mixed_seed
-from dbae.progress import progress_bar
+from dbae.support import cli
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path
+from dbae.support.progress import progress_bar
 
 log = logging.getLogger(__name__)
 

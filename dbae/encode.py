@@ -30,17 +30,17 @@ import tyro
 from jaxtyping import Float32
 from torch import Tensor
 
-from dbae import cli, distributed
-from dbae.arrayfile import ArrayFile, array_file
-from dbae.compiling import compile_networks
 from dbae.data.named import Crop, NamedImages, open_images, read_batches
-from dbae.errors import UserError
 from dbae.images import to_float
 from dbae.model import DBAE
 from dbae.noise import PerImageNoise, mixed_seed
-from dbae.precision import Precision, autocast
 from dbae.pretrained import LoadedDBAE, load
-from dbae.progress import progress_bar
+from dbae.support import cli, distributed
+from dbae.support.arrays import ArrayFile, array_file
+from dbae.support.compiling import compile_networks
+from dbae.support.errors import UserError
+from dbae.support.precision import Precision, autocast
+from dbae.support.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Options:
         batch_size: images encoded at a time; changes no number beyond rounding.
         workers: processes that read images (0: this one).
         precision: of the encoder.
-        compile: generate code for the networks first (`dbae.compiling`): for many images on a GPU.
+        compile: generate code for the networks first (`dbae.support.compiling`): for many images on a GPU.
         device: where it runs: auto, cpu, cuda, cuda:1.
     """
 

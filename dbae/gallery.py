@@ -24,9 +24,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from dbae.errors import UserError
-from dbae.files import atomic_path
 from dbae.images import contact_sheet, save_png
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path
 
 ACROSS = 8
 COLUMNS = ("image", "file", "grid", "place", "mse", "error")

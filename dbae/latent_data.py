@@ -21,13 +21,13 @@ from torch import Tensor
 
 from dbae.data import ImageDataset
 from dbae.data.loader import iterate
-from dbae.errors import UserError
-from dbae.files import atomic_path
 from dbae.images import to_float
 from dbae.noise import Noise, mixed_seed
-from dbae.precision import Precision, autocast
 from dbae.pretrained import LoadedDBAE
-from dbae.progress import progress_bar
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path
+from dbae.support.precision import Precision, autocast
+from dbae.support.progress import progress_bar
 
 Array = np.ndarray
 """float32 (n, s, l), see the module."""

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import torch
 
-from dbae import checkpoint, official
-from dbae.errors import UserError
-from dbae.files import sha256
+from dbae.checkpoints import official
+from dbae.checkpoints import own as checkpoint
 from dbae.model import DBAE
+from dbae.support.errors import UserError
+from dbae.support.files import sha256
 
 BUILTIN = {"builtin:dbae": Path(__file__).parent / "builtin" / "dbae.safetensors"}
 PRIORS = {"builtin:prior": Path(__file__).parent / "builtin" / "prior.safetensors"}

@@ -24,12 +24,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dbae import checkpoint
-from dbae.errors import UserError
+from dbae.checkpoints import own as checkpoint
 from dbae.networks.latent_mlp import LatentMLP, LatentMLPConfig
 from dbae.noise import Noise
-from dbae.progress import progress_bar
-from dbae.strides import T, stride_times
+from dbae.samplers.strides import T, stride_times
+from dbae.support.errors import UserError
+from dbae.support.progress import progress_bar
 
 METHOD = "latent prior"
 """What a checkpoint's card calls this model."""
@@ -159,7 +159,7 @@ def load(path: str | os.PathLike[str], *, autoencoder_sha256: str | None = None)
         autoencoder_sha256: hash of the checkpoint whose z is to be drawn; None asks for none in particular.
 
     Raises:
-        UserError: see `dbae.checkpoint.load`; also a prior of another autoencoder.
+        UserError: see `dbae.checkpoints.own.load`; also a prior of another autoencoder.
     """
 
     def build(config: dict[str, Any], name: str) -> LatentPrior:

@@ -31,19 +31,19 @@ import tyro
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dbae import cli, distributed
-from dbae.compiling import compile_networks
 from dbae.data.named import Crop, NamedImages, ReadBatch, open_images, read_batches
-from dbae.errors import UserError
 from dbae.gallery import Gallery
 from dbae.images import to_float, to_uint8
 from dbae.model import DBAE
 from dbae.noise import PerImageNoise, mixed_seed
-from dbae.precision import Precision, autocast
 from dbae.pretrained import LoadedDBAE, load
-from dbae.progress import progress_bar
 from dbae.samplers import SamplerConfig
 from dbae.samplers.config import BOOTED_METHODS
+from dbae.support import cli, distributed
+from dbae.support.compiling import compile_networks
+from dbae.support.errors import UserError
+from dbae.support.precision import Precision, autocast
+from dbae.support.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Options:
         batch_size: images sampled at a time; changes no number beyond rounding.
         workers: processes that read images (0: this one).
         precision: of the networks.
-        compile: generate code for the networks first (`dbae.compiling`): for many images on a GPU.
+        compile: generate code for the networks first (`dbae.support.compiling`): for many images on a GPU.
         device: where they run: auto, cpu, cuda, cuda:1.
         sampler: how x is decoded; the default is the paper's.
     """

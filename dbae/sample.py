@@ -24,19 +24,19 @@ import tyro
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dbae import cli, distributed
-from dbae.arrayfile import array_file
-from dbae.errors import UserError
-from dbae.files import atomic_path, sha256
 from dbae.images import contact_sheet, save_png, to_uint8
 from dbae.model import DBAE
 from dbae.noise import PerImageNoise
-from dbae.precision import Precision, autocast
 from dbae.pretrained import find, load
 from dbae.prior import LatentPrior
 from dbae.prior import load as load_prior
-from dbae.progress import progress_bar
 from dbae.samplers import SamplerConfig
+from dbae.support import cli, distributed
+from dbae.support.arrays import array_file
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path, sha256
+from dbae.support.precision import Precision, autocast
+from dbae.support.progress import progress_bar
 
 BUILTIN_PRIOR = {"builtin:dbae": "builtin:prior"}
 PER_GRID, ACROSS = 64, 8

@@ -23,16 +23,14 @@ import torch
 from torch import Tensor
 
 from dbae import model as presets
-from dbae.checkpoint import Card
-from dbae.cli import run
-from dbae.errors import UserError
-from dbae.fit import Objective, TrainConfig, fit
+from dbae.checkpoints.own import Card
 from dbae.losses import BridgeLoss, TCEstimator, TotalCorrelation, bridge_loss
 from dbae.model import DBAE, DBAEConfig, parameter_counts
 from dbae.noise import GeneratorNoise, PerImageNoise
-from dbae.runfolder import RunFolder
 from dbae.samplers import SamplerConfig
-from dbae.train_command import (
+from dbae.support.cli import run
+from dbae.support.errors import UserError
+from dbae.training.command import (
     SMALL_PRESETS,
     ImageTraining,
     Preview,
@@ -42,6 +40,8 @@ from dbae.train_command import (
     training_images,
     with_defaults,
 )
+from dbae.training.folder import RunFolder
+from dbae.training.loop import Objective, TrainConfig, fit
 
 __all__ = ["Args", "fit", "main", "train"]
 

@@ -21,20 +21,21 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dbae import cli, latent_data
-from dbae.checkpoint import Card
+from dbae import latent_data
+from dbae.checkpoints.own import Card
 from dbae.data import ImageDataset, open_data
 from dbae.data.source import parse_source
-from dbae.distributed import world
-from dbae.errors import UserError
-from dbae.fit import TrainConfig, fit
 from dbae.networks.latent_mlp import LatentMLPConfig
 from dbae.noise import GeneratorNoise, mixed_seed
-from dbae.precision import Precision
 from dbae.pretrained import LoadedDBAE, load
 from dbae.prior import METHOD, LatentLoss, LatentPrior, LossKind, T
-from dbae.provenance import revision, versions
-from dbae.runfolder import RunFolder
+from dbae.support import cli
+from dbae.support.distributed import world
+from dbae.support.errors import UserError
+from dbae.support.precision import Precision
+from dbae.support.provenance import revision, versions
+from dbae.training.folder import RunFolder
+from dbae.training.loop import TrainConfig, fit
 
 Latent = Literal["drawn", "mean"]
 log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def train(args: Args) -> Path:
     """Run the command; returns the last checkpoint.
 
     Raises:
-        UserError: see `dbae.fit.fit`, `dbae.pretrained.load` and `dbae.latent_data.posteriors`.
+        UserError: see `dbae.training.loop.fit`, `dbae.pretrained.load` and `dbae.latent_data.posteriors`.
     """
     if not args.resume:
         RunFolder(args.out).require_new()  # before the images are read

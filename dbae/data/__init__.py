@@ -1,12 +1,12 @@
 """Data sets: `open_data("zip:faces.zip?size=64")` gives uint8 images, splits and attributes (`dbae.data.base`).
 
 source                                the --data grammar and its KINDs
-folder, archive, lmdbfiles            where bytes lie: a folder, a zip, an LMDB
-imagefiles                            bytes -> images (decode, transforms) with labels (annotations, labels)
-layouts, lfw                          published data sets as they were published
-faces                                 faces that we draw
+files/                                where bytes lie (folder, zip, lmdb), and bytes -> images (decode, transforms)
+labels/                               label files: their formats, joining them to images, writing them
+kinds/                                published data sets as they were published
+faces/                                faces that we draw
 loader, memory, subset                reading: batches in processes, all at once, only a part
-check, prepare (labelfiles, pack)     python -m dbae.data check | prepare
+check, prepare (pack)                 python -m dbae.data check | prepare
 """
 
 from typing import TYPE_CHECKING, Any

@@ -18,11 +18,11 @@ from typing import Annotated
 
 import tyro
 
-from dbae import cli
 from dbae.data.check import check, format_report
 from dbae.data.prepare import prepare_dataset
 from dbae.data.source import open_data
-from dbae.errors import UserError
+from dbae.support import cli
+from dbae.support.errors import UserError
 
 Source = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="KIND:ROOT")]
 

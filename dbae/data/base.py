@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float64, Int8, UInt8
 from torch import Tensor
 
-from dbae.errors import UserError
+from dbae.support.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

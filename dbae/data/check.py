@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbae.data.base import Attributes, ImageDataset
-from dbae.data.layouts import LAYOUTS, Layout, Part, files_at
-from dbae.data.lmdbfiles import LmdbFiles
+from dbae.data.files.lmdb import LmdbFiles
+from dbae.data.kinds.layouts import LAYOUTS, Layout, Part, files_at
 from dbae.data.loader import in_processes
 from dbae.data.source import open_data, parse_source, root_of
-from dbae.errors import UserError
-from dbae.progress import progress_bar
+from dbae.support.errors import UserError
+from dbae.support.progress import progress_bar
 
 CHUNK = 64
 SHOWN = 10

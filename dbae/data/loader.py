@@ -22,8 +22,8 @@ from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from dbae.data.base import ImageDataset
-from dbae.errors import UserError
 from dbae.noise import mixed_seed
+from dbae.support.errors import UserError
 
 Batch = tuple[np.ndarray, Tensor]
 """Indices int64 (b,) and images uint8 (b, 3, s, s)."""

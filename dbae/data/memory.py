@@ -13,8 +13,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from dbae.data.base import ImageDataset
-from dbae.errors import UserError
-from dbae.progress import progress_bar
+from dbae.support.errors import UserError
+from dbae.support.progress import progress_bar
 
 
 class InMemory(ImageDataset):

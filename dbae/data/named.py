@@ -33,15 +33,15 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from dbae.data.annotations import Annotations
 from dbae.data.base import ImageDataset
-from dbae.data.imagefiles import ImageFiles, is_image
+from dbae.data.files.images import ImageFiles, is_image
+from dbae.data.labels.beside import Annotations
 from dbae.data.loader import in_processes
 from dbae.data.source import KINDS, open_data
 from dbae.data.subset import Subset
 from dbae.data.transforms import SQUARE, Transform, square
-from dbae.errors import UserError
 from dbae.images import to_float
+from dbae.support.errors import UserError
 
 Crop = Literal["centre", "top", "whole"]
 
@@ -65,7 +65,7 @@ CROPS: dict[Crop, Transform] = {
 
 
 class ListedFiles:
-    """Files by their paths, in the order given (a `dbae.data.imagefiles.Files`)."""
+    """Files by their paths, in the order given (a `dbae.data.files.images.Files`)."""
 
     stem = "files"
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dbae.data.lmdbfiles import import_lmdb
-from dbae.errors import UserError
-from dbae.files import atomic_path
+from dbae.data.files.lmdb import import_lmdb
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path
 
 _MAP_SIZE = 1 << 40  # address space, not disk; a constant, since LMDB writes it into the file
 _TRANSACTION = 1024  # images that are written together
@@ -38,7 +38,7 @@ def write_zip(out: Path, images: Iterable[tuple[str, bytes]], labels: Mapping[st
 
 
 def write_lmdb(out: Path, images: Iterable[tuple[str, bytes]], labels: Mapping[str, bytes]) -> None:
-    """Write an LMDB folder of DiffAE's layout (`dbae.data.lmdbfiles`), the label files beside `data.mdb`.
+    """Write an LMDB folder of DiffAE's layout (`dbae.data.files.lmdb`), the label files beside `data.mdb`.
 
     Args:
         out: the folder, which appears when it is complete.

@@ -24,15 +24,15 @@ import numpy as np
 from PIL import Image
 
 from dbae.data.base import ImageDataset
-from dbae.data.imagefiles import ImageFiles
-from dbae.data.labelfiles import label_files
-from dbae.data.lmdbfiles import import_lmdb
+from dbae.data.files.images import ImageFiles
+from dbae.data.files.lmdb import import_lmdb
+from dbae.data.labels.write import label_files
 from dbae.data.loader import in_processes
 from dbae.data.pack import write_lmdb, write_zip
 from dbae.data.subset import Subset
-from dbae.errors import UserError
-from dbae.files import atomic_path
-from dbae.progress import progress_bar
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path
+from dbae.support.progress import progress_bar
 
 CHUNK = 256
 """Images in a chunk: an interruption loses at most that many for each worker."""

@@ -2,7 +2,7 @@
 
     zip:/data/utkface64.zip?size=32&split=train     images of a zip, resized to 32 pixels, the training split
     folder:photos?n=100                             the first 100 images below a folder
-    celeba:/data/celeba?split=test                  a published data set as it was published (`dbae.data.layouts`)
+    celeba:/data/celeba?split=test                  a published data set as it was published (`dbae.data.kinds.layouts`)
     faces:?n=2000&size=32&seed=1                    2000 faces, drawn once and kept in `$DBAE_CACHE` or ~/.cache/dbae
     faces:cache?n=2000                              the same, kept in the folder `cache`
     /data/utkface64.zip                             a bare path: a zip, a folder, or the folder of an LMDB
@@ -26,14 +26,14 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from dbae.data.archive import open_zip
 from dbae.data.base import ImageDataset
-from dbae.data.folder import open_folder
-from dbae.data.layouts import LAYOUTS, open_layout
-from dbae.data.lfw import open_lfw
-from dbae.data.lmdbfiles import is_lmdb, open_lmdb
+from dbae.data.files.folder import open_folder
+from dbae.data.files.lmdb import is_lmdb, open_lmdb
+from dbae.data.files.zip import open_zip
+from dbae.data.kinds.layouts import LAYOUTS, open_layout
+from dbae.data.kinds.lfw import open_lfw
 from dbae.data.subset import Subset
-from dbae.errors import UserError
+from dbae.support.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dbae.errors import UserError
 from dbae.networks.blocks import sinusoidal_embedding
+from dbae.support.errors import UserError
 
 _ALIAS, _OWN = ".cond_layers.1.", ".linear_emb."
 

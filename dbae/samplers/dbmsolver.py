@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from dbae.bridge import Bridge
-from dbae.drift import probability_flow
 from dbae.noise import Noise
 from dbae.samplers.base import NEAR_T, Denoiser, time_grid
 from dbae.samplers.config import SamplerConfig
 from dbae.samplers.dbim import BootedSampler
+from dbae.samplers.drift import probability_flow
 
 
 class DBMSolver(BootedSampler):

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from dbae.drift import probability_flow, reverse_sde
 from dbae.samplers.base import NEAR_T, Sampler, time_grid
+from dbae.samplers.drift import probability_flow, reverse_sde
 
 
 class OneStep(Sampler):

@@ -24,7 +24,7 @@ from dbae.data.base import ImageDataset
 from dbae.data.faces.attributes import FACTORS, label, sample_traits
 from dbae.data.faces.cache import cached_images
 from dbae.data.faces.drawing import draw
-from dbae.errors import UserError
+from dbae.support.errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from dbae.files import atomic_path, cache_folder
-from dbae.progress import progress_bar
+from dbae.support.files import atomic_path, cache_folder
+from dbae.support.progress import progress_bar
 
 _log = logging.getLogger(__name__)
 

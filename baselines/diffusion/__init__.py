@@ -1,0 +1,1 @@
+"""Discrete-time diffusion: the process, its samplers, and the model that a method derives from."""

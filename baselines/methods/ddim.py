@@ -1,0 +1,170 @@
+"""Plain diffusion models: a U-Net that predicts the noise in x_t, the DDIM and DDPM rows of the tables.
+
+    eps_theta(x_t, t) = out( output_blocks( middle_block( skips[-1] ), skips; e ) ),   e = time_embed( sinusoid(t) )
+
+There is no encoder. What stands for z is the image's own noise, x_T inferred by inversion and flattened, and so the
+prior is N(0, I). Files: `phizaz/diffae` (model/unet.py, BeatGANsUNetModel), `openai/guided-diffusion` and PDAE's
+pre-trained networks are this network, key by key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from baselines.diffusion.model import DiffusionModel
+from baselines.diffusion.process import NoiseLoss, Schedule, draw, noise_loss
+from baselines.diffusion.samplers import Predict
+from baselines.diffusion.shapes import unet_shape
+from dbae import model as dbae_models
+from dbae.networks.trunk import Layers, Trunk, UNetConfig
+from dbae.noise import Noise
+
+ATTENTION = 16
+"""Side of the only maps with attention in the networks of DiffAE's and PDAE's authors."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DDIMConfig:
+    """Everything that fixes the function computed by a plain diffusion model, but its weights.
+
+    Attributes:
+        image_size: side of the images, pixels.
+        learn_sigma: the network predicts a variance too, for "ddpm" (guided-diffusion).
+        schedule: of beta.
+    """
+
+    image_size: int
+    unet: UNetConfig
+    learn_sigma: bool = False
+    schedule: Schedule = "linear"
+
+
+class NoiseUNet(Trunk):
+    """eps_theta of the module docstring; with learn_sigma three channels of variance follow."""
+
+    def __init__(self, config: UNetConfig, *, image_size: int, learn_sigma: bool = False) -> None:
+        super().__init__(Layers(config, image_size, nn.Conv1d), out_channels=6 if learn_sigma else 3)
+
+    def forward(self, x: Float[Tensor, "b 3 s s"], t: Int[Tensor, " b"]) -> Float[Tensor, "b o s s"]:
+        e = self.embed(t.float())
+        return self.up(self.down(x, e), e)
+
+
+class DDIM(DiffusionModel):
+    """A plain diffusion model as a `RepresentationModel`. Its state dict is `network.*`.
+
+    Args:
+        config: architecture and schedule.
+        name: name used in result rows.
+        encode_steps: evaluations of an inversion by `encode`.
+    """
+
+    endpoints = ("decoded", "inferred")
+
+    def __init__(self, config: DDIMConfig, *, name: str = "ddim", encode_steps: int = 100) -> None:
+        super().__init__(config, name=name)
+        self.encode_nfe, self.schedule, self.latent_dim = encode_steps, config.schedule, 3 * config.image_size**2
+        self.network = NoiseUNet(config.unet, image_size=config.image_size, learn_sigma=config.learn_sigma)
+
+    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], None]:
+        """x_T inferred from images in [-1, 1], flattened."""
+        return self.infer_endpoint(x, None, steps=self.encode_nfe)[0].flatten(1), None
+
+    def start(self, z: Float[Tensor, "b l"], noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
+        """x_T is z."""
+        return z.reshape(-1, 3, self.image_size, self.image_size)
+
+    def predictor(self, z: Float[Tensor, "b l"] | None) -> Predict:
+        """The network, whatever z."""
+        return lambda x, t: self.network(x, torch.full((len(x),), t, device=x.device))
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawnNoise:
+    """Codes `z`; they cost no evaluation."""
+
+    z: Float[Tensor, "n l"]
+    nfe: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class NormalPrior:
+    """N(0, I), the distribution of x_T."""
+
+    latent_dim: int
+
+    def sample(self, noise: Noise, n: int) -> DrawnNoise:
+        """Draws n codes."""
+        return DrawnNoise(noise.normal((n, self.latent_dim)))
+
+
+def loss(model: DDIM, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> NoiseLoss:
+    """Noise prediction at uniform times (order of draws: t, eps, then dropout)."""
+    t, noise = draw(x0, generator)
+    return noise_loss(model.network, model.config.schedule, x0, t, noise=noise)
+
+
+# --- files of others --------------------------------------------------------------------------------------------------
+
+
+def detect(state: Mapping[str, Tensor]) -> DDIMConfig | None:
+    """Configuration of a network of DiffAE's or PDAE's authors; None for any other.
+
+    They have one head of attention, in maps of 16x16 pixels alone. Files of guided-diffusion with attention in
+    more places do not show their heads, nor the size of their images: give `build` their configuration.
+    """
+    shape = unet_shape(state)
+    if shape is None or (shape.in_channels, shape.out_channels) != (3, 3) or len(shape.attention_levels) != 1:
+        return None
+    size = shape.image_size(ATTENTION)
+    return DDIMConfig(size, shape.config(size)) if size else None
+
+
+def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our state dict of theirs: the same keys under `network.`."""
+    return {f"network.{key}": value for key, value in state.items()}
+
+
+def build(config: DDIMConfig, name: str) -> DDIM:
+    """The model of a configuration on the meta device, to be filled by `dbae.checkpoints.own.load_strictly`."""
+    with torch.device("meta"):
+        return DDIM(config, name=name)
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+
+def published_unet(base: int, channel_mult: tuple[int, ...]) -> UNetConfig:
+    """The U-Net of DiffAE's authors: attention at 16x16, one head, time embedding of 512 whatever the base."""
+    return UNetConfig(base, channel_mult, attention_sizes=(ATTENTION,), head_channels=None, embedding=512)
+
+
+def celeba64() -> DDIMConfig:
+    """64 px, 67.8 M parameters.
+
+    DEVIATION: the released template of this name keeps the 128 px network, evidently by oversight.
+    """
+    return DDIMConfig(64, published_unet(64, (1, 2, 4, 8)))
+
+
+def ffhq128() -> DDIMConfig:
+    """128 px (FFHQ, LSUN Horse, LSUN Bedroom), 98.6 M parameters."""
+    return DDIMConfig(128, published_unet(128, (1, 1, 2, 3, 4)))
+
+
+horse128 = bedroom128 = ffhq128
+
+
+def faces64() -> DDIMConfig:
+    """64 px, the sizes of DBAE's `faces64`."""
+    return DDIMConfig(64, dbae_models.faces64().score)
+
+
+def faces32() -> DDIMConfig:
+    """32 px, the sizes of DBAE's `faces32`."""
+    return DDIMConfig(32, dbae_models.faces32().score)

@@ -1,0 +1,259 @@
+"""PDAE: a representation learned for a diffusion model that was there before (NeurIPS 2022, arXiv 2212.12990).
+
+    z        = Enc(x0)                                                                                 (deterministic)
+    eps, G   = ShiftUNet(x_t, t, z)        eps from the frozen model; G shifts the mean of its reverse process to x0
+    loss     = mean_pixels w_t (eps_true - eps - c_t G)^2,    w_t = SNR^0.1 / (1 + SNR),  SNR = ab_t / (1 - ab_t)
+
+Networks: `baselines.methods.pdae.networks`. From x_T to images and back, and c_t: `baselines.methods.pdae.sampling`.
+Source: ckczzj/PDAE. Its files hold an encoder and a decoder, each a state dict of its own:
+
+    official                        ours
+    encoder: encoder.N.*            encoder.N.*
+    decoder: *.emb_z_layers.1.*     decoder.*.latent_layers.1.*
+    decoder: everything else        decoder.*
+
+What papers call 280 M parameters counts the frozen model twice: ffhq128 has 181.1 M, 82.4 M of them trained.
+
+DEVIATION: the paper prints the loss with eps_true - eps + c_t G; in code c_t is negative and added to eps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from baselines.diffusion.model import DiffusionModel
+from baselines.diffusion.process import Process, T, draw, q_sample
+from baselines.diffusion.samplers import Predict
+from baselines.diffusion.shapes import unet_shape
+from baselines.methods import ddim
+from baselines.methods.pdae import sampling as pdae_sampling
+from baselines.methods.pdae.networks import FROZEN, PDAEEncoder, PDAEEncoderConfig, ShiftUNet
+from baselines.methods.pdae.sampling import Heads, shift_coefficients
+from dbae.networks.trunk import UNetConfig
+from dbae.noise import Noise
+from dbae.prior import LatentSampling
+from dbae.samplers import Sampled, SamplerConfig
+from dbae.support.errors import UserError
+
+_M = TypeVar("_M", bound="PDAE")
+
+LATENT_SAMPLING = LatentSampling(steps=100, spacing="linspace", clip=True)
+"""How the reference draws z from its latent DPM; without `clip` z keeps its spread."""
+
+GENERATION = SamplerConfig("ddim", nfe=100, stop=0.3)
+"""How the reference makes images of drawn z: the last 30 % of the steps are the frozen model's alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PDAEConfig:
+    """Everything that fixes the function computed by a PDAE, but its weights.
+
+    Attributes:
+        image_size: side of the images, pixels.
+        latent_dim: length of z.
+        unet: shape of the frozen model, which the second way up repeats.
+        encoder: shape of the encoder.
+        learn_sigma: the frozen model puts out a variance too, which nobody reads.
+    """
+
+    image_size: int
+    latent_dim: int
+    unet: UNetConfig
+    encoder: PDAEEncoderConfig
+    learn_sigma: bool = False
+
+
+class PDAE(DiffusionModel):
+    """A PDAE as a `RepresentationModel`. Its state dict is `encoder.*`, `decoder.*`, the frozen model included.
+
+    Args:
+        config: architecture.
+        name: name used in result rows.
+    """
+
+    endpoints = ("random", "inferred")
+    prior_stop = GENERATION.stop
+
+    def __init__(self, config: PDAEConfig, *, name: str = "pdae") -> None:
+        super().__init__(config, name=name)
+        size, self.latent_dim = config.image_size, config.latent_dim
+        self.encoder = PDAEEncoder(config.encoder, image_size=size, latent_dim=self.latent_dim)
+        self.decoder = ShiftUNet(
+            config.unet, image_size=size, latent_dim=self.latent_dim, learn_sigma=config.learn_sigma
+        )
+
+    @classmethod
+    def on_pretrained(cls: type[_M], model: ddim.DDIM, config: PDAEConfig, seed: int, *, name: str) -> _M:
+        """A PDAE with `model` as its frozen part and fresh weights, a function of `seed`, elsewhere.
+
+        Args:
+            config: architecture, for the images of `model`, whose network replaces `unet` and `learn_sigma`.
+
+        Raises:
+            UserError: images of another size, or a schedule other than the linear one.
+        """
+        found = model.config
+        if found.image_size != config.image_size or found.schedule != "linear":
+            raise UserError(
+                f"{model.name}: expected a pre-trained model of {config.image_size} px with the linear schedule, found "
+                f"one of {found.image_size} px with {found.schedule}. Take the preset of its size, or train another "
+                "model with `python -m baselines.train --method ddim`."
+            )
+        config = dataclasses.replace(config, unet=found.unet, learn_sigma=found.learn_sigma)
+        pdae = cls.initialised(config, seed, name=name)
+        for part in FROZEN:
+            pdae.decoder.get_submodule(part).load_state_dict(model.network.get_submodule(part).state_dict())
+        return pdae
+
+    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], None]:
+        """z = Enc(x) of images in [-1, 1], not normalised."""
+        return self.encoder(x), None
+
+    def heads(self, z: Float[Tensor, "b l"]) -> Heads:
+        """(x, t, shift) -> eps, G of the decoder under z."""
+
+        def heads(x: Tensor, t: int, shift: bool) -> tuple[Tensor, Tensor | None]:
+            eps, G = self.decoder(x, torch.full((len(x),), t, device=x.device), z if shift else None)
+            return eps[:, :3], G
+
+        return heads
+
+    def predictor(self, z: Float[Tensor, "b l"] | None) -> Predict:
+        """The shifted noise of DDIM; that of the frozen model without z."""
+        if z is None:
+            return lambda x, t: self.decoder(x, torch.full((len(x),), t, device=x.device))[0][:, :3]
+        return pdae_sampling.ddim_noise(self.heads(z))
+
+    def decode(
+        self,
+        z: Float[Tensor, "b l"],
+        *,
+        x_T: Float[Tensor, "b 3 s s"] | None = None,
+        sampler: SamplerConfig | None = None,
+        noise: Noise | None = None,
+        progress: bool = False,
+    ) -> Sampled:
+        """As `DiffusionModel.decode`, on the times of PDAE, from 999 to 0, the last state being `Sampled.raw`."""
+        x_T = self.start(z, noise) if x_T is None else x_T
+        config = sampler or SamplerConfig("ddim")
+        return pdae_sampling.decode(self.heads(z), x_T, config, noise=noise, progress=progress)
+
+    def infer_endpoint(
+        self, x: Float[Tensor, "b 3 s s"], z: Float[Tensor, "b l"] | None, *, steps: int
+    ) -> tuple[Float[Tensor, "b 3 s s"], int]:
+        """x_T at time 999 of images in [-1, 1] under z, by DDIM upwards; and the evaluations (999 at most)."""
+        found = pdae_sampling.infer(self.predictor(z), x, steps)
+        return found.raw, found.nfe
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ShiftLoss:
+    """Per-image loss of the module docstring, and for the log the same without w_t."""
+
+    loss: Float[Tensor, " b"]
+    mse: Float[Tensor, " b"]
+
+
+def shift_loss(
+    decoder: ShiftUNet,
+    x0: Float[Tensor, "b 3 s s"],
+    t: Int[Tensor, " b"],
+    z: Float[Tensor, "b l"],
+    eps: Float[Tensor, "b 3 s s"],
+) -> ShiftLoss:
+    """The loss of the module docstring at given times, under given codes and noise."""
+    c, w = (table[t] for table in _tables(x0.device))
+    predicted, G = decoder(q_sample("linear", x0, t, eps), t, z)
+    error = (eps - predicted[:, :3] - c[:, None, None, None] * G).square().flatten(1).mean(1)
+    return ShiftLoss(w * error, error.detach())
+
+
+def loss(model: PDAE, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> ShiftLoss:
+    """The objective at uniform times (order of draws: t, eps, then dropout)."""
+    t, noise = draw(x0, generator)
+    return shift_loss(model.decoder, x0, t, model.encode(x0), noise.normal(x0.shape).to(x0))
+
+
+@functools.cache
+def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
+    """c_t and w_t of all times, float32."""
+    process = Process("linear", tuple(range(T)))
+    snr = process.alpha_bar / (1 - process.alpha_bar)
+    c, w = shift_coefficients(process), snr**0.1 / (1 + snr)
+    return torch.tensor(c, dtype=torch.float32, device=device), torch.tensor(w, dtype=torch.float32, device=device)
+
+
+# --- files of others --------------------------------------------------------------------------------------------------
+
+
+def detect(parts: Mapping[str, Mapping[str, Tensor]]) -> PDAEConfig | None:
+    """Configuration of an official "encoder" and "decoder", from keys and shapes; None if they are no PDAE.
+
+    Attention has one head in the decoder, as in the models of DiffAE's authors, which no shape shows.
+    """
+    encoder, decoder = parts.get("encoder", {}), parts.get("decoder", {})
+    layers = {int(k[8:-7]): v for k, v in encoder.items() if k[8:-7].isdigit() and k == f"encoder.{k[8:-7]}.weight"}
+    convolutions = [index for index in sorted(layers) if layers[index].ndim == 4]
+    shape, last = unet_shape(decoder), layers[max(layers)] if layers else None
+    if shape is None or last is None or last.ndim != 2 or not convolutions or "shift_out.2.weight" not in decoder:
+        return None
+    widths = tuple(layers[index].shape[0] for index in convolutions)
+    size = round((last.shape[1] / widths[-1]) ** 0.5) << len(widths)
+    attention = next((int(k.split(".")[1]) for k in encoder if k.endswith(".qkv.weight")), 0)
+    halvings = sum(index < attention for index in convolutions)
+    return PDAEConfig(
+        image_size=size,
+        latent_dim=last.shape[0],
+        unet=shape.config(size),
+        encoder=PDAEEncoderConfig(widths, attention_size=size >> halvings if attention else 0),
+        learn_sigma=shape.out_channels == 6,
+    )
+
+
+def from_official(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Our state dict of an official "encoder" and "decoder"."""
+    decoder = {f"decoder.{k.replace('.emb_z_layers.', '.latent_layers.')}": v for k, v in parts["decoder"].items()}
+    return dict(parts["encoder"]) | decoder
+
+
+def build(config: PDAEConfig, name: str) -> PDAE:
+    """The model of a configuration on the meta device, to be filled by `dbae.checkpoints.own.load_strictly`."""
+    with torch.device("meta"):
+        return PDAE(config, name=name)
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+
+def celeba64() -> PDAEConfig:
+    """64 px, 117.5 M parameters, 53.5 M of them trained. The shape of its U-Net is inferred: no paper prints it."""
+    unet = dataclasses.replace(ddim.published_unet(64, (1, 2, 4, 8)), embedding=256)
+    return PDAEConfig(64, 512, unet, PDAEEncoderConfig((64, 128, 128, 128)))
+
+
+def ffhq128() -> PDAEConfig:
+    """128 px (FFHQ, CelebA-HQ, LSUN Horse, LSUN Bedroom), 181.1 M parameters, 82.4 M of them trained."""
+    return PDAEConfig(128, 512, ddim.published_unet(128, (1, 1, 2, 3, 4)), PDAEEncoderConfig((64, 128, 256, 256, 256)))
+
+
+celebahq128 = horse128 = bedroom128 = ffhq128
+
+
+def faces64() -> PDAEConfig:
+    """64 px, latent 64, around `ddim.faces64`."""
+    return PDAEConfig(64, 64, ddim.faces64().unet, PDAEEncoderConfig((48, 96, 128, 128), groups=16))
+
+
+def faces32() -> PDAEConfig:
+    """32 px, latent 32, around `ddim.faces32`."""
+    return PDAEConfig(32, 32, ddim.faces32().unet, PDAEEncoderConfig((32, 64, 96), attention_size=8, groups=8))

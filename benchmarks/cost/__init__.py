@@ -1,0 +1,1 @@
+"""Parameters, operations and times (Tables 5, 8)."""

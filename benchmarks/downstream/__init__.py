@@ -1,0 +1,1 @@
+"""Attribute prediction from latents: linear probes (Table 1)."""

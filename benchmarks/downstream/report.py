@@ -1,0 +1,111 @@
+"""What a person reads after a downstream run: a table of means and a figure of single attributes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64
+
+from benchmarks.metrics.bootstrap import paired_bootstrap
+from benchmarks.results import text
+from dbae.support.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Measured = dict[tuple[str, str], Float64[np.ndarray, "seeds k"]]
+"""(metric, split) -> values of k attributes for every seed; one row where no seed enters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Numbers of one model and its controls on one data set under one protocol.
+
+    Attributes:
+        names: metric -> attribute names, in the order of the values.
+        columns: model or control -> values; the model comes first.
+    """
+
+    title: str
+    names: dict[str, tuple[str, ...]]
+    columns: dict[str, Measured]
+
+    @property
+    def model(self) -> str:
+        return next(iter(self.columns))
+
+
+def format_table(table: Table) -> str:
+    """A text table: means over attributes with standard errors over seeds, and the model's lead over two controls.
+
+    A lead is the mean difference over attributes; its interval is the paired bootstrap's over attributes, 95 %.
+    """
+    leads = [name for name in ("untrained", "pca") if name in table.columns]
+    rows = [["", *table.columns, *(f"{table.model} - {name} [95 %]" for name in leads)]]
+    for key in table.columns[table.model]:
+        cells = [_mean(measured.get(key)) for measured in table.columns.values()]
+        rows.append([" ".join(key).removesuffix(" test"), *cells, *(_lead(table, name, key) for name in leads)])
+    return f"{table.title}\n{text.columns(rows)}"
+
+
+def _mean(values: np.ndarray | None) -> str:
+    if values is None:
+        return "-"
+    means = values.mean(axis=1)
+    error = f" ± {means.std(ddof=1) / np.sqrt(len(means)):.4f}" if len(means) > 1 else ""
+    return f"{means.mean():.4f}{error}"
+
+
+def _lead(table: Table, control: str, key: tuple[str, str]) -> str:
+    model, other = (table.columns[name][key].mean(axis=0) for name in (table.model, control))
+    found = paired_bootstrap(model, other)
+    return f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+
+
+def draw_attributes(tables: Sequence[Table], path: Path) -> None:
+    """Write a PNG: AP and Pearson r of every attribute, one panel a table.
+
+    Attributes are sorted by the model's lead over the untrained encoder.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    metrics = [metric for metric in ("AP", "Pearson_r") if any(metric in table.names for table in tables)]
+    heights = [max(len(table.names.get(metric, ())) for table in tables) for metric in metrics]
+    figure = Figure(figsize=(5.5 * len(tables), 1.5 + 0.22 * sum(heights) + len(metrics)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(metrics), len(tables), squeeze=False, height_ratios=[h + 3 for h in heights])
+    for row, metric in zip(panels, metrics, strict=True):
+        for axes, table in zip(row, tables, strict=True):
+            if metric in table.names:
+                _draw(axes, table, metric)
+            else:
+                axes.set_axis_off()
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+_MARKS = {"untrained": ("s", "tab:orange"), "pca": ("^", "tab:green"), "prevalence": ("|", "black")}
+
+
+def _draw(axes: Axes, table: Table, metric: str) -> None:
+    shown = {name: m[metric, "test"].mean(axis=0) for name, m in table.columns.items() if (metric, "test") in m}
+    order = np.argsort(shown[table.model] - shown["untrained"])
+    for name, values in shown.items():
+        if name == table.model or name in _MARKS:
+            marker, colour = _MARKS.get(name, ("o", "tab:blue"))
+            label = "model" if name == table.model else name
+            axes.plot(values[order], np.arange(len(order)), marker, color=colour, label=label, markersize=5)
+    axes.set_yticks(np.arange(len(order)), [table.names[metric][i] for i in order], fontsize=7)
+    axes.set_ylim(-1, len(order))
+    axes.grid(alpha=0.3)
+    axes.set_xlabel(metric.replace("_", " "))
+    axes.set_title(table.title.replace(", protocol", "\nprotocol"), fontsize=8)

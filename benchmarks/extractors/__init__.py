@@ -1,0 +1,1 @@
+"""Networks that look at images: FID's Inception, LPIPS, and the one of faces that comes with this package."""

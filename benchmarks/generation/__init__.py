@@ -1,0 +1,1 @@
+"""Distance of generated images from real ones, as distributions (Tables 4, 11)."""

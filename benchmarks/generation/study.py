@@ -1,0 +1,161 @@
+"""The rows of the generation benchmark: every set of images x extractor.
+
+Columns with a meaning of their own here (the others: `benchmarks.results.record`):
+
+    model       "real" in control rows: other real images; what a perfect model would get
+    z           "prior 1a2b3c4d": unconditional, the digits a hash of the prior and of how it is sampled;
+                "mean", "sampled": encoded from other real images (the tables' "+AE" rows)
+    n           generated images that the number looks at; there are as many real ones, or all that the data has
+    encode_nfe  evaluations that z took: of the encoder, or of the latent prior's own small network
+    stderr      of precision, recall and coverage, over images
+    checkpoint_sha256   of --samples: their fingerprint
+    versions    ends with the extractor and the hash of its weights
+    seconds     of sampling, summed over processes and runs; features and metrics are quick beside it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.extractors.features import FeatureExtractor
+from benchmarks.generation.distribution import Measured, Reference, features_of
+from benchmarks.generation.generated import GeneratedImages, generate
+from benchmarks.generation.source import Generation, Images, Source
+from benchmarks.results.circumstances import circumstances
+from benchmarks.results.record import Record, RecordFile
+from dbae.data.base import ImageDataset
+from dbae.support.distributed import World
+
+TASK_VERSION = 1
+log = logging.getLogger(__name__)
+
+
+class Study:
+    """Sets of images against the real ones.
+
+    Args:
+        images: the real ones.
+        extractors: what sees them.
+        results: where rows go, and where finished ones are found.
+        neighbours: images of each kind for precision, recall, density, coverage and the Inception Score.
+        batch_size: of sampling and of features.
+        force: measure what is already in `results` again.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        extractors: Sequence[FeatureExtractor],
+        results: RecordFile,
+        world: World,
+        *,
+        neighbours: int = 10_000,
+        batch_size: int = 64,
+        force: bool = False,
+    ) -> None:
+        self.images, self.results, self.world = images, results, world
+        self.columns = {
+            "task": "generation",
+            "task_version": TASK_VERSION,
+            "dataset": images.dataset.name,
+            "data_sha256": images.dataset.fingerprint,
+            "split": images.split,
+        }
+        self.batch_size, self.force = batch_size, force
+        self.references = [
+            Reference(e, features_of(e, images.dataset, images.real, batch_size=batch_size), limit=neighbours)
+            for e in extractors
+        ]
+        if few := [e.name for e in extractors if e.dim >= len(images.real)]:
+            log.warning(
+                "%d images are fewer than the features of %s: Frechet distances are far too large, and only those of "
+                "equal n can be compared.",
+                len(images.real),
+                ", ".join(few),
+            )
+
+    def generated(
+        self, source: Source, setting: Generation, *, images_needed: bool = False
+    ) -> tuple[list[Record], GeneratedImages | None]:
+        """Rows of a model in one setting, and its images; None where all rows were there and nobody needs them."""
+        columns, n = source.columns(setting), source.count(setting)
+        if not (self.force or images_needed) and (stored := self._all_stored(columns, n)):
+            return stored, None
+        images = generate(
+            source.card(setting),
+            n,
+            lambda positions: source.make(setting, positions),
+            world=self.world,
+            batch_size=self.batch_size,
+            title=f"{columns['model']}, z {columns['z']}, {setting.sampler.method} {setting.sampler.nfe}",
+        )
+        columns |= {"nfe": images.nfe, "encode_nfe": images.encode_nfe}
+        return self.rows(columns, images, np.arange(n), seconds=images.seconds), images
+
+    def _all_stored(self, columns: Mapping[str, Any], n: int) -> list[Record]:
+        """The rows of all extractors; none unless all are there. What rank 0 finds is what counts."""
+        known = self.results.read()
+        found = [_stored(known, {**self.columns, **columns}, reference, n) for reference in self.references]
+        return self.world.broadcast([row for rows in found for row in rows] if all(found) else [])
+
+    def control(self, protocol: Protocol, seed: int) -> list[Record]:
+        """Rows of other real images; none where there are not as many again."""
+        unseen = self.images.unseen
+        if len(unseen) < self.images.n:
+            log.info("%s: too few images for control rows of other real ones.", self.images.dataset.name)
+            return []
+        columns = {"protocol": protocol, "model": "real", "weights": "control", "seed": str(seed)}
+        return self.rows(columns, self.images.dataset, unseen)
+
+    def rows(
+        self, columns: Mapping[str, Any], fake: ImageDataset, indices: np.ndarray, *, seconds: float | None = None
+    ) -> list[Record]:
+        """One record a number, on rank 0; none on others. All processes must call this."""
+        cells = {**self.columns, **columns}
+        known = [] if self.force else self.results.read()
+        found: list[Record] = []
+        for reference in self.references:
+            stored = self.world.broadcast(_stored(known, cells, reference, len(indices)))
+            if not stored:
+                features = features_of(reference.extractor, fake, indices, batch_size=self.batch_size)
+                if self.world.is_main:
+                    stored = _records(cells, reference, reference.measure(features), seconds)
+                    self.results.add(stored)
+            found += stored
+        return found
+
+
+def _records(
+    cells: Mapping[str, Any], reference: Reference, measured: Sequence[Measured], seconds: float | None
+) -> list[Record]:
+    about: dict[str, Any] = {**circumstances(), "seconds": None if seconds is None else round(seconds, 2)}
+    about["versions"] += f"; {_name(reference)}"
+    return [Record(**cells, **about, **dataclasses.asdict(value)) for value in measured]
+
+
+def _stored(known: Sequence[Record], cells: Mapping[str, Any], reference: Reference, n: int) -> list[Record]:
+    """What `known` has of the cells by the same extractor; none unless all of its metrics."""
+    wanted = {name: value for name, value in {**_DEFAULTS, **cells}.items() if name not in _VARYING}
+    same = {
+        (r.metric, r.n): r
+        for r in known
+        if r.versions.endswith(_name(reference)) and all(getattr(r, name) == wanted[name] for name in wanted)
+    }
+    metrics = reference.metrics(n)
+    return [same[metric] for metric in metrics] if all(metric in same for metric in metrics) else []
+
+
+def _name(reference: Reference) -> str:
+    return f"{reference.extractor.name} {reference.extractor.fingerprint[:12]}"
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Record)}
+_NUMBER = frozenset({"metric", "n", "value", "stderr", "better", "versions", "revision", "seconds", "peak_mib"})
+_COUNTED = frozenset({"nfe", "encode_nfe"})
+"""Functions of the sampler and of z, known only after sampling."""
+_VARYING = _NUMBER | _COUNTED

@@ -1,0 +1,1 @@
+"""Reconstruction against network evaluations (Tables 2, 9, 10)."""

@@ -1,0 +1,1 @@
+"""Published tables again, from checkpoints and data."""

@@ -1,0 +1,148 @@
+r"""Reproduce a table of the paper: every row whose checkpoint and data are there, beside its published values.
+
+With the authors' files under $DBAE_CHECKPOINTS/NAME/FILE (`python -m baselines.list`) and data under $DBAE_DATA/KIND
+(`python -m dbae.data check celeba`):
+
+    python -m benchmarks.reproduce table2
+
+What would be done, what is missing and how to get it, and how long it takes:
+
+    python -m benchmarks.reproduce table2 --checkpoints /models --images /data --dry-run
+
+Your own checkpoint in the place of a published row:
+
+    python -m benchmarks.reproduce table3 --row 'DBAE/+TC=runs/tc/checkpoints/images-100000000.safetensors'
+
+Without checkpoints and data, the same code on the built-in model and drawn faces, into results/builtin/:
+
+    python -m benchmarks.reproduce table1
+
+results/table2.csv has one line an answer to a published number: value, standard error, published value, difference, and
+what tells it from the other answers (SSIM in three conventions, end_data as trained and as released, three protocols of
+TAD: see docs/deviations.md). results/table2_measured.csv has the records behind it. A killed run continues where it
+stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from benchmarks.reproduce import plan
+from benchmarks.reproduce.answers import format_answers, format_measured, write_answers, write_measured
+from benchmarks.reproduce.plan import Missing, Plan
+from benchmarks.reproduce.tables import TABLES_BY_NUMBER, Run, Table
+from benchmarks.results.file import beside
+from benchmarks.results.record import Record, RecordFile
+from dbae.support import cli, distributed
+from dbae.support.errors import UserError
+from dbae.support.precision import Precision
+
+Name = Literal["table1", "table2", "table3", "table4", "table5", "table8", "table9", "table10", "table11"]
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    table: Positional[Name]
+    """Which table."""
+    checkpoints: Path | None = None
+    """Folder of published checkpoints; default: $DBAE_CHECKPOINTS."""
+    images: Path | None = None
+    """Folder of data sets; default: $DBAE_DATA."""
+    row: tuple[str, ...] = ()
+    """METHOD/VARIANT=FILE: a checkpoint for the published row of that method and variant (METHOD=FILE: all of them)."""
+    prior: str | None = None
+    """Prior over z for autoencoders without one of their own (tables 3, 4, 11): a file or a name."""
+    out: Path | None = None
+    """The results file; default: results/TABLE.csv, or results/builtin/TABLE.csv."""
+    limit: int | None = None
+    """Use only the first LIMIT images: a trial, whose numbers are no reproduction."""
+    batch_size: int | None = None
+    """Images at a time; changes no number beyond rounding."""
+    precision: Precision = "fp32"
+    """Of the networks."""
+    device: str = "auto"
+    """Where they run: auto, cpu, cuda, cuda:1."""
+    dry_run: bool = False
+    """Print the plan, with network evaluations and an estimate of the time; measure nothing."""
+
+
+def main(options: Options) -> None:
+    """Reproduce, or show the plan."""
+    from baselines.load import load, load_prior
+
+    for variable, folder in (("DBAE_CHECKPOINTS", options.checkpoints), ("DBAE_DATA", options.images)):
+        if folder is not None:
+            os.environ[variable] = str(folder)
+    table = TABLES_BY_NUMBER[options.table.removeprefix("table")]
+    at_hand = bool(options.row) or ("DBAE_CHECKPOINTS" in os.environ and "DBAE_DATA" in os.environ)
+    if table.architectures:
+        found = plan.architectures(table)
+    else:
+        found = plan.published(table, options.row) if at_hand else plan.builtin(table)
+    _say(_missing(found.missing))
+    if not found.steps:
+        raise UserError(f"{options.table}: nothing to measure; what is missing stands above.")
+    if options.dry_run:
+        print(plan.describe(found, load, device=options.device, limit=options.limit))
+        return
+    out = options.out or Path("results" if found.is_published else "results/builtin", f"{options.table}.csv")
+    records = measure(found, beside(out, "_measured.csv"), options, load, load_prior)
+    if distributed.is_main():
+        report(table, found, records, out)
+
+
+def measure(
+    found: Plan, path: Path, options: Options, load: Callable[[str], Any], load_prior: Callable[..., Any]
+) -> list[Record]:
+    """Run every step into the records file `path`; what it has afterwards."""
+    for step in found.steps:
+        module = importlib.import_module(f"benchmarks.{step.run.benchmark}.command")
+        data = {} if step.data is None else {"data": (step.data,)}
+        arguments = _arguments(step.run, options, module.Options)
+        loaders = (load, load_prior) if step.run.benchmark == "generation" else (load,)
+        module.run(module.Options(**arguments, **data, ckpt=step.checkpoints, out=path), *loaders)
+    return RecordFile(path).read()
+
+
+def report(table: Table, found: Plan, records: list[Record], out: Path) -> None:
+    """Write and print the answers to published numbers, or the records where there are none."""
+    if found.is_published:
+        answers = found.answers(table, records)
+        write_answers(out, answers, table.incomparable)
+        print(format_answers(answers, table.incomparable))
+    else:
+        write_measured(out, [r for r in records if r.attribute == "mean"])
+        print(format_measured([r for r in records if r.attribute == "mean" and r.weights != "control"]))
+    log.info("%s, %s", out, beside(out, "_measured.csv"))
+
+
+def _arguments(run: Run, options: Options, kind: type) -> dict[str, Any]:
+    """Options of a run: the table's, and those of the command that the benchmark has."""
+    given = {name: getattr(options, name) for name in ("prior", "limit", "batch_size", "precision", "device")}
+    known = {field.name for field in dataclasses.fields(kind)}
+    return {**run.options, **{k: v for k, v in given.items() if k in known and v is not None}}
+
+
+def _missing(missing: Sequence[Missing]) -> str:
+    return "\n".join(f"missing: {m.what}\n    needed for {m.needed_for}\n    {m.remedy}" for m in missing)
+
+
+def _say(text: str) -> None:
+    if text:
+        log.warning("%s", text)
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """`python -m benchmarks.reproduce`; returns the exit status."""
+    return cli.run(main, Options, module="benchmarks.reproduce", description=__doc__, arguments=arguments)

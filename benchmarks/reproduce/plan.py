@@ -1,0 +1,277 @@
+"""What reproducing a table takes: checkpoints and data that are there, what is missing, and how long it lasts."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from baselines.cards import Card, cards
+from baselines.load import BUILTIN
+from benchmarks.reproduce.answers import Answer
+from benchmarks.reproduce.tables import Cell, Run, Table
+from benchmarks.results import text
+from benchmarks.results.record import Record
+from benchmarks.subjects.settings import SettingOptions
+from dbae.data.source import open_data
+from dbae.noise import PerImageNoise
+from dbae.samplers import SamplerConfig
+from dbae.support import cli
+from dbae.support.errors import UserError
+from dbae.support.files import sha256
+
+Load = Callable[[str], Any]
+
+BUILTIN_DATA = "faces"
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A checkpoint in the place of published rows.
+
+    Attributes:
+        source: file or name, as the benchmark takes it.
+        path: the file; None for an architecture without weights.
+        cells: the published numbers it should reproduce.
+    """
+
+    source: str
+    path: Path | None
+    cells: tuple[Cell, ...]
+
+    def measured(self, records: Sequence[Record]) -> list[Record]:
+        """The records that are about it."""
+        if self.path is None:
+            return [r for r in records if self.cells and r.method == self.cells[0]["method"]]
+        digest = sha256(self.path)
+        return [r for r in records if r.checkpoint_sha256 == digest and r.weights == "trained"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One run of a benchmark, on no data where it is about the models alone."""
+
+    run: Run
+    data: str | None
+    checkpoints: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """Something that rows need and that is not there."""
+
+    what: str
+    needed_for: str
+    remedy: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Steps in order; datasets: source -> name in records."""
+
+    subjects: tuple[Subject, ...]
+    datasets: dict[str, str]
+    steps: tuple[Step, ...]
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def is_published(self) -> bool:
+        """Whether published numbers belong beside what is measured."""
+        return any(subject.cells for subject in self.subjects)
+
+    def answers(self, table: Table, records: Sequence[Record]) -> list[Answer]:
+        """Every published number with every record that measures it."""
+        found = []
+        for subject in self.subjects:
+            mine = subject.measured(records) if subject.cells else []
+            for cell in subject.cells:
+                source = table.source(cell)
+                on_data = [r for r in mine if source is None or r.dataset == self.datasets.get(source)]
+                found += [(cell, r) for r in on_data if table.answered_by(cell, r)]
+        return found
+
+
+def published(table: Table, rows: Sequence[str]) -> Plan:
+    """The plan for published checkpoints under $DBAE_CHECKPOINTS, and for those that `rows` name, on $DBAE_DATA.
+
+    Args:
+        rows: METHOD/VARIANT=FILE each.
+
+    Raises:
+        UserError: a row that the table has not.
+    """
+    cells = table.cells()
+    subjects = [_bound(row, cells, table) for row in rows]
+    missing = []
+    for card in cards().values():
+        wanted = tuple(cell for cell in cells if _stands_for(card, cell, table))
+        if wanted and card.path is not None and card.path.is_file():
+            subjects.append(Subject(card.name, card.path, wanted))
+        elif wanted:
+            where = card.path or f"$DBAE_CHECKPOINTS/{card.name}/{card.file}"
+            missing.append(Missing(str(where), _methods(wanted), f"get it from {card.obtain}"))
+    missing += _without_checkpoint(cells, subjects, table)
+    return _on_data(table, subjects, missing)
+
+
+def architectures(table: Table) -> Plan:
+    """The plan for a table about models as such: it needs neither weights nor data."""
+    cells = table.cells()
+    subjects = tuple(
+        Subject(source, None, tuple(c for c in cells if c["method"] == method))
+        for method, source in table.architectures.items()
+    )
+    named = tuple(s.source for s in subjects if s.cells)
+    return Plan(subjects, {}, tuple(Step(run, None, named) for run in table.runs))
+
+
+def builtin(table: Table) -> Plan:
+    """The plan for the models that come with this package, on drawn faces."""
+    subjects = tuple(Subject(name, path, ()) for name, path in BUILTIN.items())
+    steps = tuple(Step(run, BUILTIN_DATA, tuple(s.source for s in subjects)) for run in table.builtin)
+    return Plan(subjects, {}, steps)
+
+
+def describe(plan: Plan, load: Load, *, device: str, limit: int | None) -> str:
+    """A table of the steps: images, network evaluations, and the time they take at the speed measured here and now."""
+    lines = [["benchmark", "checkpoint", "data", "options", "images", "NFE an image", "about"]]
+    for step in plan.steps:
+        options = _words(step.run.options)
+        if step.data is None:
+            lines.append([step.run.benchmark, " ".join(step.checkpoints), "", options, "", "", ""])
+            continue
+        for source in step.checkpoints:
+            model = load(source).model.to(cli.device(device))
+            images, evaluations = _work(step, model, limit)
+            seconds = images * (evaluations * _seconds_per_evaluation(model) + _seconds_to_encode(model))
+            row = [step.run.benchmark, source, step.data, options, str(images), str(evaluations), _duration(seconds)]
+            lines.append(row)
+    return text.columns(lines)
+
+
+def _bound(row: str, cells: Sequence[Cell], table: Table) -> Subject:
+    name, _, file = row.partition("=")
+    method, _, variant = name.partition("/")
+    wanted = tuple(c for c in cells if c["method"] == method and variant in ("", c["variant"]) and table.source(c))
+    if not file or not wanted:
+        there = sorted({f"{c['method']}/{c['variant']}".rstrip("/") for c in cells})
+        raise UserError(f"--row {row}: expected METHOD/VARIANT=FILE with a row of the table ({', '.join(there)}).")
+    return Subject(file, BUILTIN.get(file, Path(file)), wanted)
+
+
+def _stands_for(card: Card, cell: Cell, table: Table) -> bool:
+    return any(
+        str(row["table"]).split("_")[0] == table.number
+        and all(cell[column] == str(value) for column, value in row.items() if column != "table")
+        and table.source(cell) is not None
+        for row in card.reproduces
+    )
+
+
+def _without_checkpoint(cells: Sequence[Cell], subjects: Sequence[Subject], table: Table) -> list[Missing]:
+    """Rows of methods that this package knows, for which nobody publishes a checkpoint."""
+    known = {card.method for card in cards().values()} | {"DDIM", "DDPM"}
+    covered = {id(cell) for subject in subjects for cell in subject.cells}
+    covered |= {id(c) for c in cells for card in cards().values() if _stands_for(card, c, table)}
+    rows = {(c["method"], c["variant"]): c for c in cells if id(c) not in covered and table.source(c)}
+    return [
+        Missing(
+            f"a checkpoint of {' '.join(filter(None, (method, variant)))}, {cell['dataset']}",
+            f"its row of table {table.number}",
+            f"none is published; give your own as --row '{'/'.join(filter(None, (method, variant)))}=FILE'",
+        )
+        for (method, variant), cell in rows.items()
+        if method in known
+    ]
+
+
+def _on_data(table: Table, subjects: Sequence[Subject], missing: list[Missing]) -> Plan:
+    """The steps on the data that are there."""
+    datasets: dict[str, str] = {}
+    steps = []
+    for source in dict.fromkeys(table.source(cell) for subject in subjects for cell in subject.cells):
+        if source is None:
+            continue
+        theirs = [s for s in subjects if any(table.source(cell) == source for cell in s.cells)]
+        try:
+            datasets[source] = open_data(source, size=64).name
+        except UserError as error:
+            methods = _methods([cell for s in theirs for cell in s.cells])
+            missing.append(Missing(source, methods, f"{error} `python -m dbae.data check {source}` tells more."))
+            continue
+        names = tuple(dict.fromkeys(s.source for s in theirs))
+        steps += [Step(run, source, names) for run in table.runs]
+    return Plan(tuple(subjects), datasets, tuple(steps), tuple(missing))
+
+
+def _methods(cells: Sequence[Cell]) -> str:
+    return ", ".join(dict.fromkeys(" ".join(filter(None, (c["method"], c["variant"]))) for c in cells))
+
+
+def _work(step: Step, model: Any, limit: int | None) -> tuple[int, int]:
+    """Images, and network evaluations of each."""
+    options = importlib.import_module(f"benchmarks.{step.run.benchmark}.command").Options(**step.run.options)
+    limit = limit or getattr(options, "limit", None)
+    if step.run.benchmark == "generation":
+        methods = [m for m in options.method if m in model.samplers] or model.samplers[:1]
+        images, each = options.n, sum(options.nfe) * len(methods) * max(len(options.mode), 1)
+        return min(images, limit or images), each
+    dataset = open_data(step.data or BUILTIN_DATA, size=model.image_size)
+    if step.run.benchmark == "reconstruction":
+        split = "test" if "test" in dataset.splits else "all"
+        images = len(dataset.split(split))
+        return min(images, limit or images), sum(
+            s.sampler.nfe + s.encode_steps for s in options.settings.settings(model)
+        )
+    return min(len(dataset), limit or len(dataset)), model.encode_nfe
+
+
+@torch.inference_mode()
+def _seconds_per_evaluation(model: Any, batch: int = 8) -> float:
+    """Of one image, from two evaluations more of a small batch."""
+    z = torch.zeros(batch, model.latent_dim, device=next(model.parameters()).device)
+
+    def decode(nfe: int) -> None:
+        noise = PerImageNoise(0, range(batch), device=z.device)
+        model.decode(z, sampler=SamplerConfig(model.samplers[0], nfe), noise=noise)
+
+    few, many = (_timed(functools.partial(decode, nfe)) for nfe in (2, 4))
+    return max(many - few, 0.0) / (2 * batch)
+
+
+@torch.inference_mode()
+def _seconds_to_encode(model: Any, batch: int = 8) -> float:
+    x = torch.zeros(batch, 3, model.image_size, model.image_size, device=next(model.parameters()).device)
+    return 0.0 if model.encode_nfe else _timed(lambda: model.posterior(x)) / batch
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    """Seconds of a second call."""
+    work()
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _words(options: Mapping[str, Any]) -> str:
+    """Options as a person would type them."""
+    flat = dict(options)
+    if settings := flat.pop("settings", None):
+        default = SettingOptions()
+        flat |= {k: v for k, v in vars(settings).items() if v != getattr(default, k)}
+    return " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in flat.items())
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,1 @@
+"""Measured numbers: the record, its files, and what two of them differ by."""

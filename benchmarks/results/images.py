@@ -1,0 +1,71 @@
+"""Values of every image, one npz a setting beside a results file, so that two runs can be compared image by image.
+
+    <metric>     float64 (n,)   in the order of `index`
+    index        int64 (n,)     the images' numbers in the data set
+    nfe          int64 ()       counted evaluations of decoding, an image
+    encode_nfe   int64 ()       of inferring x_T
+    columns      str ()         JSON: cells that the records of the setting share
+
+The file name is a hash of what was asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from benchmarks.results.file import beside
+from dbae.support.files import atomic_path
+
+_OTHERS = ("index", "nfe", "encode_nfe", "columns")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageValues:
+    """Metric -> value of every image (n,), and the counted evaluations."""
+
+    values: dict[str, Float64[np.ndarray, " n"]]
+    nfe: int
+    encode_nfe: int = 0
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The cells of a record that are known after measuring."""
+        return {"nfe": self.nfe, "encode_nfe": self.encode_nfe}
+
+
+def values_path(results: Path, asked: dict[str, Any]) -> Path:
+    """The npz of a setting: `reconstruction.csv` -> `reconstruction_images/<hash>.npz`."""
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    return beside(results, "_images") / f"{digest}.npz"
+
+
+def write_values(path: Path, measured: ImageValues, indices: np.ndarray, columns: dict[str, Any]) -> None:
+    """Write the npz of images `indices`; `columns` are the cells known before measuring.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        arrays: dict[str, Any] = {
+            **measured.values,
+            **measured.counts,
+            "index": indices,
+            "columns": json.dumps(columns | measured.counts, sort_keys=True),
+        }
+        np.savez_compressed(file, **arrays)
+
+
+def read_values(path: Path) -> ImageValues | None:
+    """What `write_values` wrote; None where there is no file."""
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        values = {name: file[name] for name in file.files if name not in _OTHERS}
+        return ImageValues(values, int(file["nfe"]), int(file["encode_nfe"]) if "encode_nfe" in file.files else 0)

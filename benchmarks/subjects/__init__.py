@@ -1,0 +1,1 @@
+"""What is measured: a model or a control as a source of latents or images, and how it is sampled."""

@@ -1,0 +1,114 @@
+"""Control rows: what a probe reaches without anything having been learnt.
+
+    random      z ~ N(0, 1), a function of (seed, image): chance level of a probe with as many inputs
+    untrained   the same encoder as initialised: what the architecture gives for nothing
+    pca         the same number of principal components of the training pixels, as they come (no whitening)
+    prevalence  no z: AP of a constant score, MSE of predicting the training mean
+
+Only a clear lead over the untrained encoder says that training taught something.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from dbae.data.base import ImageDataset
+from dbae.data.loader import iterate
+from dbae.images import to_float
+from dbae.latents import Encoder, Latents
+from dbae.noise import mixed_seed
+from dbae.support.files import atomic_path
+from dbae.support.locking import locked
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelPCA:
+    """Projection of pixels in [-1, 1] on principal components.
+
+    Attributes:
+        mean: float32 (3 s s,); components: float32 (d, 3 s s), orthonormal rows by falling variance.
+    """
+
+    mean: Float32[Tensor, " p"]
+    components: Float32[Tensor, "d p"]
+
+    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b d"], None]:
+        """(z, None): z = components (x - mean), in float32 whatever the precision of the networks."""
+        with torch.autocast(x.device.type, enabled=False):
+            return (x.flatten(1) - self.mean.to(x.device)) @ self.components.T.to(x.device), None
+
+
+def fit_pca(batches: Iterator[Float32[Tensor, "b 3 s s"]], d: int) -> PixelPCA:
+    """Incremental PCA (scikit-learn) with as many of d components as there are images and pixels.
+
+    Batches are joined to at least 2 d images, so that a step sees twice the components it keeps; memory holds one such
+    block.
+    """
+    from sklearn.decomposition import IncrementalPCA
+
+    pca: IncrementalPCA | None = None
+    for block in _blocks((batch.flatten(1).numpy() for batch in batches), max(2 * d, 256)):
+        pca = pca or IncrementalPCA(n_components=min(d, *block.shape))
+        pca.partial_fit(block, check_input=False)
+    if pca is None:
+        raise ValueError("no images to fit PCA on")
+    return PixelPCA(*(torch.from_numpy(a.astype(np.float32)) for a in (pca.mean_, pca.components_)))
+
+
+def pca_encoder(
+    dataset: ImageDataset, train: Int64[np.ndarray, " n"], d: int, *, folder: Path, workers: int = 0
+) -> Encoder:
+    """PCA of the training images, from `folder` or fitted now; the key is its content."""
+    images = hashlib.sha256(np.asarray(train, np.int64).tobytes()).hexdigest()
+    key = hashlib.sha256(f"pca {d} {dataset.fingerprint} {images}".encode()).hexdigest()[:32]
+    path = folder / f"pca-{key}.npz"
+    if not path.exists():
+        with locked(path):
+            if not path.exists():
+                log.info("pca: fit %d components to %d images of %s", d, len(train), dataset.name)
+                batches = (to_float(images) for _, images in iterate(dataset, train, 256, workers=workers))
+                fitted = fit_pca(batches, d)
+                with atomic_path(path) as temporary, open(temporary, "wb") as file:
+                    np.savez(file, mean=fitted.mean.numpy(), components=fitted.components.numpy())
+    with np.load(path) as arrays:
+        pca = PixelPCA(torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["components"]))
+    return Encoder(pca.posterior, path.stem, "pca")
+
+
+def random_latents(indices: Int64[np.ndarray, " n"], d: int, seed: int) -> Latents:
+    """N(0, 1) of each image, a function of (seed, image): the same in every epoch and mirrored.
+
+    Each run of 1024 dataset indices shares a generator, which makes this fast without making it depend on which other
+    images are asked for.
+    """
+    array = np.empty((len(indices), 2, 1, d), np.float32)
+    blocks, rows = np.divmod(indices, 1024)
+    for block in np.unique(blocks):
+        rng = np.random.default_rng(mixed_seed("random latents", seed, int(block)))
+        here = blocks == block
+        array[here] = rng.standard_normal((1024, d), np.float32)[rows[here], None, None]
+    return Latents(array)
+
+
+def _blocks(batches: Iterator[np.ndarray], rows: int) -> Iterator[np.ndarray]:
+    """Join batches to blocks of `rows`; the last has up to twice as many, so that none is smaller unless all are."""
+    held: list[np.ndarray] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(map(len, held)) >= 2 * rows:
+            joined = np.concatenate(held)
+            yield joined[:rows]
+            held = [joined[rows:]]
+    if held:
+        yield np.concatenate(held)

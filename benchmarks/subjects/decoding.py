@@ -1,0 +1,73 @@
+"""Images from latents under a setting: where x_T comes from, what was spent on it, and the noise of each image."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from baselines.interface import InfersEndpoint, RepresentationModel
+from benchmarks.subjects.settings import Setting
+from dbae.noise import Noise
+from dbae.support.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """Images in [-1, 1], float32, and the network evaluations an image: of decoding, and of what came before it."""
+
+    images: Float[Tensor, "b 3 s s"]
+    nfe: int
+    encode_nfe: int
+
+
+def decode(
+    model: RepresentationModel,
+    x: Float[Tensor, "b 3 s s"],
+    z: Float[Tensor, "b l"] | None,
+    setting: Setting,
+    *,
+    noise: Noise,
+    x_T_noise: Noise,
+) -> Decoding:
+    """Decode a batch; called within the autocast context of the networks.
+
+    Args:
+        model: the model.
+        x: the images that z belongs to, in [-1, 1]; only an inferred x_T looks at them.
+        z: latents; None for a model whose encoder evaluates the network (`encode_nfe`): its z is found here, and where
+            x_T is inferred, that is its z.
+        setting: how.
+        noise: of the sampler.
+        x_T_noise: of a random x_T. A source of its own, so that settings share their x_T.
+
+    Raises:
+        UserError: the model cannot infer x_T.
+    """
+    spent, x_T = 0, None
+    if z is None and setting.endpoint == "inferred":
+        z = x.new_zeros(len(x), model.latent_dim)
+    elif z is None:
+        z, spent = model.encode(x), model.encode_nfe
+    if setting.endpoint == "random":
+        x_T = x_T_noise.normal(x.shape)
+    elif setting.endpoint == "inferred":
+        if not isinstance(model, InfersEndpoint):
+            raise UserError(f"{model.name}: has no infer_endpoint. Leave 'inferred' out of --endpoint.")
+        x_T, spent = model.infer_endpoint(x, z, steps=setting.encode_steps)
+    decoded = model.decode(z, x_T=x_T, sampler=setting.sampler, noise=noise)
+    return Decoding(decoded.images.float(), decoded.nfe, spent)
+
+
+def reads_latents(model: RepresentationModel) -> bool:
+    """Whether z of this model is worth keeping: it is a small vector, found by one pass of an encoder."""
+    return model.encode_nfe == 0
+
+
+def on_device(model: RepresentationModel, device: torch.device) -> RepresentationModel:
+    """The model on `device`, in evaluation mode."""
+    if isinstance(model, torch.nn.Module):
+        model.to(device).eval()
+    return model

@@ -1,0 +1,48 @@
+"""What a benchmark measures: the images that --limit leaves of a data set, and the cells of a record that name both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.subjects.subject import Loaded
+from dbae.data.base import ImageDataset
+from dbae.data.subset import Subset
+from dbae.support.errors import UserError
+
+
+def limited(dataset: ImageDataset, limit: int | None) -> ImageDataset:
+    """The first `limit` images of every split, as a data set with a fingerprint of its own; None keeps all."""
+    if limit is None:
+        return dataset
+    named = {name: indices for name, indices in dataset.splits.items() if name != "all"}
+    kept = [indices[:limit] for indices in (named or dataset.splits).values()]
+    return Subset(dataset, np.unique(np.concatenate(kept)))
+
+
+def require_size(loaded: Loaded, dataset: ImageDataset) -> None:
+    """Raises UserError where the model takes images of another size."""
+    if dataset.size != loaded.model.image_size:
+        raise UserError(
+            f"{dataset.name}: {loaded.name} takes images of {loaded.model.image_size} pixels, found {dataset.size}. "
+            "Leave out size= in --data."
+        )
+
+
+def cells_of(loaded: Loaded) -> dict[str, Any]:
+    """The columns of a record that say which model it is of."""
+    return {
+        "model": loaded.name,
+        "method": loaded.method,
+        "variant": loaded.variant,
+        "train_data": loaded.train_data,
+        "weights": loaded.weights,
+        "checkpoint_sha256": loaded.sha256,
+        "latent_dim": loaded.model.latent_dim,
+    }
+
+
+def cells_of_data(dataset: ImageDataset, split: str, n: int) -> dict[str, Any]:
+    """The columns of a record that say which n images it is of."""
+    return {"dataset": dataset.name, "data_sha256": dataset.fingerprint, "split": split, "n": n}

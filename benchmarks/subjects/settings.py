@@ -1,0 +1,139 @@
+"""What can be varied when a model decodes: sampler, budget, and where x_T comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from baselines.interface import RepresentationModel
+from dbae.samplers import SamplerConfig, steps_for
+from dbae.samplers.config import BOOTED_METHODS, BRIDGE_METHODS, DDBM_METHODS
+from dbae.support.errors import UserError
+
+Method = Literal["ddbm_euler", "ddbm_heun", "dbim", "dbim2", "dbim3", "dbms2", "ddim", "ddpm"]
+Grid = Literal["native", "karras", "uniform"]
+Endpoint = Literal["decoded", "random", "inferred"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One way to decode.
+
+    Attributes:
+        sampler: method and budget.
+        endpoint: x_T is "decoded" from z, "random" N(0, I), or "inferred" from the image.
+        encode_steps: of the inference; 0 for the others.
+    """
+
+    sampler: SamplerConfig
+    endpoint: str = "decoded"
+    encode_steps: int = 0
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The cells of a record that are known beforehand."""
+        return sampler_columns(self.sampler) | {"x_T": self.endpoint}
+
+
+def sampler_columns(sampler: SamplerConfig) -> dict[str, Any]:
+    """The sampler's cells of a record; those that its method lacks stay empty."""
+    name = sampler.method + (f", stop {sampler.stop:g}" if sampler.stop else "")
+    has = _options_of(sampler.method)
+    columns = ["churn", "eta", "boot_noise", "end_data"] + ["grid"] * (has["churn"] or has["boot_noise"])
+    own = {column: getattr(sampler, column) for column in columns if has.get(column, True)}
+    return {"sampler": name, "nfe_requested": sampler.nfe, **own}
+
+
+def sampler(method: str, nfe: int, grid: str = "native", **options: Any) -> SamplerConfig:
+    """A configuration with those of `options` (churn, eta, end_data, boot_noise, stop) that the method has.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+    known = {name: value for name, value in options.items() if _options_of(method)[name]}
+    return SamplerConfig(method, nfe=nfe, grid=grid, **known)  # type: ignore[arg-type]
+
+
+def _options_of(method: str) -> dict[str, bool]:
+    return {
+        "churn": method in DDBM_METHODS,
+        "eta": method in ("dbim", "ddim"),
+        "boot_noise": method in BOOTED_METHODS,
+        "end_data": method in BRIDGE_METHODS,
+        "stop": method == "ddim",
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingOptions:
+    """Options of the command line that name settings."""
+
+    method: tuple[Method, ...] = ()
+    """Samplers; default: the model's first. one_step is added for models that have it."""
+    nfe: tuple[int, ...] = (10, 20, 50, 100)
+    """Budgets of network evaluations an image."""
+    grid: tuple[Grid, ...] = ("native",)
+    """Times of the steps of ddbm_*, dbim* and dbms2; native is the method's own."""
+    churn: float = 0.0
+    """Share of every step that is stochastic (ddbm_*); the paper's LPIPS rows use 0.33."""
+    eta: float = 0.0
+    """Noise of dbim and ddim, from 0 to 1."""
+    end_data: tuple[float, ...] = (0.5,)
+    """Of bridges: 0.5 as trained; 0.0 as the released evaluation scripts."""
+    boot_noise: bool = True
+    """Noise in the first step of dbim* and dbms2."""
+    endpoint: tuple[Endpoint, ...] = ()
+    """Where x_T comes from; default: every way the model has."""
+    encode_steps: tuple[Literal["match"] | int, ...] = ("match",)
+    """Steps of inferring x_T: as many as decode (match), or N."""
+
+    def settings(self, model: RepresentationModel) -> list[Setting]:
+        """Every setting that `model` has, cheapest first. What it lacks is left out, and the log says so.
+
+        Raises:
+            UserError: a value out of range.
+        """
+        own = [method for method in model.samplers if method != "one_step"]
+        methods = _available(self.method or own[:1], own, f"{model.name}: no sampler")
+        endpoints = _available(self.endpoint or model.endpoints, model.endpoints, f"{model.name}: no x_T")
+        try:
+            return [
+                Setting(sampler, endpoint, steps)
+                for endpoint in endpoints
+                for sampler in self._samplers(methods, one_step="one_step" in model.samplers)
+                for steps in (self._inference(sampler) if endpoint == "inferred" else [0])
+            ]
+        except ValueError as error:
+            raise UserError(f"--method, --nfe, --grid, --churn, --eta or --end-data: {error}.") from error
+
+    def _samplers(self, methods: Sequence[str], *, one_step: bool) -> Iterator[SamplerConfig]:
+        for end_data in self.end_data:
+            if one_step:
+                yield SamplerConfig("one_step", nfe=1, end_data=end_data)
+            for method in methods:
+                if method in BRIDGE_METHODS:
+                    yield from self._sweep(method, end_data)
+        for method in methods:
+            if method not in BRIDGE_METHODS:
+                yield from self._sweep(method)
+
+    def _sweep(self, method: str, end_data: float = 0.5) -> Iterator[SamplerConfig]:
+        """One method over grids and budgets."""
+        options = {"churn": self.churn, "eta": self.eta, "boot_noise": self.boot_noise, "end_data": end_data}
+        for grid in self.grid if method in (*DDBM_METHODS, *BOOTED_METHODS) else ("native",):
+            for nfe in sorted(self.nfe):
+                yield sampler(method, nfe, grid, **options)
+
+    def _inference(self, sampler: SamplerConfig) -> list[int]:
+        return [steps_for(sampler) if steps == "match" else steps for steps in self.encode_steps]
+
+
+def _available(wanted: Sequence[str], own: Sequence[str], complaint: str) -> list[str]:
+    for name in wanted:
+        if name not in own:
+            log.warning("%s %s, which is left out; it has %s", complaint, name, ", ".join(own))
+    return [name for name in wanted if name in own]

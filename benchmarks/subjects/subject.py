@@ -1,0 +1,153 @@
+"""What a row is about: a model, or one of its controls, as a source of latents."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import nn
+
+from baselines.interface import RepresentationModel
+from benchmarks.subjects.controls import pca_encoder, random_latents
+from dbae.data.base import ImageDataset
+from dbae.latents import Encoder, LatentCache, Latents
+
+Weights = Literal["trained", "untrained", "control"]
+
+UNTRAINED_SEED = 0
+"""Seed of the untrained encoder's weights. One encoder serves all probe seeds, as one checkpoint does."""
+
+
+@runtime_checkable
+class Loaded(Protocol):
+    """What is known about a model that was loaded from a file (`baselines.load.LoadedModel` is one)."""
+
+    @property
+    def model(self) -> RepresentationModel:
+        """The model, with its trained weights."""
+
+    @property
+    def name(self) -> str:
+        """Name in result rows; `method`, `variant` and `train_data` are the columns of those names."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def variant(self) -> str: ...
+
+    @property
+    def train_data(self) -> str: ...
+
+    @property
+    def weights(self) -> Weights: ...
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the checkpoint file."""
+
+    def untrained(self, seed: int) -> RepresentationModel:
+        """The same architecture with fresh weights, a function of `seed`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A source of latents and the cells that name it in a record.
+
+    `latents(indices, seed, mirrored)` gives the latents of images `indices`; only random ones depend on the seed.
+    `checkpoint_sha256` of an untrained encoder is the hash of its weights, so that two architectures are two controls.
+    `encode_nfe` is what z costs where it is the endpoint that an inversion finds (DDIM), and 0 elsewhere.
+    """
+
+    model: str
+    method: str = ""
+    variant: str = ""
+    train_data: str = ""
+    weights: Weights = "control"
+    checkpoint_sha256: str = ""
+    latent_dim: int
+    encode_nfe: int = 0
+    latents: Callable[[np.ndarray, int, bool], Latents]
+
+    @property
+    def cells(self) -> dict[str, str | int]:
+        """The columns of a record that this subject fills, but z."""
+        names = (field.name for field in dataclasses.fields(self) if field.name not in ("latents", "encode_nfe"))
+        return {name: getattr(self, name) for name in names}
+
+    def z_cells(self, z: str) -> dict[str, str | int]:
+        """The columns that say what z is: "mean" or "sampled", as given, of an encoder."""
+        return {"z": "inferred x_T", "encode_nfe": self.encode_nfe} if self.encode_nfe else {"z": z}
+
+
+def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache: LatentCache) -> list[Subject]:
+    """The model itself and its controls: the same encoder untrained, PCA of pixels, random latents.
+
+    PCA is fitted to images `train`. Controls are computed when they are asked for.
+    """
+    d = loaded.model.latent_dim
+
+    def encoded(encoder: Encoder) -> Callable[[np.ndarray, int, bool], Latents]:
+        return lambda indices, seed, mirrored: cache.get(encoder, dataset, indices, mirrored=mirrored)
+
+    def pca(indices: np.ndarray, seed: int, mirrored: bool) -> Latents:
+        return encoded(components())(indices, seed, mirrored)
+
+    @functools.cache
+    def components() -> Encoder:
+        return pca_encoder(dataset, train, d, folder=cache.folder, workers=cache.workers)
+
+    untrained = loaded.untrained(UNTRAINED_SEED)
+    return [
+        Subject(
+            model=loaded.name,
+            method=loaded.method,
+            variant=loaded.variant,
+            train_data=loaded.train_data,
+            weights=loaded.weights,
+            checkpoint_sha256=loaded.sha256,
+            latent_dim=d,
+            encode_nfe=loaded.model.encode_nfe,
+            latents=encoded(encoder_of(loaded.model, loaded.name, loaded, cache.device)),
+        ),
+        Subject(
+            model="untrained",
+            method=loaded.method,
+            variant=loaded.variant,
+            checkpoint_sha256=weights_digest(untrained),
+            latent_dim=d,
+            encode_nfe=untrained.encode_nfe,
+            latents=encoded(encoder_of(untrained, "untrained", loaded, cache.device)),
+        ),
+        Subject(model="pca", latent_dim=min(d, len(train), 3 * dataset.size**2), latents=pca),
+        Subject(model="random", latent_dim=d, latents=lambda indices, seed, mirrored: random_latents(indices, d, seed)),
+    ]
+
+
+def encoder_of(model: RepresentationModel, name: str, loaded: Loaded, device: torch.device) -> Encoder:
+    """The model's posterior on `device`, keyed by its weights and by what computes with them."""
+    inversion = f" {model.encode_nfe} evaluations" if model.encode_nfe else ""
+    key = f"{loaded.method} {loaded.variant} {weights_digest(model)}{inversion}"
+    if isinstance(model, nn.Module):
+        model.to(device).eval()
+    return Encoder(model.posterior, key, name)
+
+
+def weights_digest(model: object) -> str:
+    """Hex SHA-256 of a model's parameters and buffers, names included: equal weights in two files are equal.
+
+    Raises:
+        TypeError: `model` is not a torch module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a torch module, found {type(model).__name__}")
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

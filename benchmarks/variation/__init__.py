@@ -1,0 +1,1 @@
+"""How much reconstructions of one image differ (Figures 3, 10)."""

@@ -1,0 +1,1 @@
+"""Checkpoint files: our format, and those of other people's programs."""

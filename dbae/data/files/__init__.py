@@ -1,0 +1,1 @@
+"""Where the bytes of images lie: a folder, a zip, an LMDB."""

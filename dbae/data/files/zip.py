@@ -1,0 +1,110 @@
+"""Images in a zip, with the label files beside them (`dbae.data.labels.beside`).
+
+Members are read by position (`pread`) straight from the zip: no shared file offset, so threads and forked workers
+read at once without locks or reopening. Stored and deflated members are supported. Every read is checked against
+its CRC-32.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from dbae.data.files.images import ImageFiles
+from dbae.support.errors import UserError
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, then lengths of file name and extra field
+
+
+def open_zip(path: str | os.PathLike[str], *, size: int | None = None) -> ImageFiles:
+    """The images of a zip; see `ImageFiles`. Raises UserError when it is no zip, broken, or without images."""
+    return ImageFiles(ZipFiles(path), size=size)
+
+
+class ZipFiles:
+    """Members of a zip, without directories, hidden files and macOS' resource forks.
+
+    Raises:
+        UserError: missing, not a zip, cut short, encrypted, compressed in another way, or with a member twice.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.stem = self.path.stem
+        self._members = {info.filename: info for info in _directory(self.path)}
+        self._file = open(self.path, "rb")  # noqa: SIM115  lives as long as this object
+
+    def names(self) -> list[str]:
+        return list(self._members)
+
+    def read(self, name: str) -> bytes:
+        info = self._members[name]
+        header = os.pread(self._file.fileno(), _LOCAL_HEADER.size, info.header_offset)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+            raise self._corrupt(name)
+        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+        data = os.pread(self._file.fileno(), info.compress_size, start)
+        if info.compress_type == zipfile.ZIP_DEFLATED:
+            try:
+                data = zlib.decompress(data, wbits=-zlib.MAX_WBITS)
+            except zlib.error:
+                raise self._corrupt(name) from None
+        if zlib.crc32(data) != info.CRC:
+            raise self._corrupt(name)
+        return data
+
+    def checksum(self, name: str) -> int:
+        return self._members[name].CRC
+
+    def locate(self, name: str) -> str:
+        return f"{self.path}:{name}" if name else str(self.path)
+
+    def _corrupt(self, name: str) -> UserError:
+        return UserError(
+            f"{self.locate(name)}: expected {self._members[name].file_size} bytes with the checksum of the zip's "
+            "directory, found other or missing bytes: the zip is damaged. Fetch or pack it again."
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_file"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._file = open(self.path, "rb")  # noqa: SIM115
+
+
+def _directory(path: Path) -> list[zipfile.ZipInfo]:
+    """Checked entries of the files in a zip."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [info for info in archive.infolist() if not (info.is_dir() or _is_hidden(info.filename))]
+    except FileNotFoundError:
+        raise UserError(f"{path}: expected a zip, found no such file. Check the path.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: expected a zip, found a folder. Write folder:{path} instead.") from None
+    except (zipfile.BadZipFile, OSError) as error:
+        size = path.stat().st_size if path.exists() else 0
+        raise UserError(
+            f"{path}: expected a zip, found {size} bytes without a readable zip directory ({error}). It is another "
+            "kind of file, or was cut short: fetch or pack it again."
+        ) from error
+    seen: set[str] = set()
+    for info in entries:
+        if info.filename in seen:
+            raise UserError(f"{path}: expected distinct members, found '{info.filename}' twice. Pack it again.")
+        seen.add(info.filename)
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UserError(
+                f"{path}:{info.filename}: expected a stored or deflated member, found an encrypted one or compression "
+                f"method {info.compress_type}. Pack it again with 'zip -0'."
+            )
+    return entries
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))

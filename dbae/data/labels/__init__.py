@@ -1,0 +1,1 @@
+"""Label files: their formats, joining them to images, writing them."""

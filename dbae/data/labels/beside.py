@@ -1,0 +1,192 @@
+"""Label files beside images -> splits, attributes and identities in image order.
+
+Looked for by file name, anywhere in the folder, zip or LMDB folder, each at most once: `list_attr*.txt` (or
+`CelebAMask-HQ-attribute-anno.txt`, the same format), `list_eval_partition.txt`, `attributes_continuous.csv`,
+`dataset.json`, `identity*.txt` (formats: `dbae.data.labels.formats`). `dataset.json` gives labels only where no
+attribute list does, since StyleGAN's format has no names; it is checked in either case. The csv's `split` column and
+`list_eval_partition.txt` must agree where both are there.
+
+Label files name an image by its path relative to their own folder, or by its bare file name. Every image must have
+a row and every row an image: anything else is an error, since a silent drop would change results.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import posixpath
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from dbae.data.base import Attributes
+from dbae.data.labels import formats as labels
+from dbae.support.errors import UserError
+
+PATTERNS = {
+    "binary": ("list_attr*.txt", "CelebAMask-HQ-attribute-anno.txt"),
+    "partition": ("list_eval_partition.txt",),
+    "continuous": ("attributes_continuous.csv",),
+    "stylegan": ("dataset.json",),
+    "identity": ("identity*.txt",),
+}
+"""File names of the label files that are read, by what they say."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """What the label files say: splits ("all" always, the others when defined), attributes and groups or None."""
+
+    splits: Mapping[str, np.ndarray]
+    attributes: Attributes | None = None
+    groups: np.ndarray | None = None
+
+
+def is_label_file(name: str) -> bool:
+    """Whether a member's file name is one of `PATTERNS`."""
+    return any(_matches(name, patterns) for patterns in PATTERNS.values())
+
+
+def read_annotations(
+    members: Sequence[str], images: Sequence[str], read: Callable[[str], bytes], locate: Callable[[str], str]
+) -> Annotations:
+    """Find, parse and join the label files among `members`.
+
+    Args:
+        members: posix paths of all files.
+        images: those that are images, in index order.
+        read: bytes of a member.
+        locate: how messages name a member.
+
+    Raises:
+        UserError: a label file is malformed, there twice, or does not list exactly the images.
+    """
+    others = sorted(set(members).difference(images))  # few, where images may be millions
+    found = {role: _find(patterns, others, locate) for role, patterns in PATTERNS.items()}
+    joiner = _Joiner(images, read, locate)
+    binary, continuous, stylegan = found["binary"], found["continuous"], found["stylegan"]
+    tables: list[labels.Table] = []
+    numbers = joiner.numbers(labels.parse_partition, found["partition"])
+    if binary:
+        tables.append(joiner.table(labels.parse_attributes(joiner.text(binary), locate(binary)), binary))
+    if stylegan:
+        parsed = labels.parse_dataset_json(joiner.text(stylegan), locate(stylegan))
+        if parsed is not None:
+            table = joiner.table(parsed, stylegan)
+            tables += [] if binary else [table]
+    if continuous:
+        parsed, split = labels.parse_continuous(joiner.text(continuous), locate(continuous))
+        tables.append(joiner.table(parsed, continuous))
+        if split is not None:
+            column = split.numbers[joiner.order(split.files, continuous)]
+            _check_agree(numbers, column, images, locate(continuous))
+            numbers = column
+    groups = joiner.numbers(labels.parse_identities, found["identity"])
+    return Annotations(_splits(numbers, len(images)), _attributes(tables, len(images)), groups)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Joiner:
+    """Brings the rows of one label file into image order."""
+
+    images: Sequence[str]
+    read: Callable[[str], bytes]
+    locate: Callable[[str], str]
+
+    def text(self, member: str) -> str:
+        try:
+            return self.read(member).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{self.locate(member)}: expected UTF-8 text, found {error}. Save it as UTF-8.") from None
+
+    def table(self, table: labels.Table, member: str) -> labels.Table:
+        order = self.order(table.files, member)
+        return labels.Table(tuple(self.images), table.names, table.values[order])
+
+    def numbers(self, parse: Callable[[str, str], labels.Numbered], member: str | None) -> np.ndarray | None:
+        """The number that a file gives every image; None without the file."""
+        if member is None:
+            return None
+        rows = parse(self.text(member), self.locate(member))
+        return rows.numbers[self.order(rows.files, member)]
+
+    def order(self, files: Sequence[str], member: str) -> np.ndarray:
+        """Row number of every image, int64 (n,)."""
+        where = self.locate(member)
+        if any("/" in file for file in files):
+            folder = posixpath.dirname(member)
+            keys = [posixpath.relpath(image, folder or ".") for image in self.images]
+        else:
+            keys = [posixpath.basename(image) for image in self.images]
+        rows = _unique(files, f"{where}: expected one row for every image, found two for", "Remove one of them.")
+        images = _unique(
+            keys,
+            f"{where}: expected a name that belongs to one image, found two images called",
+            "Rename one, or write paths relative to the label file's folder into it.",
+        )
+        without_row, without_image = [k for k in keys if k not in rows], [f for f in files if f not in images]
+        if without_row or without_image:
+            parts = _some("images without a row", without_row) + _some("rows without an image", without_image)
+            raise UserError(
+                f"{where}: expected exactly one row for each of the {len(keys)} images, found {' and '.join(parts)}. "
+                "Add what is missing, or remove the surplus rows or images."
+            )
+        return np.array([rows[key] for key in keys], np.int64)
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(posixpath.basename(name), pattern) for pattern in patterns)
+
+
+def _find(patterns: Sequence[str], members: Sequence[str], locate: Callable[[str], str]) -> str | None:
+    hits = [member for member in members if _matches(member, patterns)]
+    if len(hits) > 1:
+        raise UserError(
+            f"{locate(hits[0])}: expected one file {' or '.join(patterns)}, found also {', '.join(hits[1:])}. "
+            "Keep the one that belongs to these images."
+        )
+    return hits[0] if hits else None
+
+
+def _unique(keys: Sequence[str], expected: str, remedy: str) -> dict[str, int]:
+    """Key -> position; raises when a key is there twice."""
+    positions = {key: i for i, key in enumerate(keys)}
+    if len(positions) != len(keys):
+        twice = next(key for i, key in enumerate(keys) if positions[key] != i)
+        raise UserError(f"{expected} '{twice}'. {remedy}")
+    return positions
+
+
+def _some(what: str, names: Sequence[str]) -> list[str]:
+    more = ", ..." if len(names) > 3 else ""
+    return [f"{len(names)} {what} ({', '.join(names[:3])}{more})"] if names else []
+
+
+def _check_agree(numbers: np.ndarray | None, column: np.ndarray, images: Sequence[str], where: str) -> None:
+    if numbers is not None and not np.array_equal(numbers, column):
+        first = images[int(np.flatnonzero(numbers != column)[0])]
+        raise UserError(
+            f"{where}: expected the splits of list_eval_partition.txt in column 'split', found another for {first}. "
+            "Correct one of the two files, or remove the column."
+        )
+
+
+def _splits(numbers: np.ndarray | None, n: int) -> dict[str, np.ndarray]:
+    splits = {"all": np.arange(n)}
+    if numbers is not None:
+        parts = {name: np.flatnonzero(numbers == p) for p, name in enumerate(labels.PARTITIONS)}
+        splits |= {name: indices for name, indices in parts.items() if len(indices)}
+    return splits
+
+
+def _attributes(tables: Sequence[labels.Table], n: int) -> Attributes | None:
+    if not tables:
+        return None
+    binary = [t for t in tables if t.values.dtype == np.int8]
+    real = [t for t in tables if t.values.dtype != np.int8]
+    return Attributes(
+        binary_names=tuple(name for t in binary for name in t.names),
+        binary=np.concatenate([np.empty((n, 0), np.int8), *(t.values for t in binary)], axis=1),
+        continuous_names=tuple(name for t in real for name in t.names),
+        continuous=np.concatenate([np.empty((n, 0), np.float64), *(t.values for t in real)], axis=1),
+    )

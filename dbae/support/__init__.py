@@ -1,0 +1,1 @@
+"""What every command stands on: errors, command line, files, processes, provenance."""

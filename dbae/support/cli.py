@@ -1,0 +1,92 @@
+"""What every command line shares: parsing, logging, devices, and how it fails."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import torch
+
+from dbae.support import distributed
+from dbae.support.errors import UserError
+
+Options = TypeVar("Options")
+
+
+def run(
+    main: Callable[[Options], Any],
+    options: type[Options],
+    *,
+    module: str,
+    description: str | None,
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Parse the command line into `options`, call `main`, and return the exit status.
+
+    Args:
+        options: a dataclass; each field is an option, its docstring the help.
+        module: name after `python -m`.
+        description: head of --help; a module docstring with examples that can be run as they are.
+        arguments: instead of `sys.argv[1:]`.
+
+    Returns:
+        0; 2 after a `UserError`, whose message alone goes to stderr; 130 after Ctrl-C. One of several processes
+        (`dbae.support.distributed`) logs only errors unless it is the main one, and does not return from a failure: it
+        ends.
+    """
+    import tyro
+
+    level = logging.INFO if distributed.is_main() else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
+    try:
+        parsed = tyro.cli(
+            options,
+            prog=f"python -m {module}",
+            description=description,
+            args=arguments,
+            config=config,
+            console_outputs=distributed.is_main(),
+        )
+        main(parsed)
+    except UserError as error:
+        return _failed(error, str(error), 2)
+    except KeyboardInterrupt as error:
+        return _failed(error, "Stopped; what was finished is kept.", 130)
+    except Exception as error:
+        if not distributed.launched():
+            raise
+        return _failed(error, traceback.format_exc(), 1)
+    return 0
+
+
+def _failed(error: BaseException, message: str, status: int) -> int:
+    if distributed.launched():
+        distributed.fail(error, message, status)
+    print(message, file=sys.stderr)
+    return status
+
+
+def device(name: str) -> torch.device:
+    """The torch device called `name`; "auto" is CUDA where there is one, else the CPU.
+
+    Of several processes on a machine, each gets a GPU of its own for "auto" and "cuda".
+
+    Raises:
+        UserError: no such device on this machine, or one GPU for several processes.
+    """
+    if name == "auto":
+        return distributed.local_device()
+    if distributed.launched() and name.startswith("cuda"):
+        if name != "cuda":
+            raise UserError(f"--device {name}: expected a GPU for every process. Use --device cuda, or auto.")
+        name = str(distributed.local_device()).replace("cpu", "cuda")  # without a GPU, fail as for one process
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {name}: not usable on this machine ({reason}). Use --device auto.") from error

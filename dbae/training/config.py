@@ -1,0 +1,106 @@
+"""Options of training, with the paper's values as defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+from dbae.support.errors import UserError
+from dbae.support.precision import Precision
+
+_COUNTS = ("batch_size", "accumulate", "log_every", "save_every", "preview_every", "milestone_every", "keep")
+
+FIXED = (
+    *("batch_size", "accumulate", "optimizer", "lr", "weight_decay", "ema_rate", "ema_warmup"),
+    *("precision", "clip_grad", "flip", "seed"),
+)
+"""Options that a resumed run must repeat: they decide the weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Options of `dbae.training.loop.fit`.
+
+    Attributes:
+        images: how many images to train on, repetitions counted.
+        batch_size: images an optimiser step, of all processes together.
+        accumulate: micro-batches a step, of all processes together; batch norm sees one of them at a time (the
+            reference's hold 32).
+        optimizer: of the weights; radam is DBAE's.
+        lr: its learning rate, constant.
+        weight_decay: of the optimiser; with adamw it is decoupled from the gradient.
+        ema_rate: r of the moving average of the weights, r average + (1 - r) weights after every step.
+        ema_warmup: at step k use (1 + k) / (10 + k) where it is less than r.
+        precision: of the networks, by autocast; parameters stay float32.
+        clip_grad: largest gradient norm; None leaves gradients alone, as the reference does.
+        flip: mirror training images left-right with probability 1/2.
+        seed: of initial weights, data order and noise.
+        workers: processes that read images.
+        log_every: steps between rows of the log.
+        save_every: images between checkpoints.
+        preview_every: images between pictures of reconstructions.
+        milestone_every: images between snapshots that are kept for ever.
+        keep: checkpoints kept beside the milestones.
+        channels_last: memory layout of images and weights; the faster one on CPU and GPU alike.
+        compile: generate code for the networks first, for minutes (`dbae.support.compiling`); for long runs on a GPU.
+        tensorboard: write event files too (needs the `tensorboard` package).
+        device: "auto" takes a GPU if there is one.
+
+    Raises:
+        UserError: a value out of range, or micro-batches that do not divide the batch.
+    """
+
+    images: int = 130_000_000
+    batch_size: int = 128
+    accumulate: int = 4
+    optimizer: Literal["radam", "adam", "adamw"] = "radam"
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    ema_rate: float = 0.9999
+    ema_warmup: bool = False
+    precision: Precision = "fp32"
+    clip_grad: float | None = None
+    flip: bool = True
+    seed: int = 0
+    workers: int = 0
+    log_every: int = 50
+    save_every: int = 1_280_000
+    preview_every: int = 1_280_000
+    milestone_every: int = 10_000_000
+    keep: int = 2
+    channels_last: bool = True
+    compile: bool = False
+    tensorboard: bool = False
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        ranges = {name: ("1 or more", getattr(self, name) >= 1) for name in _COUNTS}
+        ranges |= {name: ("0 or more", getattr(self, name) >= 0) for name in ("images", "seed", "workers")}
+        ranges["lr"] = ("a positive number", 0 < self.lr < math.inf)
+        ranges["weight_decay"] = ("0 or more", 0 <= self.weight_decay < math.inf)
+        ranges["ema_rate"] = ("a number from 0 to 1", 0 <= self.ema_rate <= 1)
+        ranges["clip_grad"] = ("a positive number or None", self.clip_grad is None or self.clip_grad > 0)
+        for name, (expected, holds) in ranges.items():
+            if not holds:
+                option = name.replace("_", "-")
+                raise UserError(f"--{option}: expected {expected}, found {getattr(self, name)}; change --{option}.")
+        if self.batch_size % self.accumulate:
+            raise UserError(
+                f"expected a batch size that {self.accumulate} micro-batches share evenly, found {self.batch_size}; "
+                "change --batch-size or --accumulate."
+            )
+
+    def micro_batches(self, processes: int) -> int:
+        """Micro-batches a step of each process: of equal size, and none larger than with one process.
+
+        Raises:
+            UserError: the batch cannot be cut so.
+        """
+        each = -(-self.accumulate // processes)
+        if self.batch_size % (processes * each):
+            raise UserError(
+                f"expected a batch size that {processes} processes with {each} micro-batches each share evenly, found "
+                f"{self.batch_size}; change --batch-size or --accumulate."
+            )
+        return each

@@ -1,0 +1,129 @@
+"""The folder of a training run.
+
+checkpoints/images-000128000.safetensors          raw and EMA weights with their card
+checkpoints/images-000128000.state.safetensors    optimiser state: with it the run goes on
+milestones/images-000100000.safetensors           kept for ever
+previews/images-000064000.png                     x0, x_T and reconstruction
+log.csv                                           one row every few steps
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dbae.checkpoints import own as checkpoint
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path
+from dbae.training.config import FIXED, TrainConfig
+
+LOG_COLUMNS = ("images", "step", "loss", "mse", "grad_norm", "images_per_second", "seconds")
+
+
+class RunFolder:
+    """Names, writes and finds the files of a run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.log_file = self.path / "log.csv"
+
+    def checkpoint(self, images: int) -> Path:
+        return self.path / "checkpoints" / f"images-{images:09d}.safetensors"
+
+    def milestone(self, images: int) -> Path:
+        return self.path / "milestones" / f"images-{images:09d}.safetensors"
+
+    def preview(self, images: int) -> Path:
+        return self.path / "previews" / f"images-{images:09d}.png"
+
+    def checkpoints(self) -> list[Path]:
+        """Complete checkpoints, oldest first: those whose state file is there too."""
+        found = sorted((self.path / "checkpoints").glob("images-*.safetensors"))
+        return [p for p in found if not p.name.endswith(".state.safetensors") and state_path(p).exists()]
+
+    def save_state(self, images: int, optimizer: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Write the state file of a checkpoint: an optimiser's `state_dict()` and other JSON values."""
+        tensors = {f"{i}.{key}": v for i, entry in optimizer["state"].items() for key, v in entry.items()}
+        header = {"state": json.dumps({"groups": optimizer["param_groups"], **values})}
+        checkpoint.write_tensors(state_path(self.checkpoint(images)), tensors, header)
+
+    def load_state(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What `save_state` was given for the checkpoint at `path`."""
+        tensors, values = checkpoint.read_tensors(state_path(path), "state")
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+        groups = [group | {"betas": tuple(group["betas"])} for group in values.pop("groups")]
+        return {"state": state, "param_groups": groups}, values
+
+    def save(self, images: int, card: checkpoint.Card, raw: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> None:
+        """Write the weights of a checkpoint (its state file comes first, so that a checkpoint seen is complete)."""
+        checkpoint.save(self.checkpoint(images), card, raw=raw, ema=ema)
+
+    def prune(self, keep: int) -> None:
+        """Delete all but the `keep` newest checkpoints; milestones stay."""
+        for path in self.checkpoints()[:-keep]:
+            path.unlink()
+            state_path(path).unlink()
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed run left behind: temporary files, and state files without their checkpoint."""
+        leftovers = [*self.path.glob(".log.csv.*.tmp"), *self.path.glob("*/.images-*.tmp")]
+        wanted = {state_path(path) for path in self.checkpoints()}
+        states = (self.path / "checkpoints").glob("images-*.state.safetensors")
+        for leftover in [*leftovers, *(path for path in states if path not in wanted)]:
+            leftover.unlink()
+
+    def start_log(self, upto_images: int) -> None:
+        """Make `log.csv` end at `upto_images`, dropping rows that a resumed run will write again."""
+        rows: list[list[str]] = []
+        if self.log_file.exists():
+            with open(self.log_file, newline="") as file:
+                complete = [r for r in csv.reader(file) if len(r) == len(LOG_COLUMNS) and r[0].isdigit()]
+            rows = [r for r in complete if int(r[0]) <= upto_images]
+        with atomic_path(self.log_file) as temporary, open(temporary, "w", newline="") as file:
+            csv.writer(file).writerows([LOG_COLUMNS, *rows])
+
+    def append_log(self, row: Mapping[str, Any]) -> None:
+        with open(self.log_file, "a", newline="") as file:
+            csv.writer(file).writerow([row[column] for column in LOG_COLUMNS])
+
+    def require_new(self) -> None:
+        """Raise UserError if the folder already holds a run."""
+        if self.checkpoints():
+            raise UserError(
+                f"{self.path}: holds a run already (newest: {self.checkpoints()[-1].name}). "
+                "Add --resume to go on with it, or name another --out."
+            )
+
+
+def state_path(path: Path) -> Path:
+    """The state file that belongs to a checkpoint."""
+    return path.with_name(path.name.removesuffix(".safetensors") + ".state.safetensors")
+
+
+def require_same_run(path: Path, values: Mapping[str, Any], card: checkpoint.Card) -> None:
+    """Raise UserError unless the checkpoint at `path`, whose card has `values`, is of the run that `card` describes.
+
+    A resumed run may train longer or save more often; what decides the weights must be the same.
+    """
+    defaults = dataclasses.asdict(TrainConfig())
+    was, now = (defaults | dict(options) for options in (values["training"], card.training))
+    differ = [f"{k} was {was[k]}, is {now[k]}" for k in FIXED if was[k] != now[k]]
+    if values.get("processes", 1) != card.processes:
+        differ.append(f"the number of processes was {values.get('processes', 1)}, is {card.processes}")
+    differ += ["another objective"] * (values.get("objective", {}) != checkpoint.as_json(card.objective))
+    differ += ["another model configuration"] * (values["config"] != checkpoint.as_json(card.config))
+    differ += ["other training data"] * (values["train_data"] != checkpoint.as_json(card.train_data))
+    if differ:
+        raise UserError(
+            f"{path}: cannot be resumed with these options: {'; '.join(differ)}. "
+            "Repeat the options of the first command, or start a new run with another --out."
+        )

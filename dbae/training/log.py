@@ -1,0 +1,80 @@
+"""What a training run says of itself: log.csv, the progress bar, TensorBoard. Several processes speak as one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dbae.support.distributed import World
+from dbae.support.errors import UserError
+from dbae.support.progress import progress_bar
+from dbae.training.config import TrainConfig
+from dbae.training.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+class TrainingLog:
+    """Means over the steps since the last row, and over processes.
+
+    Attributes:
+        sums: of loss, mse and gradient norm over the steps since the last row, on this process; to be added to.
+        logged_step: step of the last row.
+    """
+
+    def __init__(self, folder: RunFolder, config: TrainConfig, world: World, device: torch.device) -> None:
+        self.folder, self.config, self.world = folder, config, world
+        self.sums = torch.zeros(3, device=device)
+        self.bar: Any = None
+        self.writer: Any = None
+
+    def start(self, step: int) -> None:
+        """Begin after `step` steps: 0, or those of the run that is resumed."""
+        done = step * self.config.batch_size
+        if self.world.is_main:
+            self.folder.start_log(done)
+            if self.config.tensorboard:
+                self.writer = _summary_writer(self.folder.path)
+        self.bar = progress_bar(self.config.images, "training", done=done)
+        self.clock, self.logged_step = time.perf_counter(), step
+
+    def totals(self) -> list[float]:
+        """Sums of loss, mse and gradient norm since the last row, means over processes."""
+        return self.world.mean(self.sums).tolist()
+
+    def write(self, step: int) -> None:
+        """Write a row."""
+        steps, seconds = step - self.logged_step, time.perf_counter() - self.clock
+        means = dict(zip(("loss", "mse", "grad_norm"), (total / steps for total in self.totals()), strict=True))
+        if self.world.is_main:
+            self._row(step, means, steps * self.config.batch_size / seconds, seconds)
+        self.sums.zero_()
+        self.clock, self.logged_step = time.perf_counter(), step
+
+    def _row(self, step: int, means: dict[str, float], rate: float, seconds: float) -> None:
+        images, loss = step * self.config.batch_size, means["loss"]
+        about = {"images_per_second": round(rate, 1), "seconds": round(seconds, 2)}
+        self.folder.append_log({"images": images, "step": step} | means | about)
+        self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} img/s")
+        if self.bar.disable:
+            log.info("%d of %d images, loss %.4f, %.0f img/s", images, self.config.images, loss, rate)
+        if self.writer:
+            for key, value in means.items():
+                self.writer.add_scalar(key, value, images)
+
+    def close(self) -> None:
+        self.bar.close()
+        if self.writer:
+            self.writer.close()
+
+
+def _summary_writer(path: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("--tensorboard needs the package: pip install tensorboard") from error
+    return SummaryWriter(str(path))

@@ -1,0 +1,124 @@
+"""Rewriting checkpoints in our format."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from official_files import save_lightning, save_pdae, small_ddim, small_diffae, small_latent_net, small_pdae
+from small_model import small_card, small_model
+
+from baselines.convert import Options, convert
+from baselines.load import load, load_prior
+from baselines.methods.pdae.model import LATENT_SAMPLING
+from benchmarks.results.record import COLUMNS
+from dbae.checkpoints import own as checkpoint
+from dbae.support.errors import UserError
+from dbae.support.files import sha256
+
+
+@pytest.fixture
+def source(tmp_path):
+    model = small_model()
+    path = tmp_path / "source.safetensors"
+    card = small_card(model, images_seen=64, command="python -m dbae.train")
+    checkpoint.save(path, card, raw=model.state_dict(), ema=small_model(seed=1).state_dict())
+    return path
+
+
+def test_keeps_the_averaged_weights_and_the_card(source, tmp_path):
+    convert(Options(source, tmp_path / "out.safetensors", note="for a test"))
+    (model, card), (before, card_before) = checkpoint.load(tmp_path / "out.safetensors"), checkpoint.load(source)
+    assert all(torch.equal(v, before.state_dict()[k]) for k, v in model.state_dict().items())
+    assert (card.images_seen, card.command, card.note) == (64, card_before.command, "for a test")
+
+
+def test_half_precision_halves_the_file_and_loads_as_float32(source, tmp_path):
+    sizes = {}
+    for dtype in ("float32", "float16"):
+        convert(Options(source, tmp_path / f"{dtype}.safetensors", dtype=dtype))
+        tensors, _ = checkpoint.read_tensors(tmp_path / f"{dtype}.safetensors", "card")
+        sizes[dtype] = sum(v.nbytes for v in tensors.values() if v.is_floating_point())
+    assert sizes["float32"] == 2 * sizes["float16"]
+    model, _ = checkpoint.load(tmp_path / "float16.safetensors")
+    assert {v.dtype for v in model.state_dict().values() if v.is_floating_point()} == {torch.float32}
+
+
+def test_expected_metrics_are_the_means_over_seeds_of_this_model(source, tmp_path):
+    results = tmp_path / "results.csv"
+    blank = dict.fromkeys(COLUMNS, "")
+    common = blank | {"dataset": "faces-v1", "protocol": "standard", "split": "test", "metric": "AP"}
+    with open(results, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerow(common | {"model": "small", "seed": "0", "value": "0.1"})
+        writer.writerow(common | {"model": "small", "seed": "mean of 0 1", "value": "0.25"})
+        writer.writerow(common | {"model": "pca", "seed": "mean of 0 1", "value": "0.5"})
+    convert(Options(source, tmp_path / "out.safetensors", expected=results))
+    assert checkpoint.load(tmp_path / "out.safetensors")[1].expected == {"faces-v1, standard, test, AP": 0.25}
+
+
+def test_refuses_another_format(source, tmp_path):
+    with pytest.raises(UserError, match=r"ends in \.safetensors"):
+        convert(Options(source, tmp_path / "out.pt"))
+
+
+# --- files of other authors -------------------------------------------------------------------------------------------
+
+
+def same_tensors(a, b):
+    return a.state_dict().keys() == b.state_dict().keys() and all(
+        torch.equal(value, b.state_dict()[key]) for key, value in a.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize("kind", ["diffae", "ddim", "pdae", "diti", "bare"])
+def test_published_file_comes_back(tmp_path, kind):
+    path, options = tmp_path / "ema_last.pt", ""
+    match kind:
+        case "diffae":
+            save_lightning(path, small_diffae())
+        case "ddim":
+            save_lightning(path, small_ddim())
+        case "pdae" | "diti":
+            save_pdae(path, small_pdae(), **({"ssl_model": {}} if kind == "diti" else {}))
+        case "bare":
+            torch.save(small_ddim(), path)
+            options = "?heads=1&image_size=32&schedule=cosine"
+    before = load(f"{path}{options}")
+    convert(Options(Path(f"{path}{options}"), tmp_path / "out.safetensors"))
+    found = load(tmp_path / "out.safetensors")
+    assert type(found.model) is type(before.model)
+    assert same_tensors(found.model, before.model)
+    assert found.model.config == before.model.config
+    assert (found.method, found.name, found.weights, found.weights_used) == (
+        before.method,
+        "ema_last",
+        "trained",
+        "EMA",
+    )
+    assert found.train_data == before.train_data
+    assert type(found.prior) is type(before.prior)
+    card = checkpoint.read(tmp_path / "out.safetensors")[0]
+    assert card.training == {"converted from": {"file": "ema_last.pt", "sha256": sha256(path), "weights": "EMA"}}
+    assert card.note == "Converted from ema_last.pt."
+
+
+def test_raw_weights_stay_raw(tmp_path):
+    torch.save({"state_dict": {f"model.{key}": value for key, value in small_ddim().items()}}, tmp_path / "last.ckpt")
+    convert(Options(tmp_path / "last.ckpt", tmp_path / "out.safetensors"))
+    assert load(tmp_path / "out.safetensors").weights_used == "raw"
+
+
+def test_prior_goes_into_a_file_of_its_own(tmp_path):
+    parts = small_pdae() | {"latent_denoise_fn": small_latent_net(32)}
+    save_pdae(tmp_path / "checkpoint.pt", parts, raw=False)
+    torch.save({"mean": torch.ones(32), "std": torch.full((32,), 2.0)}, tmp_path / "latents.pt")
+    convert(Options(tmp_path / "checkpoint.pt", tmp_path / "out.safetensors"))
+    model = load(tmp_path / "out.safetensors")
+    found = load_prior(tmp_path / "out.prior.safetensors", of=model)
+    before = load(tmp_path / "checkpoint.pt").prior
+    assert same_tensors(found, before)
+    assert found.sampling == before.sampling == LATENT_SAMPLING
+    with pytest.raises(UserError, match="the prior of another autoencoder"):
+        load_prior(tmp_path / "out.prior.safetensors", of=load(tmp_path / "checkpoint.pt"))

@@ -1,0 +1,107 @@
+"""One way to open any checkpoint."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from golden_fill import fill
+from small_model import narrow_celeba64, small_card, small_model
+
+from baselines.interface import RepresentationModel
+from baselines.load import BUILTIN, load
+from dbae.checkpoints import official
+from dbae.checkpoints import own as checkpoint
+from dbae.model import DBAE
+from dbae.support.errors import UserError
+from dbae.support.files import sha256
+
+
+def written(path, *, stochastic=True, **fields):
+    model = small_model(stochastic=stochastic)
+    checkpoint.save(path, small_card(model, **fields), raw=small_model(seed=1).state_dict(), ema=model.state_dict())
+    return model
+
+
+@pytest.mark.parametrize("stochastic", [True, False])
+def test_own_checkpoint(tmp_path, stochastic):
+    path = tmp_path / "a.safetensors"
+    model = written(path, stochastic=stochastic, images_seen=128, train_data={"name": "pixels"})
+    found = load(path)
+    assert load(str(path)).sha256 == found.sha256 == sha256(path)
+    assert isinstance(found.model, RepresentationModel)
+    assert all(torch.equal(v, found.model.state_dict()[k]) for k, v in model.state_dict().items())
+    assert (found.name, found.method, found.weights) == ("small", "DBAE", "trained")
+    assert found.variant == ("stochastic" if stochastic else "deterministic")
+    assert found.train_data == "pixels (128 images seen)"
+
+
+def test_checkpoint_that_has_seen_nothing_is_untrained(tmp_path):
+    written(tmp_path / "a.safetensors")
+    assert load(tmp_path / "a.safetensors").weights == "untrained"
+
+
+def test_fresh_weights_are_a_function_of_the_seed(tmp_path):
+    written(tmp_path / "a.safetensors", images_seen=1)
+    before = torch.random.get_rng_state()
+    found = load(tmp_path / "a.safetensors")
+    models = [found.untrained(seed) for seed in (5, 5, 6)]
+    assert all(isinstance(m, DBAE) and not m.training and m.config == found.model.config for m in models)
+    first, again, other = (m.encoder.input_blocks[0][0].weight for m in models)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, found.model.encoder.input_blocks[0][0].weight)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_published_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(official, "celeba64", narrow_celeba64)
+    with torch.device("meta"):
+        state = {official.official_key(k): v for k, v in DBAE(narrow_celeba64(32, False)).state_dict().items()}
+    torch.save(OrderedDict(fill(state)), tmp_path / "ema_0.9999_5.pt")
+    found = load(tmp_path / "ema_0.9999_5.pt")
+    assert (found.name, found.method, found.variant) == ("ema_0.9999_5", "DBAE", "deterministic")
+    assert (found.weights, found.train_data) == ("trained", "")
+    assert found.sha256 == sha256(tmp_path / "ema_0.9999_5.pt")
+
+
+def test_options_for_a_file_with_a_card(tmp_path):
+    written(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"a\.safetensors: expected no options, since its card tells all; found heads"):
+        load(f"{tmp_path / 'a.safetensors'}?heads=1")
+
+
+def test_unknown_builtin():
+    with pytest.raises(UserError, match=r"^builtin:dbea: no such built-in model; there is builtin:dbae\.$"):
+        load("builtin:dbea")
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"none\.pt: no such checkpoint file, nor a built-in model \(builtin:dbae\)"):
+        load(tmp_path / "none.pt")
+
+
+def test_folder_names_its_newest_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"a folder; name a checkpoint file in it, e\.g\. .*/NAME\.safetensors"):
+        load(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    written(tmp_path / "checkpoints" / "b.safetensors")
+    (tmp_path / "checkpoints" / "b.state.safetensors").touch()
+    with pytest.raises(UserError, match=r"e\.g\. .*/checkpoints/b\.safetensors\.$"):
+        load(tmp_path)
+
+
+def test_builtin_model():
+    path = BUILTIN["builtin:dbae"]
+    assert path.is_file(), f"{path} is part of the package and is missing"
+    found = load("builtin:dbae")
+    assert (found.weights, found.method, found.model.image_size) == ("trained", "DBAE", 32)
+    assert found.train_data.startswith("faces-v")
+    assert path.stat().st_size < 3e6
+    _, card = checkpoint.load(path)
+    assert card.command.startswith("python -m dbae.train --preset faces32")
+    assert card.train_data["fingerprint"]
+    assert card.images_seen > 0
+    z = found.model.encode(torch.zeros(1, 3, 32, 32))
+    assert found.model.decode(z).images.shape == (1, 3, 32, 32)

@@ -1,0 +1,141 @@
+"""`python -m baselines.train`: every method trains through the same loop, and its checkpoint opens."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from diffusion_networks import tiny_ddim_config, tiny_diffae_config
+
+from baselines import train
+from baselines.load import load
+from baselines.methods import ddim, diffae
+from dbae.checkpoints import own as checkpoint
+from dbae.samplers import SamplerConfig
+from dbae.support.files import sha256
+from dbae.training.config import TrainConfig
+from dbae.training.folder import RunFolder
+
+LOOP = ["--images", "24", "--batch-size", "4", "--log-every", "2", "--preview-every", "24", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset faces32 with a few thousand parameters, on images of 16 px."""
+    monkeypatch.setattr(ddim, "faces32", tiny_ddim_config)
+    monkeypatch.setattr(diffae, "faces32", tiny_diffae_config)
+
+
+def command(out: Path, method: str, *options: str) -> int:
+    return train.main(["--method", method, "--data", "faces:?n=16", "--out", str(out), *LOOP, *options])
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with open(out / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("method", ["ddim", "diffae"])
+def test_run_leaves_a_model_a_log_and_a_picture(tmp_path, method):
+    assert command(tmp_path, method) == 0
+    [path] = RunFolder(tmp_path).checkpoints()
+    card = checkpoint.read(path)[0]
+    assert (card.method, card.name, card.images_seen) == (method, f"{method}-faces32", 24)
+    expected = f"python -m baselines.train --method {method} --preset faces32 --data 'faces:?n=16' --images 24 --seed 0"
+    assert card.command == expected
+    losses = [float(row["loss"]) for row in rows(tmp_path)]
+    assert len(losses) == 3
+    assert losses[0] == pytest.approx(1, abs=0.2)  # of a network that says nothing yet
+    assert losses[-1] != losses[0]
+    assert (tmp_path / "previews" / "images-000000024.png").read_bytes().startswith(b"\x89PNG")
+    found = load(path)
+    assert (found.method, found.weights) == ({"ddim": "DDIM", "diffae": "DiffAE"}[method], "trained")
+    z = torch.zeros(1, found.model.latent_dim)
+    x_T = torch.zeros(1, 3, 16, 16)
+    decoded = found.model.decode(z, x_T=x_T, sampler=SamplerConfig("ddim", 2))
+    assert decoded.images.shape == (1, 3, 16, 16)
+    with torch.no_grad():
+        fresh = found.untrained(0)
+    assert not torch.equal(fresh.network.out[2].weight, found.model.network.out[2].weight)
+
+
+def test_resumed_run_is_the_same_run(tmp_path):
+    assert command(tmp_path / "whole", "diffae") == 0
+    assert command(tmp_path / "parts", "diffae", "--images", "12") == 0
+    assert command(tmp_path / "parts", "diffae", "--resume") == 0
+    whole, parts = (checkpoint.read(RunFolder(tmp_path / n).checkpoints()[-1])[1]["ema"] for n in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(value, parts[key]) for key, value in whole.items())
+
+
+@pytest.mark.parametrize(
+    ("method", "options"), [("pdae", []), ("diti", []), ("diti", ["--objective", "dual"])], ids=["pdae", "diti", "dual"]
+)
+def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method, options):
+    """Its weights are in the new model, and training leaves them as they were."""
+    monkeypatch.setattr(ddim, "faces32", lambda: ddim.DDIMConfig(32, tiny_ddim_config().unet))  # pdae's has 32 px
+    assert command(tmp_path / "ddim", "ddim", "--preview-every", "999") == 0
+    [pretrained] = RunFolder(tmp_path / "ddim").checkpoints()
+    assert command(tmp_path / method, method, "--pretrained", str(pretrained), *options) == 0
+    [path] = RunFolder(tmp_path / method).checkpoints()
+    card, states = checkpoint.read(path)
+    assert card.command.startswith(f"python -m baselines.train --method {method} --preset faces32 --pretrained images-")
+    assert card.objective == {"pretrained": "ddim-faces32", "sha256": sha256(pretrained)}
+    assert card.config.get("objective") == {"pdae": None, "diti": options[-1] if options else "base"}[method]
+    before = checkpoint.read(pretrained)[1]["ema"]
+    for kind in ("ema", "raw"):
+        for key, value in before.items():
+            assert torch.equal(states[kind][f"decoder.{key.removeprefix('network.')}"], value), key
+    moved = [key for key, value in states["raw"].items() if not torch.equal(value, states["ema"][key])]
+    assert any(key.startswith("decoder.shift_") for key in moved)
+    assert any(key.startswith("encoder.") for key in moved)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "ddim", "--preset", "ffhq512"], "--preset ffhq512: ddim has the presets celeba64, ffhq128,"),
+        (["--method", "ddim", "--latent-dim", "4"], "--latent-dim: ddim has no code of its own; leave it out."),
+        (["--method", "pdae", "--objective", "dual", "--pretrained", "x"], "--objective dual: only for diti;"),
+        (["--method", "diffae", "--latent-dim", "0"], "--latent-dim: expected 1 or more, found 0;"),
+        (["--method", "pdae"], "--method pdae: name the ddim checkpoint it builds on with --pretrained."),
+        (
+            ["--method", "ddim", "--pretrained", "x"],
+            "--pretrained: --method ddim builds on no other model;",
+        ),
+        (["--method", "pdae", "--pretrained", "builtin:dbae"], "builtin:dbae: expected a plain diffusion model (ddim)"),
+    ],
+)
+def test_bad_options_give_one_line_and_status_2(tmp_path, capsys, options, message):
+    assert train.main([*options, "--data", "faces:?n=16", "--out", str(tmp_path / "run")]) == 2
+    *_, error = capsys.readouterr().err.splitlines()
+    assert error.startswith(message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_code_of_another_length(tmp_path):
+    assert command(tmp_path, "diffae", "--latent-dim", "7", "--images", "4", "--name", "seven") == 0
+    card = checkpoint.read(RunFolder(tmp_path).checkpoints()[-1])[0]
+    assert (card.name, card.config["latent_dim"]) == ("seven", 7)
+    assert "--latent-dim 7" in card.command
+
+
+def test_defaults_are_the_authors(capsys):
+    def defaults(*arguments: str) -> TrainConfig:
+        return train._preset_defaults(list(arguments))
+
+    published = defaults("--method", "diffae", "--preset", "ffhq128")
+    assert (published.optimizer, published.lr, published.batch_size, published.clip_grad) == ("adam", 1e-4, 128, 1.0)
+    assert (published.images, published.ema_rate, published.ema_warmup) == (130_000_000, 0.9999, False)
+    assert defaults("--method=pdae", "--preset=celeba64").clip_grad is None
+    assert defaults("--method", "diti", "--preset", "celeba64").lr == 2e-4
+    assert defaults() == defaults("--method", "ddim", "--preset", "faces32")
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["--method", "diffae", "--preset", "ffhq256", "--help"])
+    assert stopped.value.code == 0
+    text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
+    assert "default: 200000000" in text
+    assert "python -m baselines.train --method ddim --preset faces32" in text

@@ -1,0 +1,313 @@
+"""The disentanglement benchmark on coloured squares and microsecond encoders."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from stand_ins import FakeLoaded, Squares, TinyModel
+
+from benchmarks.disentanglement import study as disentanglement_study
+from benchmarks.disentanglement.command import Options, run, tc_weight
+from benchmarks.disentanglement.report import draw_tradeoff, format_rows
+from benchmarks.disentanglement.study import SCORES
+from benchmarks.metrics import disentanglement as tad
+from benchmarks.metrics import factors as known
+from benchmarks.results.record import Record, RecordFile
+from dbae.checkpoints import own as checkpoint
+from dbae.checkpoints.own import Card
+from dbae.data.base import ImageDataset
+from dbae.data.faces import Faces
+from dbae.data.faces.attributes import FACTORS
+from dbae.data.subset import Subset
+from dbae.images import to_float
+from dbae.noise import mixed_seed
+from dbae.support.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _few_votes_and_trees(monkeypatch):
+    """The scores against factors themselves are tested with their metrics."""
+    monkeypatch.setattr(known, "dci", lambda train, test: known.DCI(0.1, 0.2, float(len(test.z))))
+    few = dict(train_votes=50, test_votes=50)
+    score = known.factor_vae_score
+    monkeypatch.setattr(known, "factor_vae_score", lambda codes: score(codes, **few))
+
+
+@pytest.fixture
+def options(tmp_path) -> Options:
+    return Options(ckpt=("a",), data=("squares",), out=tmp_path / "d.csv", device="cpu", batch_size=32)
+
+
+def measure(options: Options, loaded: FakeLoaded | None = None, dataset: ImageDataset | None = None) -> list[Record]:
+    squares = Squares(n=200) if dataset is None else dataset
+    return run(options, lambda source: loaded or FakeLoaded(TinyModel()), lambda source, size: squares)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Options, list[Record]]:
+    """A run that is over. Its folder is not to be written to."""
+    folder = tmp_path_factory.mktemp("finished")
+    options = Options(ckpt=("a",), data=("squares",), out=folder / "d.csv", device="cpu", batch_size=32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBAE_CACHE", str(folder / "cache"))
+        return options, measure(options)
+
+
+def pick(rows, model="tiny", **cells) -> list[Record]:
+    cells["model"] = model
+    return [r for r in rows if all(getattr(r, name) == value for name, value in cells.items())]
+
+
+def codes(model: TinyModel, dataset: ImageDataset, indices: np.ndarray) -> np.ndarray:
+    return model.posterior(to_float(dataset.batch(indices)))[0].detach().double().numpy()
+
+
+def test_standard_rows_are_the_metric_of_the_test_codes(finished):
+    _, rows = finished
+    squares = Squares(n=200)
+    test = squares.split("test")
+    z, y = codes(TinyModel(), squares, test), squares.attributes.binary[test]
+    expected = dict(zip(("TAD", "ATTRS"), tad.bootstrap(z, y), strict=True))
+    found = {r.metric: r for r in pick(rows, protocol="standard")}
+    assert set(found) == {"TAD", "ATTRS", "TAD_low", "TAD_high", "ATTRS_low", "ATTRS_high"}
+    for name, summary in expected.items():
+        assert found[name].value == pytest.approx(summary.value, abs=1e-6)
+        assert found[name].stderr == pytest.approx(summary.stderr, abs=1e-6)
+        assert found[f"{name}_low"].value == pytest.approx(summary.low, abs=1e-6)
+        assert found[f"{name}_high"].value == pytest.approx(summary.high, abs=1e-6)
+    assert {(r.n, r.split, r.z, r.better) for r in found.values()} == {(40, "test", "mean", "higher")}
+
+
+def test_paper_rows_are_the_sweep_of_draws_from_all_splits(options, monkeypatch):
+    monkeypatch.setattr(disentanglement_study, "PAPER_IMAGES", 100)
+    rows = pick(measure(dataclasses.replace(options, protocol=("paper",))), protocol="paper")
+    squares = Squares(n=200)
+    z = codes(TinyModel(), squares, np.arange(200))
+    draws = tad.paper_draws(z, squares.attributes.binary, size=100)
+    found = {r.metric: r for r in rows}
+    for name, summary in zip(("TAD", "ATTRS"), tad.summaries(draws), strict=True):
+        assert found[name].value == pytest.approx(summary.value, abs=1e-6)
+        assert found[name].stderr == pytest.approx(summary.stderr, abs=1e-6)
+        assert found[name].n == 100
+
+
+def test_fewer_images_than_a_draw_have_no_spread(finished):
+    rows = pick(finished[1], protocol="paper")
+    assert {r.stderr for r in rows} == {None}
+    assert {r.n for r in rows} == {200}
+
+
+def test_infodiffusion_rows_are_folds_of_mirrored_training_images(options):
+    model = TinyModel(stochastic=False)
+    rows = measure(dataclasses.replace(options, protocol=("infodiffusion",)), FakeLoaded(model))
+    squares = Squares(n=200)
+    train = squares.split("train")
+    flips = np.random.default_rng([mixed_seed(0, "disentanglement"), 0]).integers(0, 2, (len(train),)) == 1
+    images = to_float(squares.batch(train))
+    images[torch.from_numpy(flips)] = images[torch.from_numpy(flips)].flip(3)
+    z = model.posterior(images)[0].detach().double().numpy()
+    expected = tad.summaries(tad.infodiffusion_folds(z, squares.attributes.binary[train]))
+    found = {r.metric: r for r in pick(rows, protocol="infodiffusion")}
+    for name, summary in zip(("TAD", "ATTRS"), expected, strict=True):
+        assert found[name].value == pytest.approx(summary.value, abs=1e-6)
+        assert found[name].n == 96
+
+
+def test_attributes_add_up_to_the_row(finished):
+    options, rows = finished
+    single = RecordFile(options.out.with_name("d_attributes.csv")).read()
+    for metric in ("TAD", "ATTRS"):
+        for row in rows:
+            if row.metric == metric:
+                same = [r for r in single if (r.model, r.protocol, r.metric) == (row.model, row.protocol, metric)]
+                assert len(same) == 2
+                assert sum(r.value for r in same) == pytest.approx(row.value, abs=1e-12)
+
+
+def test_draws_of_the_posterior_have_rows_of_their_own(options):
+    rows = measure(dataclasses.replace(options, z=("mean", "sampled"), protocol=("paper", "standard")))
+    paper, standard = (pick(rows, protocol=p, metric="TAD") for p in ("paper", "standard"))
+    assert [r.z for r in paper] == ["mean", "sampled"]
+    assert paper[0].value != paper[1].value
+    assert [r.z for r in standard] == ["mean"]
+
+
+def test_values_do_not_depend_on_the_batch_size(options, tmp_path):
+    many = measure(options, FakeLoaded(Axes()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBAE_CACHE", str(tmp_path / "other"))
+        one = measure(dataclasses.replace(options, batch_size=1, out=tmp_path / "one.csv"), FakeLoaded(Axes()))
+    assert [r.identity for r in one] == [r.identity for r in many]
+    for a, b in zip(many, one, strict=True):
+        # The sweep's last threshold is above or below the largest code by rounding, and a matrix product rounds
+        # otherwise in another batch; `Axes` has none.
+        if a.protocol != "paper" or a.model == "tiny":
+            assert b.value == pytest.approx(a.value, abs=1e-6)
+
+
+def test_a_finished_run_is_read_back_and_leaves_its_files_as_they_were(finished, monkeypatch):
+    options, first = finished
+    before = [p.read_bytes() for p in sorted(options.out.parent.glob("*.csv"))]
+    monkeypatch.setattr(disentanglement_study.Study, "_measure", lambda *_: pytest.fail("measured again"))
+    again = measure(options)
+    assert [(r.identity, r.value, r.stderr) for r in again] == [(r.identity, r.value, r.stderr) for r in first]
+    assert [p.read_bytes() for p in sorted(options.out.parent.glob("*.csv"))] == before
+
+
+def test_a_killed_run_continues(options, monkeypatch):
+    options = dataclasses.replace(options, protocol=("infodiffusion",))
+    calls = []
+    measured = disentanglement_study.Study._measure
+
+    def counted(self, subject, protocol, z):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        calls.append((subject.model, protocol))
+        return measured(self, subject, protocol, z)
+
+    monkeypatch.setattr(disentanglement_study.Study, "_measure", counted)
+    with pytest.raises(KeyboardInterrupt):
+        measure(options)
+    first, calls[:] = list(calls), []
+    monkeypatch.setattr(
+        disentanglement_study.Study, "_measure", lambda *a: (calls.append((a[1].model, a[2])), measured(*a))[1]
+    )
+    measure(options)
+    assert not set(first) & set(calls)
+    assert len(first) + len(calls) == 4
+
+
+class Axes(TinyModel):
+    """z = the mean colour of each half of the image: one attribute of `Squares` a dimension."""
+
+    def __init__(self) -> None:
+        super().__init__(latent_dim=6, stochastic=False)
+
+    def posterior(self, x):
+        left, right = x[..., : x.shape[3] // 2].mean((2, 3)), x[..., x.shape[3] // 2 :].mean((2, 3))
+        return torch.cat([left, right * torch.tensor([1.0, 0.0, 0.0])], dim=1), None
+
+
+def test_disentangled_codes_beat_entangled_ones(finished, options):
+    straight, (_, mixed) = measure(options, FakeLoaded(Axes())), finished
+    for protocol in ("paper", "standard"):  # infodiffusion mirrors the images, which swaps these two halves
+        values = [pick(rows, protocol=protocol, metric="TAD")[0].value for rows in (straight, mixed)]
+        assert values[0] > values[1] + 0.1
+    assert pick(straight, protocol="standard", metric="ATTRS")[0].value == 2
+    assert pick(straight, model="random", protocol="standard", metric="ATTRS")[0].value == 0
+
+
+def test_factors_named_by_the_user_are_scored(options):
+    wanted = dataclasses.replace(
+        options, factors=("Red", "green", "light"), factor_images=40, protocol=("infodiffusion",)
+    )
+    found = {r.metric: r for r in pick(measure(wanted, FakeLoaded(Axes())), protocol="factors")}
+    assert set(found) == set(SCORES)
+    assert {r.n for r in found.values()} == {40}
+    assert found["DCI_informativeness"].value == 40  # the stand-in says how many test codes it was given
+    assert found["MIG"].value > 0.3
+    noise = {r.metric: r for r in pick(measure(wanted, FakeLoaded(Axes())), model="random", protocol="factors")}
+    assert found["MIG"].value > 2 * noise["MIG"].value
+
+
+def test_no_factors_no_rows_and_an_unknown_factor_is_refused(finished, options):
+    assert not [r for r in finished[1] if r.protocol == "factors"]
+    with pytest.raises(UserError, match="--factors size"):
+        measure(dataclasses.replace(options, factors=("size",)))
+
+
+def test_faces_name_factors_that_are_independent():
+    faces = Faces(4000, 8)
+    labels = dict(zip(faces.attributes.binary_names, faces.attributes.binary.T, strict=True))
+    labels |= dict(zip(faces.attributes.continuous_names, faces.attributes.continuous.T, strict=True))
+    values = np.stack([labels[name] for name in FACTORS])
+    correlation = np.corrcoef(values) - np.eye(len(FACTORS))
+    assert faces.factors == Subset(faces, np.arange(10)).factors == FACTORS
+    assert abs(correlation).max() < 0.07  # four standard errors of 4000 images
+    everything = np.corrcoef(np.stack(list(labels.values())))
+    assert (abs(everything) > 0.07).sum() > 400  # as a control: most others are not
+
+
+def test_limit_takes_the_first_of_every_split(options):
+    rows = measure(dataclasses.replace(options, limit=20))
+    assert {r.n for r in pick(rows, metric="TAD")} == {60, 16, 20}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"limit": 2}, "--limit 2"), ({"factor_images": 1}, "--factor-images 1"), ({"batch_size": 0}, "--batch-size")],
+)
+def test_impossible_options_are_refused(options, change, message):
+    with pytest.raises(UserError, match=message):
+        measure(dataclasses.replace(options, **change))
+
+
+def test_unlabelled_data_and_a_missing_generation_file_are_refused(options, tmp_path):
+    squares = Squares()
+    squares.attributes = None
+    with pytest.raises(UserError, match="binary attributes"):
+        measure(options, dataset=squares)
+    with pytest.raises(UserError, match="--generation"):
+        measure(dataclasses.replace(options, generation=(tmp_path / "none.csv",)))
+
+
+@dataclasses.dataclass
+class FromFile(FakeLoaded):
+    path: Path = Path()
+
+
+def regularised(folder: Path, weight: float) -> FromFile:
+    """A model with a checkpoint of this package whose card has the weight."""
+    card = Card("tiny", "tiny", {}, images_seen=1, objective={"tc_weight": weight} if weight else {})
+    path = folder / f"{weight:g}.safetensors"
+    checkpoint.save(path, card, ema={"w": torch.zeros(1)})
+    return FromFile(TinyModel(seed=int(weight) + 1), sha256=f"{int(weight):02d}" * 32, path=path)
+
+
+def fid(sha: str, value: float) -> Record:
+    cells = dict(task="generation", protocol="standard", task_version=1, model="m", dataset="squares", split="all")
+    return Record(
+        **cells, metric="FID", value=value, better="lower", n=10, weights="trained", checkpoint_sha256=sha,
+        data_sha256="0", sampler="ddbm_euler", nfe=10,
+    )  # fmt: skip
+
+
+def test_weights_of_several_checkpoints_make_the_curve(options, tmp_path):
+    options = dataclasses.replace(options, protocol=("infodiffusion",))
+    rows = [r for weight in (0.0, 2.0, 10.0) for r in measure(options, regularised(tmp_path, weight))]
+    assert [r.value for r in rows if r.metric == "TC_weight"] == [0, 2, 10]
+    fids = [fid(f"{w:02d}" * 32, 20.0 + w) for w in (0, 2, 10)] + [fid("ff" * 32, 1.0)]
+    stored = RecordFile(options.out).read()
+    assert draw_tradeoff(stored, fids, tmp_path / "tc.png")
+    assert (tmp_path / "tc.png").read_bytes()[:4] == b"\x89PNG"
+    table = format_rows(rows, fids)
+    assert "30.00" in table
+    assert "1.00\n" not in table  # another checkpoint's
+
+
+def test_only_models_that_were_trained_alike_make_a_curve(options, tmp_path):
+    options = dataclasses.replace(options, protocol=("infodiffusion",))
+    rows = [r for weight in (0.0, 2.0) for r in measure(options, regularised(tmp_path, weight))]
+    first = next(r.checkpoint_sha256 for r in rows if r.metric == "TC_weight")
+    longer = [dataclasses.replace(r, train_data="for longer") if r.checkpoint_sha256 == first else r for r in rows]
+    assert draw_tradeoff(rows, [], tmp_path / "tc.png")
+    assert not draw_tradeoff(longer, [], tmp_path / "other.png")
+
+
+def test_no_weight_no_curve(options, tmp_path):
+    assert tc_weight(FakeLoaded(TinyModel())) is None
+    assert tc_weight(FromFile(TinyModel(), path=Path("ema_0.9999_1020000.pt"))) is None
+    options = dataclasses.replace(options, protocol=("infodiffusion",))
+    rows = measure(options, regularised(tmp_path, 2.0))  # one weight is no curve
+    assert not draw_tradeoff(rows, [], tmp_path / "tc.png")
+    assert not (tmp_path / "tc.png").exists()
+
+
+def test_table_has_a_line_for_every_model_and_protocol(finished):
+    lines = format_rows(finished[1]).splitlines()
+    assert len(lines) == 1 + 4 * 3
+    assert lines[0].split()[:4] == ["model", "data", "protocol", "z"]

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from golden_fill import GOLDEN
+
+from benchmarks.metrics import precision_recall
+from benchmarks.metrics.frechet import Gaussian, frechet_distance, inception_score, kernel_distance
+from benchmarks.metrics.precision_recall import neighbours
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN / "metrics" / "dist.npz") as arrays:
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return json.loads((GOLDEN / "metrics" / "dist.json").read_text())
+
+
+def gaussian(n: int, d: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
+    return torch.from_numpy(scale * np.random.RandomState(seed).standard_normal((n, d)).astype(np.float32))
+
+
+@pytest.mark.golden
+def test_frechet_distance_is_that_of_the_references(golden, expected):
+    full = frechet_distance(real=golden["ref"], fake=golden["smp"])
+    low = frechet_distance(real=golden["lo1"], fake=golden["lo2"])
+    for name in ("guided", "cleanfid", "torchfidelity"):
+        assert full == pytest.approx(expected[f"fid_{name}"], rel=1e-6)
+        assert low == pytest.approx(expected[f"fid_{name}_lowN"], rel=1e-6)
+    assert full == pytest.approx(expected["fid_exact_f64"], rel=1e-10)
+    assert low == pytest.approx(expected["fid_exact_f64_lowN"], rel=1e-10)
+    assert frechet_distance(real=golden["ref"], fake=golden["ref"]) == pytest.approx(
+        expected["fid_self_cleanfid"], abs=1e-10
+    )
+
+
+@pytest.mark.golden
+def test_kernel_distance_is_that_of_the_references(golden, expected):
+    one = kernel_distance(real=golden["ref"][:350], fake=golden["smp"], subsets=1)
+    assert one.mean == pytest.approx(expected["kid_cleanfid_full350"], abs=2e-6)
+    assert one.mean == pytest.approx(expected["kid_torchfidelity_full350"], abs=2e-6)
+    found = kernel_distance(real=golden["ref"], fake=golden["smp"], seed=0)
+    assert found.mean == pytest.approx(expected["kid_cleanfid_seed0_subsets100"], abs=2e-6)
+
+
+@pytest.mark.golden
+def test_inception_score_is_that_of_the_references(golden, expected):
+    logits = golden["smp"] @ golden["softmax_w"]
+    assert inception_score(logits) == pytest.approx(expected["is_split5000"], abs=1e-5)
+    assert inception_score(logits, split_size=100) == pytest.approx(expected["is_split100"], abs=1e-5)
+    assert inception_score(logits, split_size=350) == pytest.approx(expected["isc_torchfidelity_1split"], abs=1e-5)
+    ten = inception_score(logits, split_size=35)
+    assert ten == pytest.approx(expected["isc_torchfidelity_10splits_noshuffle"], abs=1e-5)
+    order = np.random.RandomState(2020).permutation(350)
+    shuffled = inception_score(logits[order], split_size=35)
+    assert shuffled == pytest.approx(expected["isc_torchfidelity_10splits_shuffle2020"], abs=1e-5)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("k", [3, 5])
+def test_neighbours_are_those_of_prdc(golden, expected, k):
+    found = neighbours(real=golden["ref"], fake=golden["smp"], k=k, k_density=k)
+    for name, value in expected[f"prdc_k{k}"].items():
+        assert getattr(found, name) == pytest.approx(value, abs=1e-12), name
+
+
+@pytest.mark.golden
+def test_precision_and_recall_are_those_of_guided_diffusion(golden, expected):
+    found = neighbours(real=golden["ref"], fake=golden["smp"])
+    assert (found.precision, found.recall) == (expected["precision_fp32"], expected["recall_fp32"])
+    assert (found.precision, found.recall) == tuple(expected["precision_recall_own_float64"])
+    assert expected["torchfidelity_precision_recall"] == pytest.approx([found.precision, found.recall], abs=1e-6)
+    half = neighbours(real=golden["ref"], fake=golden["smp"], half=True)
+    assert half.precision == pytest.approx(expected["precision_fp16"], abs=0.006)
+    assert half.recall == pytest.approx(expected["recall_fp16"], abs=0.006)
+    scaled = neighbours(real=golden["ref"] * 1000, fake=golden["smp"] * 1000, half=True)  # overflows, so float32
+    assert (scaled.precision, scaled.recall) == (expected["precision_fp32"], expected["recall_fp32"])
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("name", ["ref", "smp"])
+def test_radii_are_those_of_guided_diffusion(golden, name):
+    x = golden[name].double()
+    (found,) = precision_recall._radii(x, (3,), precision_recall._distances)
+    scale = float(x.square().sum(dim=1).max())  # what the reference rounds in either precision are the norms
+    np.testing.assert_allclose(found * 1e6, golden[f"radii_{name}_fp32"], rtol=0, atol=4e6 * scale * 2**-23)
+    (half,) = precision_recall._radii(golden[name], (3,), precision_recall._half_distances)
+    np.testing.assert_allclose(half, golden[f"radii_{name}_fp16"], rtol=0, atol=4 * scale * 2**-10)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("n", "m", "d"), [(300, 200, 32), (40, 60, 96)])
+def test_frechet_distance_is_the_square_root_of_scipy(n, m, d):
+    from scipy import linalg
+
+    real, fake = gaussian(n, d).double(), gaussian(m, d, 1, 1.3).double() + 0.2
+    s1, s2 = np.cov(real, rowvar=False), np.cov(fake, rowvar=False)
+    root = linalg.sqrtm(s1 @ s2)
+    expected = (real.mean(0) - fake.mean(0)).square().sum() + np.trace(s1) + np.trace(s2) - 2 * np.trace(root).real
+    assert frechet_distance(real=real, fake=fake) == pytest.approx(float(expected), rel=1e-6)
+
+
+@pytest.mark.parity
+@pytest.mark.filterwarnings("ignore:The `disp` argument:DeprecationWarning")
+def test_distances_are_those_of_clean_fid():
+    from benchmarks.extractors.torchvision_shim import import_torchvision
+
+    import_torchvision()
+    from cleanfid import fid
+
+    real, fake = gaussian(300, 48), gaussian(250, 48, 1, 1.2)
+    moments = [(x.double().numpy().mean(0), np.cov(x.double(), rowvar=False)) for x in (real, fake)]
+    expected = fid.frechet_distance(*moments[0], *moments[1])
+    assert frechet_distance(real=real, fake=fake) == pytest.approx(expected, rel=1e-9)
+    published = [Gaussian.of_moments(*map(torch.from_numpy, pair)) for pair in moments]
+    assert frechet_distance(real=published[0], fake=published[1]) == pytest.approx(expected, rel=1e-9)
+
+    state = np.random.get_state()
+    np.random.seed(3)
+    kid = fid.kernel_distance(real.double().numpy(), fake.double().numpy(), num_subsets=7, max_subset_size=100)
+    np.random.set_state(state)
+    found = kernel_distance(real=real.double(), fake=fake.double(), subsets=7, subset_size=100, seed=3)
+    assert found.mean == pytest.approx(kid, abs=1e-12)
+
+
+def test_frechet_distance_of_gaussians_is_the_closed_form():
+    """Diagonal covariances: sum (m_1 - m_2)^2 + (s_1 - s_2)^2."""
+    one, two = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([3.0, 0.5, 0.0])
+    found = frechet_distance(
+        real=Gaussian.of_moments(torch.zeros(3), torch.diag(one**2)),
+        fake=Gaussian.of_moments(torch.ones(3), torch.diag(two**2)),
+    )
+    assert found == pytest.approx(3 + 4 + 2.25, rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 7), (5, 200), (200, 5), (64, 64), (2, 2)])
+def test_frechet_distance_is_finite_symmetric_and_zero_for_copies(n, m):
+    real, fake = gaussian(n, 64), gaussian(m, 64, 1)
+    found = frechet_distance(real=real, fake=fake)
+    assert np.isfinite(found)
+    assert found > 0
+    assert frechet_distance(real=fake, fake=real) == pytest.approx(found, rel=1e-9)
+    assert frechet_distance(real=real, fake=real.flip(0)) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_survives_constant_features_and_large_offsets():
+    real, fake = gaussian(200, 16), gaussian(200, 16, 1)
+    expected = frechet_distance(real=real, fake=fake)
+    offset = frechet_distance(real=real.double() + 1e6, fake=fake.double() + 1e6)
+    assert offset == pytest.approx(expected, rel=1e-6)
+    real[:, 3] = fake[:, 3] = 7.0
+    assert np.isfinite(frechet_distance(real=real, fake=fake))
+
+
+def test_inception_score_ends():
+    sharp = 1e4 * torch.eye(10)  # a probability of zero in float32
+    assert inception_score(sharp) == pytest.approx(10, rel=1e-12)
+    assert inception_score(torch.ones(10, 5)) == pytest.approx(1, rel=1e-12)
+
+
+def test_mode_collapse_is_precise_and_recalls_little():
+    """Fake images from one of two modes: exchanging real and fake must exchange the metrics."""
+    modes = torch.cat([gaussian(200, 8) - 10, gaussian(200, 8, 1) + 10])
+    collapsed = gaussian(200, 8, 2) - 10
+    found = neighbours(real=modes, fake=collapsed)
+    assert found.precision > 0.85
+    assert 0.4 < found.recall <= 0.5
+    assert 0.45 < found.coverage <= 0.5
+    assert found.density == pytest.approx(1, abs=0.15)
+    swapped = neighbours(real=collapsed, fake=modes)
+    assert (swapped.precision, swapped.recall) == (found.recall, found.precision)
+
+
+def test_real_and_fake_are_named():
+    x = gaussian(10, 2)
+    for function in (neighbours, frechet_distance, kernel_distance):
+        with pytest.raises(TypeError):
+            function(x, x)
+
+
+def test_copies_and_near_copies():
+    """A set against its copy, far from the origin, where |u|^2 - 2 u.v + |v|^2 has lost every digit of |u - v|^2."""
+    real = gaussian(300, 32).double() + 1e4
+    jitter = 1e-6 * gaussian(300, 32, 1).double()
+    for fake in (real.clone(), real + jitter):
+        found = neighbours(real=real, fake=fake)
+        assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
+    one = real[:1] + jitter  # every fake image is (almost) the same real one
+    memorised = neighbours(real=real, fake=one)
+    assert memorised.precision == 1
+    assert memorised.recall == pytest.approx(1 / 300, abs=1e-12)
+    block = precision_recall._distances(real - real.mean(0), real + jitter - real.mean(0))
+    np.testing.assert_allclose(block.diagonal(), (real + jitter - real).square().sum(dim=1), rtol=1e-4)
+
+
+def test_blocks_do_not_change_the_result(golden, monkeypatch):
+    whole = neighbours(real=golden["ref"], fake=golden["smp"])
+    monkeypatch.setattr(precision_recall, "_BLOCK_BYTES", 8 * 350 * 7)
+    assert neighbours(real=golden["ref"], fake=golden["smp"]) == whole
+
+
+def test_order_does_not_change_the_result(golden):
+    whole = neighbours(real=golden["ref"], fake=golden["smp"])
+    assert neighbours(real=golden["ref"].flip(0), fake=golden["smp"].flip(0)) == whole
+    plain = frechet_distance(real=golden["ref"], fake=golden["smp"])
+    assert frechet_distance(real=golden["ref"].flip(0), fake=golden["smp"]) == pytest.approx(plain, rel=1e-10)
+
+
+def test_refuses_what_it_cannot_measure():
+    x = gaussian(5, 3)
+    with pytest.raises(ValueError, match="6 images"):
+        neighbours(real=x, fake=x)
+    with pytest.raises(ValueError, match="two images"):
+        frechet_distance(real=x[:1], fake=x)
+    with pytest.raises(ValueError, match="two images"):
+        kernel_distance(real=x[:1], fake=x)
+    bad = x.clone()
+    bad[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="finite"):
+        frechet_distance(real=bad, fake=x)
+    with pytest.raises(ValueError, match="finite"):
+        neighbours(real=bad.repeat(2, 1), fake=x.repeat(2, 1))
+    with pytest.raises(ValueError, match="dimensions"):
+        frechet_distance(real=Gaussian.of_features(x), fake=Gaussian.of_features(gaussian(5, 4)))

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.results.record import COLUMNS, Record, RecordFile
+from dbae.support.errors import UserError
+
+COLUMN_LINE = (
+    "task, protocol, task_version, model, method, variant, train_data, dataset, split, attribute, metric, value, "
+    "stderr, better, n, nfe_requested, nfe, sampler, grid, churn, eta, boot_noise, end_data, x_T, encode_nfe, "
+    "latent_dim, z, seed, precision, weights, checkpoint_sha256, data_sha256, versions, revision, seconds, peak_mib"
+)
+
+
+def record(**changes) -> Record:
+    fields = {
+        "task": "downstream",
+        "protocol": "paper",
+        "task_version": 1,
+        "model": "tiny",
+        "dataset": "squares",
+        "split": "test",
+        "metric": "AP",
+        "value": 0.5,
+        "better": "higher",
+        "n": 20,
+        "weights": "trained",
+        "data_sha256": "00",
+    }
+    return Record(**(fields | changes))
+
+
+def test_columns_are_the_published_ones():
+    assert ", ".join(COLUMNS) == COLUMN_LINE
+
+
+@given(
+    value=st.floats(),
+    stderr=st.none() | st.floats(allow_nan=False),
+    churn=st.none() | st.floats(allow_nan=False),
+    boot_noise=st.none() | st.booleans(),
+    latent_dim=st.none() | st.integers(),
+    variant=st.text(st.characters(codec="utf-8", exclude_characters="\r\n")),
+)
+def test_every_record_reads_back(tmp_path_factory, **changes):
+    file = RecordFile(tmp_path_factory.mktemp("records") / "r.csv")
+    written = record(**changes)
+    file.add([written])
+    (found,) = file.read()
+    assert repr(found) == repr(written)  # repr, so that NaN equals NaN
+
+
+def test_bytes_do_not_depend_on_the_order_of_arrival(tmp_path):
+    records = [record(seed=str(s), model=m, eta=e) for s in (10, 2, 1) for m in "ab" for e in (None, 0.5, 0.0)]
+    one, two = RecordFile(tmp_path / "one.csv"), RecordFile(tmp_path / "two.csv")
+    one.add(records)
+    random.Random(0).shuffle(records)
+    for r in records:
+        two.add([r])
+    assert one.path.read_bytes() == two.path.read_bytes()
+    seeds = [r.seed for r in one.read() if r.model == "a" and r.eta is None]
+    assert seeds == ["1", "2", "10"]
+
+
+def test_a_record_replaces_the_row_with_its_identity(tmp_path):
+    file = RecordFile(tmp_path / "r.csv")
+    file.add([record(), record(seed="1")])
+    file.add([record(value=0.75, stderr=0.1, versions="v", revision="r", seconds=1.5, peak_mib=3)])
+    assert [(r.seed, r.value, r.peak_mib) for r in file.read()] == [("", 0.75, 3), ("1", 0.5, None)]
+    for name, other in {"n": 21, "better": "lower", "precision": "bf16", "z": "mean"}.items():
+        assert dataclasses.replace(record(), **{name: other}).identity != record().identity
+
+
+def test_nothing_but_the_csv_is_left(tmp_path):
+    RecordFile(tmp_path / "new" / "r.csv").add([record()])
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["r.csv"]
+
+
+def _append(path: Path, writer: int, count: int) -> None:
+    for i in range(count):
+        RecordFile(path).add([record(model=f"writer{writer}", seed=str(i), value=float(i))])
+
+
+def test_two_writers_lose_nothing(tmp_path):
+    context = multiprocessing.get_context("fork")
+    path, count = tmp_path / "r.csv", 40
+    writers = [context.Process(target=_append, args=(path, writer, count)) for writer in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    found = RecordFile(path).read()
+    assert len({r.identity for r in found}) == len(found) == 2 * count
+    assert all(r.value == float(r.seed) for r in found)
+    assert [p.name for p in tmp_path.iterdir()] == ["r.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "an empty file"),
+        (b"name,age\nx,3\n", "name, age"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (",".join(COLUMNS).encode() + b"\na,b\n", "line 2"),
+    ],
+)
+def test_a_foreign_file_is_refused_and_kept(tmp_path, content, message):
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        RecordFile(path).add([record()])
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_bad_cell_names_its_line(tmp_path):
+    file = RecordFile(tmp_path / "r.csv")
+    file.add([record(), record(seed="1")])
+    file.path.write_text(file.path.read_text().replace("higher,20", "higher,many", 1))
+    with pytest.raises(UserError, match=r"r\.csv, line 2"):
+        file.read()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file"):
+        RecordFile(tmp_path / "file" / "r.csv").add([record()])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"better": "more"},
+        {"weights": "good"},
+        {"n": 0},
+        {"metric": ""},
+        {"variant": "two\nlines"},
+        {"eta": float("nan")},
+    ],
+)
+def test_impossible_records_are_refused(changes):
+    with pytest.raises((ValueError, TypeError), match=next(iter(changes))):  # TypeError: by annotation, in this suite
+        record(**changes)

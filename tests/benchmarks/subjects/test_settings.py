@@ -1,0 +1,41 @@
+"""Settings of a decoder: options a method lacks are left out, and what a row says of a sampler tells it apart."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from benchmarks.generation import command as generation
+from benchmarks.generation.source import Source
+from benchmarks.subjects.settings import sampler, sampler_columns
+from dbae.samplers import SamplerConfig
+from dbae.samplers.config import METHODS
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_sampler_takes_what_its_method_has(method):
+    config = sampler(method, 10, churn=0.3, eta=0.5, end_data=0.0, boot_noise=False, stop=0.2)
+    columns = sampler_columns(config)
+    has = {name for name in ("churn", "eta", "end_data", "boot_noise") if name in columns}
+    assert config.churn == (0.3 if "churn" in has else 0.0)
+    assert config.eta == (0.5 if "eta" in has else 0.0)
+    assert config.end_data == (0.0 if "end_data" in has else 0.5)
+    assert config.boot_noise == ("boot_noise" not in has)
+    assert ("grid" in columns) == bool(has & {"churn", "boot_noise"})
+
+
+def test_a_row_tells_samplers_that_end_without_z():
+    assert sampler_columns(SamplerConfig("ddim", 10))["sampler"] == "ddim"
+    assert sampler_columns(SamplerConfig("ddim", 10, stop=0.3))["sampler"] == "ddim, stop 0.3"
+
+
+def test_pdae_leaves_z_out_at_the_end_as_released_where_it_comes_from_a_prior():
+    model = types.SimpleNamespace(samplers=("ddim", "ddpm"), prior_stop=0.3)
+    source = Source.__new__(Source)  # of a source, the choice of settings needs only these
+    source.model, source.prior = model, object()
+    options = generation.Options(protocol=("paper", "standard"), method=("ddim", "ddpm"), nfe=(10,))
+    stops = {(s.mode, s.protocol, s.sampler.method): s.sampler.stop for s in options.settings(source)}
+    assert stops.pop(("prior", "paper", "ddim")) == 0.3
+    assert set(stops.values()) == {0.0}
+    assert len(stops) == 7

@@ -1,0 +1,50 @@
+"""A metric against images seen, from rows of several snapshots."""
+
+import dataclasses
+
+import pytest
+
+from benchmarks.learning_curve import Options, draw, learning_curve
+from benchmarks.results.record import Record, RecordFile
+from dbae.support.errors import UserError
+
+ROW = Record(
+    task="downstream",
+    protocol="standard",
+    task_version=1,
+    model="m",
+    dataset="faces-v1",
+    split="test",
+    attribute="mean",
+    metric="AP",
+    value=0.5,
+    better="higher",
+    n=10,
+    data_sha256="0" * 64,
+    seed="0",
+    weights="trained",
+)
+
+
+def snapshot(images: int, seed: str, value: float, stderr: float | None = None) -> Record:
+    train_data = f"faces-v1 ({images} images seen)"
+    return dataclasses.replace(ROW, train_data=train_data, seed=seed, value=value, stderr=stderr)
+
+
+def test_the_mean_over_seeds_replaces_single_seeds_and_snapshots_are_in_order():
+    rows = [snapshot(200, "0", 0.7), snapshot(100, "mean of 0 1", 0.6, 0.01), snapshot(100, "0", 0.59), ROW]
+    assert learning_curve(rows) == [(100, 0.6, 0.01), (200, 0.7, 0.0)]
+
+
+def test_draws_a_figure_beside_the_results(tmp_path):
+    path = tmp_path / "downstream.csv"
+    RecordFile(path).add([snapshot(100, "0", 0.6), snapshot(200, "0", 0.7)])
+    draw(Options(path, metrics=("AP",)))
+    assert (tmp_path / "downstream_learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_says_when_there_is_no_snapshot(tmp_path):
+    path = tmp_path / "downstream.csv"
+    RecordFile(path).add([ROW])
+    with pytest.raises(UserError, match="no snapshot has rows of AP"):
+        draw(Options(path, metrics=("AP",)))

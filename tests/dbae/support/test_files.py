@@ -1,0 +1,88 @@
+"""Files are whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path, sha256
+
+
+def test_file_appears_with_its_content_and_ordinary_permissions(tmp_path):
+    path = tmp_path / "new" / "folder" / "a.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == ["a.txt"]
+    (tmp_path / "plain").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def write_and_fail(path: Path, failure: Callable[[Path], BaseException]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half of the n")
+        raise failure(temporary)
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_failure_keeps_the_old_file(tmp_path, failure):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(failure):
+        write_and_fail(path, lambda _: failure())
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_full_disk(tmp_path, named):
+    """Some libraries name the file in the error, others do not."""
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    full = (errno.ENOSPC, "No space left on device")
+    with pytest.raises(
+        UserError, match=r"a\.txt: could not be written \(No space left on device\); nothing that stood"
+    ):
+        write_and_fail(path, lambda temporary: OSError(*full, str(temporary)) if named else OSError(*full))
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_error_without_a_number_is_quoted(tmp_path):
+    with pytest.raises(UserError, match=r"could not be written \(encoder error -2\)"):
+        write_and_fail(tmp_path / "a", lambda _: OSError("encoder error -2"))
+
+
+def test_errors_of_other_files_pass(tmp_path):
+    with pytest.raises(FileNotFoundError, match="elsewhere"), atomic_path(tmp_path / "a.txt"):
+        (tmp_path / "elsewhere").read_text()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("below", ["file/a.txt", "file/b/a.txt", "file/b/c/a.txt"])
+def test_folder_that_is_a_file(tmp_path, below):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"a\.txt: could not be written"), atomic_path(tmp_path / below):
+        pass
+
+
+def test_path_that_is_a_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match="a: could not be written"), atomic_path(tmp_path / "a") as temporary:
+        temporary.write_text("new")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_sha256(tmp_path):
+    data = os.urandom((1 << 20) + 5)
+    (tmp_path / "a").write_bytes(data)
+    assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()

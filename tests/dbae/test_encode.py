@@ -1,0 +1,144 @@
+"""python -m dbae.encode: z of images named on the command line."""
+
+from __future__ import annotations
+
+import shlex
+
+import numpy as np
+import pytest
+import torch
+from small_model import Pixels, small_card, small_model
+
+from dbae.checkpoints import own as checkpoint
+from dbae.data.named import read_images
+from dbae.encode import Options, main, posterior_rows
+from dbae.encode import __doc__ as description
+from dbae.images import save_png, to_float
+from dbae.support.cli import run as run_command
+from dbae.support.errors import UserError
+from dbae.support.files import sha256
+
+N = 10
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint and ten images."""
+    model = small_model()
+    checkpoint.save(tmp_path / "a.safetensors", small_card(model), ema=model.state_dict())
+    for i, image in enumerate(Pixels(N).batch(range(N))):
+        save_png(image, tmp_path / "photos" / f"{i}.png")
+    return tmp_path
+
+
+def encode(folder, *arguments, images="photos/*.png", ckpt="a.safetensors", status=0):
+    command = [str(folder / images), "--ckpt", str(folder / ckpt), "--out", str(folder / "z.npz"), *arguments]
+    assert run_command(main, Options, module="dbae.encode", description=description, arguments=command) == status
+    return dict(np.load(folder / "z.npz")) if status == 0 else None
+
+
+def test_z_is_the_posterior_mean(folder):
+    found = encode(folder, "--sigma")
+    x0 = read_images(str(folder / "photos"), size=16)
+    mean, sigma = small_model().eval().posterior(x0)
+    np.testing.assert_allclose(found["z"], mean.detach().numpy(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found["sigma"], sigma.detach().numpy(), rtol=0, atol=1e-6)
+    assert found["z"].dtype == found["sigma"].dtype == np.float32
+    assert found["names"].tolist() == [str(folder / "photos" / f"{i}.png") for i in range(N)]
+    assert found["checkpoint_sha256"].tolist() == [sha256(folder / "a.safetensors")]
+    assert found["model"].tolist() == ["small"]
+    assert "draws" not in found
+
+
+@pytest.mark.parametrize("options", [["--batch-size", "3"], ["--batch-size", "4", "--workers", "2"]])
+def test_batches_and_workers_change_nothing(folder, options):
+    expected = encode(folder, "--draws", "2")
+    found = encode(folder, "--draws", "2", *options)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6)
+        else:
+            assert found[name].tolist() == values.tolist()
+
+
+def test_draws_are_of_the_posterior_and_each_from_its_own_seed(folder):
+    found = encode(folder, "--draws", "40", "--sigma")
+    eps = (found["draws"] - found["z"][:, None]) / found["sigma"][:, None]
+    assert eps.shape == (N, 40, 4)
+    assert abs(eps.mean()) < 4 / np.sqrt(eps.size)
+    assert abs(eps.std() - 1) < 4 / np.sqrt(2 * eps.size)
+    assert len(np.unique(eps.reshape(-1, 4).round(3), axis=0)) == N * 40  # no two images or draws share their noise
+    other = encode(folder, "--draws", "2", "--seed", "1")["draws"]
+    assert np.abs(other - found["draws"][:, :2]).min(axis=(0, 2)).max() > 0
+    again = encode(folder, "--draws", "2")["draws"]
+    np.testing.assert_array_equal(again, found["draws"][:, :2])
+
+
+def test_broken_image_stops_the_run_or_is_listed(folder, capfd, caplog):
+    (folder / "photos" / "4.png").write_bytes(b"broken")
+    encode(folder, status=2)
+    assert not (folder / "z.npz").exists()
+    assert "4.png: expected an image" in capfd.readouterr().err
+    found = encode(folder, "--skip-broken", "--batch-size", "1")
+    assert found["broken"].tolist() == [str(folder / "photos" / "4.png")]
+    assert "expected an image" in found["reasons"][0]
+    assert len(found["z"]) == len(found["names"]) == N - 1
+    assert str(folder / "photos" / "4.png") not in found["names"]
+    assert "1 of 10 images could not be read" in caplog.text
+    whole = encode(folder, "--skip-broken", images="photos/[5-9].png")
+    np.testing.assert_allclose(found["z"][4:], whole["z"], rtol=0, atol=1e-6)
+
+
+def test_nothing_readable(folder, capfd):
+    (folder / "photos" / "4.png").write_bytes(b"broken")
+    encode(folder, "--skip-broken", images="photos/4.png", status=2)
+    assert "expected images, found 1 that cannot be read and no other" in capfd.readouterr().err
+    assert not (folder / "z.npz").exists()
+
+
+def test_deterministic_model_has_no_sigma(folder, capfd):
+    model = small_model(stochastic=False)
+    checkpoint.save(folder / "d.safetensors", small_card(model), ema=model.state_dict())
+    assert encode(folder, ckpt="d.safetensors")["z"].shape == (N, 4)
+    for option in (["--sigma"], ["--draws", "2"]):
+        encode(folder, *option, ckpt="d.safetensors", status=2)
+        assert "its z is a function of the image" in capfd.readouterr().err
+
+
+def test_z_that_is_not_finite_names_the_image(folder, capfd, monkeypatch):
+    def overflow(model, x0, indices, **options):
+        rows = posterior_rows(model, x0, indices, **options)
+        rows["z"][indices == 7] = np.inf
+        return rows
+
+    monkeypatch.setattr("dbae.encode.posterior_rows", overflow)
+    encode(folder, status=2)
+    assert "7.png: its z is not finite in fp32" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"draws": -1}, "--draws: expected 0"), ({"batch_size": 0}, "--batch-size"), ({"out": "z.npy"}, r"\.npz")],
+)
+def test_options_out_of_range(tmp_path, option, message):
+    fields = {"images": ("a",), "out": "z.npz"} | option
+    with pytest.raises(UserError, match=message):
+        Options(**fields | {"out": tmp_path / fields["out"]})
+
+
+def test_rows_are_those_of_the_model():
+    model, x0 = small_model().eval(), to_float(Pixels().batch(range(3)))
+    rows = posterior_rows(model, x0, np.arange(3), draws=2)
+    assert {name: value.shape for name, value in rows.items()} == {"z": (3, 4), "sigma": (3, 4), "draws": (3, 2, 4)}
+    with torch.no_grad():
+        np.testing.assert_array_equal(rows["z"], model.encode(x0).numpy())
+
+
+def test_example_of_the_help_runs(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    example = next(line for line in description.splitlines() if "faces:" in line)
+    words = shlex.split(example)[3:]
+    assert run_command(main, Options, module="dbae.encode", description=description, arguments=words) == 0
+    assert capfd.readouterr().out == "runs/z.npz\n"
+    assert np.load(tmp_path / "runs" / "z.npz")["z"].shape == (100, 32)

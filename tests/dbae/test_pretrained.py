@@ -1,0 +1,50 @@
+"""Opening DBAE checkpoints by file or name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_model import narrow_celeba64, small_card, small_model
+
+from dbae.checkpoints import own as checkpoint
+from dbae.checkpoints.official import official_key
+from dbae.model import DBAE
+from dbae.pretrained import load
+from dbae.support.errors import UserError
+from dbae.support.files import sha256
+
+
+def test_builtin_model_encodes_what_it_draws():
+    loaded = load("builtin:dbae")
+    assert loaded.model.name == "dbae-faces32"
+    assert not loaded.model.training
+    assert loaded.sha256 == sha256(loaded.path)
+
+
+def test_file_written_by_training(tmp_path):
+    model = small_model()
+    checkpoint.save(tmp_path / "a.safetensors", small_card(model), ema=model.state_dict())
+    loaded = load(tmp_path / "a.safetensors").model
+    for key, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key
+
+
+def test_official_file_is_recognised(tmp_path, monkeypatch):
+    config = narrow_celeba64(latent_dim=32)
+    monkeypatch.setattr("dbae.checkpoints.official.celeba64", lambda latent_dim, stochastic: config)
+    model = DBAE.initialised(config, 0)
+    torch.save({official_key(k): v for k, v in model.state_dict().items()}, tmp_path / "ema_0.9999_1020000.pt")
+    loaded = load(str(tmp_path / "ema_0.9999_1020000.pt")).model
+    assert loaded.name == "ema_0.9999_1020000"
+    assert torch.equal(loaded.encoder.out[3].weight, model.encoder.out[3].weight)
+
+
+def test_names_that_are_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match=r"builtin:other: no such built-in model; there is builtin:dbae"):
+        load("builtin:other")
+    with pytest.raises(UserError, match=r"a\.pt: no such checkpoint file, nor a built-in model"):
+        load(tmp_path / "a.pt")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "images-1.safetensors").touch()
+    with pytest.raises(UserError, match=r"a folder; name a checkpoint file in it, e\.g\. .*images-1\.safetensors"):
+        load(tmp_path)
