@@ -111,7 +111,12 @@ class Record:
     @property
     def identity(self) -> Identity:
         """The cells that say which number this is."""
-        return tuple(getattr(self, name) for name in COLUMNS if name not in _MEASURED)
+        return tuple(self.identity_cells.values())
+
+    @property
+    def identity_cells(self) -> dict[str, object]:
+        """The identity with the names of its columns."""
+        return {name: getattr(self, name) for name in COLUMNS if name not in _MEASURED}
 
 
 COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Record))
