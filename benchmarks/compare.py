@@ -97,7 +97,11 @@ def _files(options: Options) -> list[Side]:
             raise UserError(f"{path}: no such results file.")
     if options.baseline and len(paths) > 1:
         raise UserError(f"--baseline {options.baseline}: only for the models of one file, found {len(paths)} files.")
-    return [Side(str(path), path, without_single_seeds(RecordFile(path).read())) for path in paths]
+    return [Side(str(path), path, _results(path)) for path in paths]
+
+
+def _results(path: Path) -> list[Record]:
+    return without_single_seeds([record for record in RecordFile(path).read() if not record.diagnostic])
 
 
 def _models(file: Side, baseline: str) -> list[Side]:

@@ -114,6 +114,11 @@ class Record:
         return tuple(self.identity_cells.values())
 
     @property
+    def diagnostic(self) -> bool:
+        """Whether the number tells how others were obtained (its metric is "probe_..."): it is no result to compare."""
+        return self.metric.startswith("probe_")
+
+    @property
     def identity_cells(self) -> dict[str, object]:
         """The identity with the names of its columns."""
         return {name: getattr(self, name) for name in COLUMNS if name not in _MEASURED}

@@ -77,6 +77,14 @@ def test_single_seeds_give_way_to_their_mean():
     assert without_single_seeds([ROW, replace(ROW, seed="1"), mean, PCA]) == [mean, PCA]
 
 
+def test_numbers_about_the_probe_are_not_compared(tmp_path, capsys):
+    gradient = replace(ROW, metric="probe_AP_gradient", value=1e-9, better="lower", stderr=None)
+    before = written(tmp_path / "a.csv", ROW, gradient)
+    after = written(tmp_path / "b.csv", ROW, replace(gradient, value=2e-9))
+    assert run(before, after) == 0
+    assert "1 numbers compared" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "changed", [{"protocol": "paper"}, {"n": 50}, {"task_version": 2}, {"data_sha256": "ee"}], ids=str
 )
