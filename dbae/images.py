@@ -5,13 +5,49 @@ Inside: float32 NCHW in [-1, 1]. At the borders (files, data sets, metrics on by
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
+
+_REMEDY = "Use --precision fp32, or a checkpoint from before its training diverged."
+
+
+class NotFiniteError(UserError):
+    """A picture with NaN or infinite pixels, which as bytes would be a black one.
+
+    Attributes:
+        position: of the first such picture in its batch.
+        step: of the sampler after which it was no longer finite, from 1; None where no sampler knows.
+    """
+
+    def __init__(self, position: int, step: int | None = None, *, name: str | None = None) -> None:
+        self.position, self.step = position, step
+        when = "" if step is None else f" after step {step} of its sampler"
+        what = f"image {position} of its batch" if name is None else name
+        super().__init__(f"{what}: has NaN or infinite pixels{when}. {_REMEDY}")
+
+
+@contextlib.contextmanager
+def naming(names: Sequence[object]) -> Iterator[None]:
+    """Within the block, a `NotFiniteError` speaks of a picture by its entry in `names`, one of each of the batch."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise NotFiniteError(error.position, error.step, name=str(names[error.position])) from None
+
+
+def require_finite(images: Float[Tensor, "b ..."]) -> None:
+    """Raise `NotFiniteError` unless every pixel is finite; waits for the device once."""
+    finite = torch.isfinite(images).flatten(1).all(1)
+    if not finite.all():
+        raise NotFiniteError(int((~finite).nonzero()[0]))
 
 
 def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
@@ -20,7 +56,12 @@ def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
 
 
 def to_uint8(images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
-    """float [-1, 1] -> uint8 [0, 255], clamped and rounded to nearest (the inverse of `to_float`)."""
+    """float [-1, 1] -> uint8 [0, 255], clamped and rounded to nearest (the inverse of `to_float`).
+
+    Raises:
+        NotFiniteError: a pixel is NaN or infinite.
+    """
+    require_finite(images)
     return images.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 

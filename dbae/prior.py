@@ -137,7 +137,11 @@ class LatentPrior(nn.Module):
 
     @torch.no_grad()
     def sample(self, noise: Noise, n: int, *, progress: bool = False) -> DrawnLatents:
-        """Draws n codes. `noise` is asked once, for (n, l): with one generator an image, draws do not depend on n."""
+        """Draws n codes. `noise` is asked once, for (n, l): with one generator an image, draws do not depend on n.
+
+        Raises:
+            UserError: a code is not finite.
+        """
         clip = self.sampling.clip
         w = noise.normal((n, self.latent_dim)).to(self.mean)
         w = w.clamp(-1, 1) if clip else w
@@ -149,7 +153,12 @@ class LatentPrior(nn.Module):
                 w_0 = w_0.clamp(-1, 1) if clip else w_0
                 w = ab_s**0.5 * w_0 + (1 - ab_s) ** 0.5 * (a * w - w_0) / b
                 bar.update()
-        return DrawnLatents(w * self.std + self.mean, len(transitions))
+        z = w * self.std + self.mean
+        if not torch.isfinite(z).all():
+            raise UserError(
+                f"{self.name}: drew a z that is not finite. Use a checkpoint from before training diverged."
+            )
+        return DrawnLatents(z, len(transitions))
 
 
 def load(path: str | os.PathLike[str], *, autoencoder_sha256: str | None = None) -> tuple[LatentPrior, checkpoint.Card]:

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from dbae.data.named import Crop, NamedImages, ReadBatch, open_images, read_batches
 from dbae.gallery import Gallery
-from dbae.images import to_float, to_uint8
+from dbae.images import naming, to_float, to_uint8
 from dbae.model import DBAE
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.pretrained import LoadedDBAE, load
@@ -155,7 +155,7 @@ def run(options: Options) -> Gallery:
     done = len(data) - sum(len(gallery.members(grid)) for grid in missing)
     with progress_bar(len(data), "reconstructing", done=done) as bar:
         for group, batch in zip(groups, batches, strict=True):
-            pictures = _pictures(loaded.model, batch, options, device, bar)
+            pictures = _pictures(loaded.model, data, batch, options, device, bar)
             for grid in group:
                 _write_grid(gallery, grid, batch, pictures, data, options.individual)
             bar.update(len(batch.broken))
@@ -179,14 +179,15 @@ def settings(options: Options, loaded: LoadedDBAE, data: NamedImages) -> dict[st
 
 
 def _pictures(
-    model: DBAE, batch: ReadBatch, options: Options, device: torch.device, bar: Any
+    model: DBAE, data: NamedImages, batch: ReadBatch, options: Options, device: torch.device, bar: Any
 ) -> UInt8[Tensor, "b k 3 s s"]:
     """The pictures of a batch on the CPU, `batch_size` images at a time."""
     parts = [torch.empty(0, 3 + options.draws, *batch.images.shape[1:], dtype=torch.uint8)]
     for i in range(0, len(batch.indices), options.batch_size):
         part = slice(i, i + options.batch_size)
         x0 = to_float(batch.images[part].to(device))
-        with autocast(device, options.precision):
+        names = [data.label(int(index)) for index in batch.indices[part]]
+        with naming(names), autocast(device, options.precision):
             pictures = reconstruct(
                 model,
                 x0,
@@ -195,7 +196,8 @@ def _pictures(
                 seed=options.seed,
                 indices=batch.indices[part],
             )
-        parts.append(to_uint8(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2]).cpu())
+        with naming(np.repeat(names, pictures.shape[1])):
+            parts.append(to_uint8(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2]).cpu())
         bar.update(len(x0))
     return torch.cat(parts)
 

@@ -24,7 +24,7 @@ import tyro
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dbae.images import contact_sheet, save_png, to_uint8
+from dbae.images import contact_sheet, naming, save_png, to_uint8
 from dbae.model import DBAE
 from dbae.noise import PerImageNoise
 from dbae.pretrained import find, load
@@ -218,15 +218,16 @@ def _fill(
     with progress_bar(len(missing), "sampling") as bar:
         for start in range(0, len(missing), options.batch_size):
             indices = missing[start : start + options.batch_size]
-            images = draw(
-                model,
-                prior,
-                indices,
-                seed=options.seed,
-                sampler=options.sampler,
-                endpoint_blend=blend,
-                precision=options.precision,
-            )
+            with naming([f"image {i}" for i in indices]):
+                images = draw(
+                    model,
+                    prior,
+                    indices,
+                    seed=options.seed,
+                    sampler=options.sampler,
+                    endpoint_blend=blend,
+                    precision=options.precision,
+                )
             folder.write(indices, to_uint8(images).cpu())
             bar.update(len(indices))
 

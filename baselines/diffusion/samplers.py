@@ -32,6 +32,7 @@ from torch import Tensor
 from baselines.diffusion.process import Process, Schedule, even_times
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
+from dbae.samplers.base import finite_images
 from dbae.samplers.strides import stride_times
 from dbae.support.progress import progress_bar
 
@@ -86,14 +87,20 @@ class DiffusionSampler(ABC):
 
     @torch.no_grad()
     def run(self, x: Float[Tensor, "b c h w"], *, progress: bool = False, keep_path: bool = False) -> Sampled:
-        """All steps from x; with `keep_path`, x and the states after every step are returned too."""
+        """All steps from x; with `keep_path`, x and the states after every step are returned too.
+
+        Raises:
+            NotFiniteError: an image becomes NaN or infinite.
+        """
         self.nfe, path = 0, [x]
+        finite = x.new_zeros(len(x), dtype=torch.int32)
         with progress_bar(len(self.order()), type(self).__name__, unit="step", show=progress) as bar:
             for i in self.order():
                 x = self.step(x, i)
                 path += [x] if keep_path else []
+                finite += finite_images(x)
                 bar.update()
-        return Sampled(x.clamp(-1, 1), self.nfe, x, path if keep_path else None)
+        return Sampled(x.clamp(-1, 1), self.nfe, x, path if keep_path else None, finite).checked()
 
 
 class DDIMSampler(DiffusionSampler):

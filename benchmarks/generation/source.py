@@ -26,7 +26,7 @@ from benchmarks.subjects.inputs import cells_of
 from benchmarks.subjects.settings import sampler_columns
 from benchmarks.subjects.subject import Loaded, weights_digest
 from dbae.data.base import ImageDataset
-from dbae.images import to_float, to_uint8
+from dbae.images import naming, to_float, to_uint8
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
@@ -154,10 +154,12 @@ class Source:
     def make(self, setting: Generation, positions: np.ndarray) -> Made:
         """The images at `positions` of a setting."""
         z, keys, encode_nfe = (self._drawn if setting.mode == "prior" else self._encoded)(setting, positions)
-        with autocast(self.device, self.precision):
+        names = [f"{self.loaded.name}: generated image {i}" for i in positions]
+        with naming(names), autocast(self.device, self.precision):
             x_T = self._x_T(setting, z, self._noise(keys, "x_T"))
             decoded = self.model.decode(z, x_T=x_T, sampler=setting.sampler, noise=self._noise(keys, "sample"))
-        return Made(to_uint8(decoded.images.float()), decoded.nfe, encode_nfe)
+            pixels = to_uint8(decoded.images.float())
+        return Made(pixels, decoded.nfe, encode_nfe)
 
     def _drawn(self, setting: Generation, positions: np.ndarray) -> tuple[Tensor, np.ndarray, int]:
         assert self.prior is not None

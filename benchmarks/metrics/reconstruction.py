@@ -40,6 +40,8 @@ class Reconstruction:
     Attributes:
         ssim, ssim_skimage, mse, psnr: of float images, clamped, not quantised. PSNR of a perfect copy is infinite.
         ssim_dbae_released, mse_dbae_released: float64, of uint8 images, the reconstruction rounded down.
+
+    Of a reconstruction with a NaN, which no byte can say, all of them are NaN.
     """
 
     ssim: Float[Tensor, " b"]
@@ -65,12 +67,13 @@ def measure(*, real: Float[Tensor, "b 3 h w"], fake: Float[Tensor, "b 3 h w"]) -
     mse = _image_mean((x - y).square())
     # DEVIATION: the released script compares bytes, and makes those of the reconstruction by truncation.
     x_bytes, y_bytes = _bytes(x.mul(255).round()), _bytes(fake.clamp(-1, 1).add(1).mul(127.5))
+    lost = torch.where(mse.isnan(), mse, 0).double()
     return Reconstruction(
         ssim=_image_mean(map_),
         ssim_skimage=_image_mean(_interior(map_)),
-        ssim_dbae_released=ssim_dbae_released(x_bytes, y_bytes),
+        ssim_dbae_released=ssim_dbae_released(x_bytes, y_bytes) + lost,
         mse=mse,
-        mse_dbae_released=_image_mean((x_bytes.double() - y_bytes.double()).div(255).square()),
+        mse_dbae_released=_image_mean((x_bytes.double() - y_bytes.double()).div(255).square()) + lost,
         psnr=_decibel(mse),
     )
 

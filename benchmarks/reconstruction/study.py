@@ -20,7 +20,7 @@ from benchmarks.subjects.decoding import Decoding, decode
 from benchmarks.subjects.settings import Setting
 from dbae.data.base import ImageDataset
 from dbae.data.loader import iterate
-from dbae.images import to_float
+from dbae.images import naming, to_float
 from dbae.latents import Latents
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.support.distributed import ALONE, World
@@ -135,7 +135,8 @@ class Study:
         noise, x_T_noise = (
             PerImageNoise(self.running.seed, indices, stream=stream, device=real.device) for stream in ("sample", "x_T")
         )
-        with autocast(real.device, self.running.precision):
+        names = [f"{self.columns['model']}: image {i} of {self.dataset.name}" for i in indices]
+        with naming(names), autocast(real.device, self.running.precision):
             return decode(self.model, real, z, setting, noise=noise, x_T_noise=x_T_noise)
 
     def _values(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ from benchmarks.subjects.settings import Setting
 from benchmarks.subjects.subject import Loaded
 from benchmarks.variation.report import Shown
 from dbae.data.base import ImageDataset
-from dbae.images import to_float, to_uint8
+from dbae.images import naming, to_float, to_uint8
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.support.files import atomic_path
 from dbae.support.precision import autocast
@@ -126,7 +126,8 @@ class Study:
             return PerImageNoise(seed, rows, stream=stream, device=x.device)
 
         model = self.loaded.model
-        with autocast(x.device, self.running.precision):
+        names = [f"{self.loaded.name}: draw {row} of image {index} of {self.dataset.name}" for row in rows]
+        with naming(names), autocast(x.device, self.running.precision):
             z = None
             if reads_latents(model):
                 z = model.encode(x, noise=noise("encode") if protocol == "paper" else None)

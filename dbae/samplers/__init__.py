@@ -74,6 +74,7 @@ def sample(
     Raises:
         ValueError: noise is missing where it is needed, no method of a bridge, or bridge and config disagree
             about the end_data.
+        NotFiniteError: an image becomes NaN or infinite.
     """
     if bridge.end_data != config.end_data:
         raise ValueError(f"the bridge has end_data {bridge.end_data}, the sampler config {config.end_data}")
@@ -91,4 +92,4 @@ def sample(
             sampler = OneStep(denoise, x_T, bridge, config, noise)
         case "ddim" | "ddpm":
             raise ValueError(f"{config.method} starts at noise; a bridge starts at x_T: use one of {BRIDGE_METHODS}")
-    return sampler.run(progress=progress, keep_path=keep_path)
+    return sampler.run(progress=progress, keep_path=keep_path).checked()

@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dbae.bridge import Bridge
+from dbae.images import NotFiniteError
 from dbae.noise import Noise
 from dbae.samplers.config import DDBM_METHODS, SamplerConfig, steps_for
 
@@ -25,13 +26,32 @@ class Sampled:
     """Result of a run.
 
     images: clamped to [-1, 1]; raw: the same before the clamp; nfe: counted evaluations;
-    path: with `keep_path`, every unclamped state from x_T to raw, those after churn and booting included.
+    path: with `keep_path`, every unclamped state from x_T to raw, those after churn and booting included;
+    finite: steps after which an image was finite (b,), on its device; None where nobody counted.
     """
 
     images: Float[Tensor, "b c h w"]
     nfe: int
     raw: Float[Tensor, "b c h w"]
     path: list[Tensor] | None = None
+    finite: Tensor | None = None
+
+    def checked(self) -> Sampled:
+        """Itself; the one place of a run that waits for the device.
+
+        Raises:
+            NotFiniteError: an image is NaN or infinite; says from which step on.
+        """
+        lost = ~torch.isfinite(self.raw).flatten(1).all(1)
+        if self.raw.device.type != "meta" and lost.any():
+            position = int(lost.nonzero()[0])
+            raise NotFiniteError(position, None if self.finite is None else int(self.finite[position]) + 1)
+        return self
+
+
+def finite_images(x: Float[Tensor, "b ..."]) -> Tensor:
+    """1 for every image without NaN and infinite values, else 0: int32 (b,), on the device of the images."""
+    return torch.isfinite(x).flatten(1).all(1).int()
 
 
 def time_grid(kind: str, start: float, stop: float, n: int, dtype: torch.dtype = torch.float64) -> Float[Tensor, " n"]:
@@ -101,6 +121,8 @@ class Sampler(ABC):
         """The loop."""
         self.nfe, self.path = 0, [self.x_T] if keep_path else None
         x = self.start()
+        finite = x.new_zeros(len(x), dtype=torch.int32)
         for i in tqdm(range(self.n), desc=self.config.method, leave=False, disable=not progress):
             x = self.record(self.step(x, i))
-        return Sampled(x.clamp(-1, 1), self.nfe, x, self.path)
+            finite += finite_images(x)
+        return Sampled(x.clamp(-1, 1), self.nfe, x, self.path, finite)

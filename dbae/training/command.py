@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from torch import Tensor
 from dbae.checkpoints.own import Card
 from dbae.data import ImageDataset, InMemory, TrainingStream, open_data
 from dbae.data.source import parse_source
-from dbae.images import contact_sheet, save_png, to_float, to_uint8
+from dbae.images import NotFiniteError, contact_sheet, save_png, to_float, to_uint8
 from dbae.support.errors import UserError
 from dbae.support.provenance import revision, versions
 from dbae.training.config import TrainConfig
+
+log = logging.getLogger(__name__)
 
 # What differs from TrainConfig's defaults, the paper's, for the models that train on small machines.
 _SMALL = dict(batch_size=64, accumulate=1, lr=1e-3, ema_rate=0.999, ema_warmup=True, clip_grad=1.0)
@@ -123,9 +126,12 @@ class Preview:
     @torch.no_grad()
     def __call__(self, model: Any, path: Path) -> None:
         x0 = to_float(self.images).to(model.device)
-        parts = self.pictures(model, x0)
-        rows = [part[i : i + 8] for i in range(0, len(x0), 8) for part in parts]
-        save_png(contact_sheet(to_uint8(torch.cat(rows)), columns=min(8, len(x0))), path)
+        try:
+            parts = self.pictures(model, x0)
+            rows = [part[i : i + 8] for i in range(0, len(x0), 8) for part in parts]
+            save_png(contact_sheet(to_uint8(torch.cat(rows)), columns=min(8, len(x0))), path)
+        except NotFiniteError as error:  # a picture is no reason to end a run whose loss is finite
+            log.warning("%s: not drawn, %s", path, error)
 
 
 def with_defaults(options: type, loop: TrainConfig) -> type:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dbae.images import contact_sheet, save_png, to_float, to_uint8
+from dbae.images import NotFiniteError, contact_sheet, naming, save_png, to_float, to_uint8
 
 EVERY_BYTE = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
 
@@ -65,3 +65,13 @@ def test_png_has_the_pixels(tmp_path):
     with Image.open(tmp_path / "a.png") as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (7, 5))
         assert image.tobytes() == pixels.permute(1, 2, 0).contiguous().numpy().tobytes()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_no_byte_can_say_is_refused(value):
+    x = torch.zeros(4, 3, 2, 2)
+    x[2, 1, 0, 1] = value
+    with pytest.raises(NotFiniteError, match="image 2 of its batch: has NaN or infinite pixels"):
+        to_uint8(x)
+    with pytest.raises(NotFiniteError, match="^c.png: has NaN"), naming(["a.png", "b.png", "c.png", "d.png"]):
+        to_uint8(x)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -155,3 +156,11 @@ def test_refuses_what_it_cannot_measure(pairs):
     small = torch.zeros(1, 3, 8, 8)
     with pytest.raises(ValueError, match="larger than 10"):
         rec.ssim_skimage(small, small)
+
+
+def test_no_metric_of_an_image_with_nan_is_a_number():
+    real, fake = torch.zeros(3, 3, 16, 16), torch.zeros(3, 3, 16, 16)
+    fake[1, 0, 3, 3] = torch.nan
+    found = dataclasses.asdict(rec.measure(real=real, fake=fake))
+    for name, values in found.items():
+        assert values.isnan().tolist() == [False, True, False], name
