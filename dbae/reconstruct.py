@@ -196,7 +196,7 @@ def _pictures(
                 seed=options.seed,
                 indices=batch.indices[part],
             )
-        with naming(np.repeat(names, pictures.shape[1])):
+        with naming([name for name in names for _ in range(pictures.shape[1])]):
             parts.append(to_uint8(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2]).cpu())
         bar.update(len(x0))
     return torch.cat(parts)

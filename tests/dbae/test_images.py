@@ -73,5 +73,5 @@ def test_what_no_byte_can_say_is_refused(value):
     x[2, 1, 0, 1] = value
     with pytest.raises(NotFiniteError, match="image 2 of its batch: has NaN or infinite pixels"):
         to_uint8(x)
-    with pytest.raises(NotFiniteError, match="^c.png: has NaN"), naming(["a.png", "b.png", "c.png", "d.png"]):
+    with pytest.raises(NotFiniteError, match=r"^c.png: has NaN"), naming(["a.png", "b.png", "c.png", "d.png"]):
         to_uint8(x)

@@ -24,7 +24,8 @@ BASE = "--preset faces32 --data faces:?n=64&size=32 --batch-size 8 --log-every 4
 
 KILLED_WHILE_SAVING = """
 import os, signal, sys
-from dbae import checkpoint, train
+from dbae import train
+from dbae.checkpoints import own as checkpoint
 
 real, calls = checkpoint.save_file, []
 

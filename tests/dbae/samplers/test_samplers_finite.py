@@ -47,5 +47,5 @@ def test_samplers_of_diffusion_models_too():
     def predict(x: torch.Tensor, t: int) -> torch.Tensor:
         return x * (torch.nan if t < 500 else 0.5)
 
-    with pytest.raises(NotFiniteError, match="image 0 of its batch: .* after step 3 "):
+    with pytest.raises(NotFiniteError, match=r"image 0 of its batch: .* after step 3 "):
         DDIMSampler(predict, process).run(torch.ones(2, 3, 8, 8))
