@@ -28,6 +28,7 @@ from baselines.load import LoadedModel, load
 from baselines.methods import ddim, diffae, diti
 from baselines.methods.pdae import model as pdae
 from dbae.checkpoints.own import Card
+from dbae.data.overlap import require_apart
 from dbae.model import parameter_counts
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
@@ -129,6 +130,7 @@ class Args(ImageTraining):
 
 def train(args: Args) -> Path:
     """Run the command; returns the last checkpoint."""
+    require_apart([args.data], args.out)
     if not args.resume:
         RunFolder(args.out).require_new()  # before the images are read
     recipe = RECIPES[args.method]

@@ -33,6 +33,7 @@ from benchmarks.extractors.faces import NAME, OUTPUTS, SIZE, WEIGHTS, FaceNetwor
 from benchmarks.metrics.prediction import average_precision, pearson
 from dbae.data.base import Attributes, ImageDataset
 from dbae.data.loader import TrainingStream, iterate
+from dbae.data.overlap import require_apart
 from dbae.data.source import open_data
 from dbae.noise import mixed_seed
 from dbae.support import cli
@@ -109,6 +110,7 @@ def score(network: FaceNetwork, dataset: ImageDataset, labels: Attributes, *, sm
 
 def main(options: Options) -> None:
     """Train, score, write."""
+    require_apart([options.data], options.out)
     dataset = open_data(options.data, size=SIZE)
     labels = dataset.attributes
     if labels is None or dataset.size != SIZE or labels.binary.shape[1] + labels.continuous.shape[1] != OUTPUTS:

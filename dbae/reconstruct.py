@@ -31,7 +31,8 @@ import tyro
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dbae.data.named import Crop, NamedImages, ReadBatch, open_images, read_batches
+from dbae.data.named import Crop, NamedImages, ReadBatch, expanded, open_images, read_batches
+from dbae.data.overlap import require_apart
 from dbae.gallery import Gallery
 from dbae.images import naming, to_float, to_uint8
 from dbae.model import DBAE
@@ -139,6 +140,7 @@ def run(options: Options) -> Gallery:
         UserError: an option, the checkpoint or an image is not usable; `options.out` has other reconstructions, or
             cannot be written. Grids that are finished stay.
     """
+    require_apart(expanded(options.images), options.out)
     loaded = load(options.ckpt)
     _require_usable(options.sampler, options.draws, loaded.model)
     data = open_images(options.images, size=loaded.model.image_size, crop=options.crop)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from dbae import model as presets
 from dbae.checkpoints.own import Card
+from dbae.data.overlap import require_apart
 from dbae.losses import BridgeLoss, TCEstimator, TotalCorrelation, bridge_loss
 from dbae.model import DBAE, DBAEConfig, parameter_counts
 from dbae.noise import GeneratorNoise, PerImageNoise
@@ -85,6 +86,7 @@ class Args(ImageTraining):
 
 def train(args: Args) -> Path:
     """Run the command; returns the last checkpoint."""
+    require_apart([args.data], args.out)
     if not args.resume:
         RunFolder(args.out).require_new()  # before the images are read
     config = _config(args)

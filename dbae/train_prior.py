@@ -24,6 +24,7 @@ from torch import Tensor
 from dbae import latent_data
 from dbae.checkpoints.own import Card
 from dbae.data import ImageDataset, open_data
+from dbae.data.overlap import require_apart
 from dbae.data.source import parse_source
 from dbae.networks.latent_mlp import LatentMLPConfig
 from dbae.noise import GeneratorNoise, mixed_seed
@@ -146,6 +147,7 @@ def train(args: Args) -> Path:
     Raises:
         UserError: see `dbae.training.loop.fit`, `dbae.pretrained.load` and `dbae.latent_data.posteriors`.
     """
+    require_apart([args.data], args.out)
     if not args.resume:
         RunFolder(args.out).require_new()  # before the images are read
     loaded = load(args.ckpt)

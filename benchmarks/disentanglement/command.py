@@ -37,6 +37,7 @@ from benchmarks.subjects.inputs import limited, require_size
 from benchmarks.subjects.subject import Loaded, subjects_of
 from dbae.checkpoints import own as checkpoint
 from dbae.data.base import ImageDataset
+from dbae.data.overlap import require_apart
 from dbae.data.source import open_data
 from dbae.latents import LatentCache, default_folder
 from dbae.support import cli, distributed
@@ -104,6 +105,7 @@ def run(
     Raises:
         UserError: an option, a file or the data is not usable; what was measured before is in the results.
     """
+    require_apart(options.data, options.out)
     options.check()
     results = Results(options.out)
     device = cli.device(options.device)

@@ -40,6 +40,7 @@ from benchmarks.results.file import Results, beside
 from benchmarks.subjects.inputs import limited
 from benchmarks.subjects.subject import Loaded, subjects_of
 from dbae.data.base import ImageDataset
+from dbae.data.overlap import require_apart
 from dbae.data.source import open_data
 from dbae.latents import LatentCache, default_folder
 from dbae.support import cli
@@ -108,6 +109,7 @@ def run(
     Raises:
         UserError: an option, a file or the data is not usable; what was measured before is in the results.
     """
+    require_apart(options.data, options.out)
     options.check()
     results = Results(options.out)
     cache = LatentCache(

@@ -46,6 +46,7 @@ from benchmarks.results.record import Record, RecordFile
 from benchmarks.subjects.settings import sampler
 from benchmarks.subjects.subject import Loaded
 from dbae.data.base import ImageDataset
+from dbae.data.overlap import require_apart
 from dbae.data.source import open_data
 from dbae.prior import LatentSampling
 from dbae.samplers import SamplerConfig
@@ -156,6 +157,7 @@ def run(options: Options, load: Callable[[str], Loaded], load_prior: Callable[..
     Raises:
         UserError: an option, a file or the data is not usable; what was measured before is in the results.
     """
+    require_apart((*options.data, *options.samples), options.out)
     device = cli.device(options.device)
     world = distributed.world(device)
     extractors = load_extractors(options.extractor, options.inception_weights, device=device)

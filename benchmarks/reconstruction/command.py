@@ -46,6 +46,7 @@ from benchmarks.subjects.inputs import cells_of, cells_of_data, require_size
 from benchmarks.subjects.settings import SettingOptions
 from benchmarks.subjects.subject import Loaded, encoder_of
 from dbae.data.base import ImageDataset
+from dbae.data.overlap import require_apart
 from dbae.data.source import open_data
 from dbae.latents import LatentCache, default_folder
 from dbae.support import cli, distributed
@@ -103,6 +104,7 @@ def run(
     Raises:
         UserError: an option, a file or the data is not usable; what was measured before is in the results.
     """
+    require_apart(options.data, options.out)
     device = cli.device(options.device)
     running = Running(
         device,

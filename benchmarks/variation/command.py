@@ -35,6 +35,7 @@ from benchmarks.subjects.subject import Loaded
 from benchmarks.variation.report import Shown, draw_maps, format_variation
 from benchmarks.variation.study import Study
 from dbae.data.base import ImageDataset
+from dbae.data.overlap import require_apart
 from dbae.data.source import open_data
 from dbae.support import cli, distributed
 from dbae.support.errors import UserError
@@ -89,6 +90,7 @@ def run(
     Raises:
         UserError: an option, a file or the data is not usable; what was measured before is in the results.
     """
+    require_apart(options.data, options.out)
     for name, least in (("draws", 2), ("draw_images", 1), ("batch_size", 1)):
         if getattr(options, name) < least:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {least} or more.")

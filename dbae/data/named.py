@@ -139,9 +139,8 @@ def open_images(sources: Sequence[str], *, size: int, crop: Crop = "centre") -> 
     """
     if not sources:
         raise UserError("expected images: files, patterns, folders, zips or KIND:ROOT, found none. Name some.")
-    named = itertools.chain.from_iterable(map(_expand, sources))
     parts: list[ImageDataset] = []
-    for are_files, group in itertools.groupby(named, key=_is_image_file):
+    for are_files, group in itertools.groupby(expanded(sources), key=_is_image_file):
         if are_files:
             parts.append(_listed(list(group), size))
         else:
@@ -206,6 +205,11 @@ def _read(data: ImageDataset, skip_broken: bool, indices: np.ndarray) -> ReadBat
             broken[index], readable[i] = str(error), False
     pixels = torch.from_numpy(images[readable]).permute(0, 3, 1, 2).contiguous()
     return ReadBatch(indices[readable], pixels, broken)
+
+
+def expanded(sources: Iterable[str]) -> list[str]:
+    """Sources with every pattern replaced by what matches it. Raises UserError for a pattern that nothing matches."""
+    return list(itertools.chain.from_iterable(map(_expand, sources)))
 
 
 def _expand(source: str) -> Iterable[str]:
