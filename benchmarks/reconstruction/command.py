@@ -30,140 +30,94 @@ found. A killed run continues where it stopped.
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from benchmarks.extractors import perceptual
 from benchmarks.reconstruction.report import draw_sweep, format_sweep
-from benchmarks.reconstruction.study import Protocol, Running, Study
+from benchmarks.reconstruction.study import Protocol, Study
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record, RecordFile
+from benchmarks.runner import Benchmark, ReadingOptions, Session
+from benchmarks.subjects import inputs
 from benchmarks.subjects.decoding import on_device, reads_latents
-from benchmarks.subjects.inputs import cells_of, cells_of_data, require_size
 from benchmarks.subjects.settings import SettingOptions
 from benchmarks.subjects.subject import Loaded, encoder_of
 from dbae.data.base import ImageDataset
-from dbae.data.overlap import require_apart
-from dbae.data.source import open_data
-from dbae.latents import LatentCache, default_folder
-from dbae.support import cli, distributed
 from dbae.support.errors import UserError
-from dbae.support.precision import Precision
 
 TASK_VERSION = 1
 
-log = logging.getLogger(__name__)
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReconstructionOptions(ReadingOptions):
+    """Options of the command."""
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The command line."""
-
-    ckpt: tuple[str, ...] = ("builtin:dbae",)
-    """Checkpoints: files or names."""
-    data: tuple[str, ...] = ("faces",)
-    """Data sets, KIND:ROOT[?size=..&n=..]."""
-    split: str = ""
-    """Which images; default: the split test where there is one, else all."""
     out: Path = Path("runs/reconstruction.csv")
     """The results file; rows are added to what it has."""
+    split: str = ""
+    """Which images to reconstruct; default: the split test where there is one, else all."""
     protocol: tuple[Protocol, ...] = ("paper",)
     """paper: z drawn from the posterior, as the released code always does; standard: its mean."""
     settings: tyro.conf.OmitArgPrefixes[SettingOptions] = SettingOptions()
     lpips_weights: tuple[Path, ...] = ()
     """AlexNet's or VGG's weights (torchvision's files); default: those found on this machine."""
     seed: int = 0
-    """Of z and of the samplers' noise."""
-    limit: int | None = None
-    """Use only the first LIMIT images."""
-    batch_size: int = 64
-    """Images sampled at a time; changes no number beyond rounding."""
-    precision: Precision = "fp32"
-    """Of the networks."""
-    device: str = "auto"
-    """Where they run: auto, cpu, cuda, cuda:1."""
-    workers: int = 0
-    """Processes that read images; 0 reads in a thread."""
-    force: bool = False
-    """Measure again what OUT already has."""
+    """Seed of z and of the samplers' noise."""
 
 
-def run(
-    options: Options, load: Callable[[str], Loaded], open_data: Callable[..., ImageDataset] = open_data
-) -> list[Record]:
-    """Measure every checkpoint on every data set; all rows of this command.
+class Reconstruction(Benchmark[ReconstructionOptions, Record]):
+    """Every sampler and budget of every model."""
 
-    Args:
-        options: the command line.
-        load: checkpoint file or name -> model.
-        open_data: (source, size=pixels) -> data set.
+    name, description, options = "reconstruction", __doc__, ReconstructionOptions
 
-    Raises:
-        UserError: an option, a file or the data is not usable; what was measured before is in the results.
-    """
-    require_apart(options.data, options.out)
-    device = cli.device(options.device)
-    running = Running(
-        device,
-        precision=options.precision,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        seed=options.seed,
-        force=options.force,
-        lpips=perceptual.available(options.lpips_weights, device),
-        world=distributed.world(device),
-    )
-    rows = []
-    for source in options.ckpt:
-        loaded = load(source)
+    def begin(self, options: ReconstructionOptions, session: Session) -> dict[str, perceptual.Distance]:
+        """LPIPS, as far as its weights are there."""
+        return perceptual.available(options.lpips_weights, session.device)
+
+    def measure(
+        self, loaded: Loaded, dataset: ImageDataset, session: Session, options: ReconstructionOptions, shared: Any
+    ) -> list[Record]:
+        """One record a protocol, setting and metric."""
         settings = options.settings.settings(loaded.model)
-        for data in options.data:
-            study = _study(loaded, open_data(data, size=loaded.model.image_size), running, options)
-            for protocol in options.protocol:
-                for setting in settings:
-                    rows += study.rows(protocol, setting, RecordFile(options.out))
-    return rows
+        study = _study(loaded, dataset, session, options, shared)
+        return [row for protocol in options.protocol for setting in settings for row in study.rows(protocol, setting)]
+
+    def report(self, options: ReconstructionOptions, found: Sequence[Record]) -> list[Path]:
+        """The sweep as a table, and all of OUT as a figure."""
+        print(format_sweep(found))
+        figure = beside(options.out, "_nfe.png")
+        draw_sweep(RecordFile(options.out).read(), figure)
+        return [beside(options.out, "_images"), figure]
 
 
-def _study(loaded: Loaded, dataset: ImageDataset, running: Running, options: Options) -> Study:
-    require_size(loaded, dataset)
-    split = options.split or ("test" if "test" in dataset.splits else "all")
+def _study(
+    loaded: Loaded,
+    dataset: ImageDataset,
+    session: Session,
+    options: ReconstructionOptions,
+    lpips: dict[str, perceptual.Distance],
+) -> Study:
+    split = inputs.split_of(dataset, options.split)
     indices = dataset.split(split)[: options.limit]
     if len(indices) < 2:
         raise UserError(f"{dataset.name}: expected 2 or more images, found {len(indices)}. Choose another --limit.")
     columns = {
         "task": "reconstruction",
         "task_version": TASK_VERSION,
-        **cells_of(loaded),
-        **cells_of_data(dataset, split, len(indices)),
+        **inputs.cells_of(loaded),
+        **inputs.cells_of_data(dataset, split, len(indices)),
         "seed": str(options.seed),
         "precision": options.precision,
     }
-    model, latents = on_device(loaded.model, running.device), None
+    model, latents = on_device(loaded.model, session.device), None
     if reads_latents(model):
-        cache = LatentCache(
-            default_folder(), running.device, workers=running.workers, precision=running.precision, progress=True
-        )
-        latents = cache.get(encoder_of(model, loaded.name, loaded, running.device), dataset, indices)
-    return Study(model, dataset, indices, latents, columns, running)
+        latents = session.latents().get(encoder_of(model, loaded.name, loaded, session.device), dataset, indices)
+    return Study(model, dataset, indices, latents, columns, session, options.seed, lpips)
 
 
-def main(options: Options) -> None:
-    """Run, print the sweep, draw the figure."""
-    from baselines.load import load
-
-    rows = run(options, load)
-    if not rows or not distributed.is_main():
-        return
-    print(format_sweep(rows))
-    figure = beside(options.out, "_nfe.png")
-    draw_sweep(RecordFile(options.out).read(), figure)
-    log.info("%s, %s, %s", options.out, beside(options.out, "_images"), figure)
-
-
-def command(arguments: Sequence[str] | None = None) -> int:
-    """`python -m benchmarks.reconstruction`; returns the exit status."""
-    return cli.run(main, Options, module="benchmarks.reconstruction", description=__doc__, arguments=arguments)
+RECONSTRUCTION = Reconstruction()
+run, command = RECONSTRUCTION.run, RECONSTRUCTION.command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,8 @@ from benchmarks.extractors.perceptual import Distance
 from benchmarks.metrics import reconstruction as metrics
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.images import ImageValues, read_values, values_path, write_values
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results.record import Record
+from benchmarks.runner import Session
 from benchmarks.subjects.decoding import Decoding, decode
 from benchmarks.subjects.settings import Setting
 from dbae.data.base import ImageDataset
@@ -23,8 +25,7 @@ from dbae.data.loader import iterate
 from dbae.images import naming, to_float
 from dbae.latents import Latents
 from dbae.noise import PerImageNoise, mixed_seed
-from dbae.support.distributed import ALONE, World
-from dbae.support.precision import Precision, autocast
+from dbae.support.precision import autocast
 from dbae.support.progress import progress_bar
 
 Protocol = Literal["paper", "standard"]
@@ -43,31 +44,14 @@ _LOWER_IS_BETTER = ("MSE", "LPIPS")
 
 
 @dataclasses.dataclass(frozen=True)
-class Running:
-    """How things are computed, the same for every model of a command.
-
-    Attributes:
-        lpips: metric name -> network, of those whose weights are at hand.
-        world: processes that share the images; the first writes.
-    """
-
-    device: torch.device
-    precision: Precision = "fp32"
-    batch_size: int = 64
-    workers: int = 0
-    seed: int = 0
-    force: bool = False
-    lpips: dict[str, Distance] = dataclasses.field(default_factory=dict)
-    world: World = ALONE
-
-
-@dataclasses.dataclass(frozen=True)
 class Study:
     """One model on one list of images.
 
     Attributes:
         latents: of `indices`, in their order; None where z is not kept (`decoding.reads_latents`).
         columns: what all its rows share.
+        seed: of z and of the samplers' noise.
+        lpips: metric name -> network, of those whose weights are at hand.
     """
 
     model: RepresentationModel
@@ -75,34 +59,34 @@ class Study:
     indices: np.ndarray
     latents: Latents | None
     columns: dict[str, Any]
-    running: Running
+    session: Session
+    seed: int = 0
+    lpips: dict[str, Distance] = dataclasses.field(default_factory=dict)
 
-    def rows(self, protocol: Protocol, setting: Setting, results: RecordFile) -> list[Record]:
+    def rows(self, protocol: Protocol, setting: Setting) -> list[Record]:
         """One record a metric: from the results where they are complete, else measured now and added."""
-        run = self.running
+        results = self.session.results
         columns = self.columns | {"protocol": protocol, "z": self._z_column(protocol)} | setting.columns
         path = values_path(results.path, columns | {"encode_nfe": setting.encode_steps})
-        stored = run.world.broadcast(self._stored(path, columns, results) if run.world.is_main else None)
-        if stored is not None:
+        if stored := self._stored(path, columns):
             return stored
         started = time.perf_counter()
         measured = self._measure(protocol, setting)
         seconds = {"seconds": round(time.perf_counter() - started, 2), **circumstances()}
         records = self._records(columns | seconds, measured)
-        if run.world.is_main:
+        if self.session.world.is_main:
             write_values(path, measured, self.indices, columns)
-            results.add(records)
+        results.add(records)
         return records
 
-    def _stored(self, path: Any, columns: dict[str, Any], results: RecordFile) -> list[Record] | None:
+    def _stored(self, path: Path, columns: dict[str, Any]) -> list[Record] | None:
         """The rows of a finished setting, if it has every metric that can be measured now."""
-        measured = read_values(path)
-        if self.running.force or measured is None or not self.running.lpips.keys() <= measured.values.keys():
-            return None
-        known = {record.identity: record for record in results.read()}
-        expected = self._records(columns, measured)
-        found = [known[record.identity] for record in expected if record.identity in known]
-        return found if len(found) == len(expected) else None
+        known = None
+        kept = read_values(path) if self.session.world.is_main else None
+        if kept is not None and self.lpips.keys() <= kept.values.keys():
+            known = columns | kept.counts, tuple(kept.values)
+        known = self.session.world.broadcast(known)
+        return self.session.results.find(*known) if known else None
 
     def _z_column(self, protocol: Protocol) -> str:
         if self.latents is None:
@@ -112,10 +96,10 @@ class Study:
     @torch.inference_mode()
     def _measure(self, protocol: Protocol, setting: Setting) -> ImageValues:
         """The values of every image, this process's share of them measured here."""
-        run = self.running
+        run = self.session
         z = None
         if self.latents is not None:
-            z = self.latents.draw(mixed_seed(run.seed, "z"), sample=protocol == "paper", flip=False)
+            z = self.latents.draw(mixed_seed(self.seed, "z"), sample=protocol == "paper", flip=False)
         rows = run.world.share(np.arange(len(self.indices)), block=run.batch_size)
         parts, decoded, done = [], None, int(rows[0])
         title = f"{self.columns['model']}, {protocol}, {setting.sampler.method} {setting.sampler.nfe}"
@@ -133,16 +117,16 @@ class Study:
 
     def _decode(self, real: Tensor, z: Tensor | None, indices: np.ndarray, setting: Setting) -> Decoding:
         noise, x_T_noise = (
-            PerImageNoise(self.running.seed, indices, stream=stream, device=real.device) for stream in ("sample", "x_T")
+            PerImageNoise(self.seed, indices, stream=stream, device=real.device) for stream in ("sample", "x_T")
         )
         names = [f"{self.columns['model']}: image {i} of {self.dataset.name}" for i in indices]
-        with naming(names), autocast(real.device, self.running.precision):
+        with naming(names), autocast(real.device, self.session.precision):
             return decode(self.model, real, z, setting, noise=noise, x_T_noise=x_T_noise)
 
     def _values(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         found = metrics.measure(real=real, fake=fake)
         values = {name: getattr(found, field) for field, name in NAMES.items()}
-        return values | {name: lpips(real=real, fake=fake) for name, lpips in self.running.lpips.items()}
+        return values | {name: lpips(real=real, fake=fake) for name, lpips in self.lpips.items()}
 
     def _records(self, columns: dict[str, Any], measured: ImageValues) -> list[Record]:
         return [

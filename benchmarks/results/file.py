@@ -1,43 +1,84 @@
-"""The two results files of an attribute benchmark: means over attributes, and every attribute."""
+"""The two results files of a run: means over attributes, and every attribute."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.results.record import Record, RecordFile
-from dbae.support.distributed import is_main
+from benchmarks.results.record import Identity, Record, RecordFile
+from dbae.support.distributed import ALONE, World
 
 
 class Results:
-    """The two CSVs of a run: means over attributes in `path`, single attributes in `<path>_attributes.csv`."""
+    """The CSVs of a run: means over attributes in `path`, single attributes in `<path>_attributes.csv`.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: the CSV; it need not exist. A benchmark without attributes writes no second one.
+        world: processes of the run; rank 0 reads and writes.
+        force: nothing counts as measured.
+
+    Raises:
+        UserError: a file of this name is there, and is none of ours.
+
+    Attributes:
+        touched: identity -> record of all that was found or added here, in that order: the rows of this run.
+    """
+
+    def __init__(self, path: Path, world: World = ALONE, *, force: bool = False) -> None:
+        self.path, self.world, self.force = path, world, force
         self.means = RecordFile(path)
         self.attributes = RecordFile(beside(path, "_attributes.csv"))
-        self._known = {record.identity: record for file in (self.means, self.attributes) for record in file.read()}
+        self.touched: dict[Identity, Record] = {}
+        if world.is_main:
+            self.means.read(), self.attributes.read()
+
+    def find(
+        self, columns: Mapping[str, Any], metrics: Iterable[str], attributes: Sequence[str] = ("mean",)
+    ) -> list[Record] | None:
+        """What is measured already, see `RecordFile.find`; None unless all of it is. All processes must call this."""
+        found = None
+        if self.world.is_main and not self.force:
+            metrics, parts = tuple(metrics), [("mean",) if "mean" in attributes else ()]
+            parts.append(tuple(name for name in attributes if name != "mean"))
+            means, single = (
+                file.find(columns, metrics, part) if part else []
+                for file, part in zip((self.means, self.attributes), parts, strict=True)
+            )
+            found = None if means is None or single is None else means + single
+        found = self.world.broadcast(found)
+        self._touch(found or ())
+        return found
 
     def add(self, records: Sequence[Record]) -> None:
         """Write records to the file they belong to; attributes first, so that a mean never lacks its attributes.
 
         Of several processes, all take note and rank 0 writes.
         """
-        single = [record for record in records if record.attribute != "mean"]
-        means = [record for record in records if record.attribute == "mean"]
-        for file, rows in ((self.attributes, single), (self.means, means)):
-            if rows and is_main():
-                file.add(rows)
-        self._known |= {record.identity: record for record in records}
+        self._touch(records)
+        if self.world.is_main:
+            single = [record for record in records if record.attribute != "mean"]
+            means = [record for record in records if record.attribute == "mean"]
+            for file, rows in ((self.attributes, single), (self.means, means)):
+                if rows:
+                    file.add(rows)
 
     def update(self, records: Sequence[Record]) -> None:
         """Write only the records that the files lack or have with another value."""
-        stored = (self._known.get(record.identity) for record in records)
-        self.add([new for new, old in zip(records, stored, strict=True) if old is None or old.value != new.value])
+        self._touch(records)
+        if self.world.is_main:
+            old = {record.identity: record.value for file in (self.means, self.attributes) for record in file.read()}
+            self.add([record for record in records if old.get(record.identity) != record.value])
 
     def stored(self, records: Sequence[Record]) -> list[Record] | None:
         """What the files have under the identities of `records`; None unless they have all of them."""
-        found = [self._known[record.identity] for record in records if record.identity in self._known]
+        known = {record.identity: record for file in (self.means, self.attributes) for record in file.read()}
+        found = [known[record.identity] for record in records if record.identity in known]
+        self._touch(found)
         return found if len(found) == len(records) else None
+
+    def _touch(self, records: Iterable[Record]) -> None:
+        self.touched |= {record.identity: record for record in records}
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -4,6 +4,8 @@ A results file is tidy (one number a row), sorted by identity and byte-stable: t
 whatever the order in which they arrived. Cells: None is empty, bool is true/false, a float is written with the fewest
 digits that read back to the same float64. A row is identified by every column but `value, stderr, versions, revision,
 seconds, peak_mib`; a record with the identity of an older row replaces it.
+
+"Is it measured already?" is answered by `RecordFile.find`, from the cells that are known beforehand.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import os
 import re
 import types
 import typing
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +30,8 @@ from dbae.support.locking import locked
 Identity = tuple[object, ...]
 
 _MEASURED = frozenset({"value", "stderr", "versions", "revision", "seconds", "peak_mib"})
+_COUNTED = ("nfe", "encode_nfe")
+"""Functions of the sampler and of z: identify a row, but are often known only after measuring."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -127,8 +132,14 @@ class Record:
 COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Record))
 
 
+_ASKED: tuple[str, ...] = tuple(c for c in COLUMNS if c not in _MEASURED and c not in _COUNTED and c != "better")
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Record)}
+
+
 class RecordFile:
     """A CSV of records that several processes may add to at once.
+
+    What was read is kept until the file changes.
 
     Args:
         path: the CSV; it need not exist.
@@ -136,16 +147,39 @@ class RecordFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._seen: tuple[int, int, int] | None = None
+        self._rows: dict[Identity, Record] = {}
+        self._asked: dict[Identity, list[Record]] | None = None
 
     def read(self) -> list[Record]:
         """All records, sorted; none when there is no file. Raises UserError when the file is not one of ours."""
-        try:
-            with open(self.path, newline="", encoding="utf-8") as file:
-                return self._parsed(csv.reader(file, strict=True))
-        except FileNotFoundError:
-            return []
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{self.path}: cannot be read as a results file ({error}). Name another --out.") from error
+        return list(self._current().values())
+
+    def find(
+        self, columns: Mapping[str, Any], metrics: Iterable[str], attributes: Sequence[str] = ("mean",)
+    ) -> list[Record] | None:
+        """The record of every metric and attribute with these cells, in that order; None unless all are there.
+
+        Args:
+            columns: cells that are known before anything is measured. A column that is not named has its default, but
+                for those that measuring fills in: values, circumstances, and counted evaluations (nfe, encode_nfe).
+        """
+        rows = self._current()
+        if self._asked is None:
+            self._asked = defaultdict(list)
+            for record in rows.values():
+                self._asked[tuple(getattr(record, name) for name in _ASKED)].append(record)
+        counted = [name for name in _COUNTED if name in columns]
+        found = []
+        for metric in metrics:
+            for attribute in attributes:
+                cells = {**_DEFAULTS, **columns, "metric": metric, "attribute": attribute}
+                same = self._asked.get(tuple(cells[name] for name in _ASKED), [])
+                match = [r for r in same if all(getattr(r, name) == columns[name] for name in counted)]
+                if not match:
+                    return None
+                found.append(match[0])
+        return found
 
     def add(self, records: Iterable[Record]) -> None:
         """Merge records into the file: read, merge, replace atomically, all under the file's lock.
@@ -155,9 +189,40 @@ class RecordFile:
         """
         new = {record.identity: record for record in records}
         with locked(self.path):
-            merged = {record.identity: record for record in self.read()} | new
+            merged = dict(sorted((self._current() | new).items(), key=lambda item: _order(item[1])))
             with atomic_path(self.path) as temporary:
-                _write(temporary, sorted(merged.values(), key=_order))
+                _write(temporary, merged.values())
+            self._keep(merged, self._signature())
+
+    def _current(self) -> dict[Identity, Record]:
+        """The rows of the file as it is now."""
+        signature = self._signature()
+        if signature is None:
+            self._keep({}, None)
+        elif signature != self._seen:
+            try:
+                with open(self.path, newline="", encoding="utf-8") as file:
+                    self._keep(
+                        {record.identity: record for record in self._parsed(csv.reader(file, strict=True))}, signature
+                    )
+            except (OSError, UnicodeDecodeError, csv.Error) as error:
+                raise UserError(
+                    f"{self.path}: cannot be read as a results file ({error}). Name another --out."
+                ) from error
+        return self._rows
+
+    def _keep(self, rows: dict[Identity, Record], signature: tuple[int, int, int] | None) -> None:
+        self._rows, self._seen, self._asked = rows, signature, None
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        """What changes with the file: every writer replaces it. None where there is none."""
+        try:
+            about = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read as a results file ({error}). Name another --out.") from error
+        return about.st_ino, about.st_mtime_ns, about.st_size
 
     def _parsed(self, rows: Any) -> list[Record]:
         header = next(rows, None)

@@ -30,6 +30,22 @@ def require_size(loaded: Loaded, dataset: ImageDataset) -> None:
         )
 
 
+def require_names(loaded: Loaded) -> Loaded:
+    """The model, if result rows can have its name. Raises UserError where they cannot, before hours are measured."""
+    for what in ("name", "method", "variant", "train_data"):
+        text = getattr(loaded, what)
+        if "\n" in text or "\r" in text or (what in ("name", "method") and not text.strip()):
+            raise UserError(
+                f"{what} of the model: expected text in one line, found {text!r}. Rename the file or correct its card."
+            )
+    return loaded
+
+
+def split_of(dataset: ImageDataset, wanted: str) -> str:
+    """The split that a command measures: `wanted`, else test where there is one, else all."""
+    return wanted or ("test" if "test" in dataset.splits else "all")
+
+
 def cells_of(loaded: Loaded) -> dict[str, Any]:
     """The columns of a record that say which model it is of."""
     return {

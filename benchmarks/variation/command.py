@@ -18,44 +18,33 @@ killed run continues where it stopped.
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import tyro
 
 from benchmarks.extractors import perceptual
-from benchmarks.reconstruction.study import Protocol, Running
+from benchmarks.reconstruction.study import Protocol
 from benchmarks.results.file import beside
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.runner import Benchmark, DataOptions, Session
+from benchmarks.subjects import inputs
 from benchmarks.subjects.decoding import on_device
-from benchmarks.subjects.inputs import require_size
 from benchmarks.subjects.settings import SettingOptions
 from benchmarks.subjects.subject import Loaded
-from benchmarks.variation.report import Shown, draw_maps, format_variation
-from benchmarks.variation.study import Study
+from benchmarks.variation.report import draw_maps, format_variation
+from benchmarks.variation.study import Study, Varied
 from dbae.data.base import ImageDataset
-from dbae.data.overlap import require_apart
-from dbae.data.source import open_data
-from dbae.support import cli, distributed
-from dbae.support.errors import UserError
-from dbae.support.precision import Precision
-
-log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The command line."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VariationOptions(DataOptions):
+    """Options of the command."""
 
-    ckpt: tuple[str, ...] = ("builtin:dbae",)
-    """Checkpoints: files or names."""
-    data: tuple[str, ...] = ("faces",)
-    """Data sets, KIND:ROOT[?size=..&n=..]."""
-    split: str = ""
-    """Which images; default: the split test where there is one, else all."""
     out: Path = Path("runs/variation.csv")
     """The results file; rows are added to what it has."""
+    split: str = ""
+    """Which images to reconstruct; default: the split test where there is one, else all."""
     draws: int = 100
     """Reconstructions of each image."""
     draw_images: int = 4
@@ -66,75 +55,40 @@ class Options:
     lpips_weights: tuple[Path, ...] = ()
     """AlexNet's or VGG's weights (torchvision's files); default: those found on this machine."""
     seed: int = 0
-    """Of every draw."""
+    """Seed of every draw."""
     batch_size: int = 50
     """Reconstructions sampled at a time; changes no number beyond rounding."""
-    precision: Precision = "fp32"
-    """Of the networks."""
-    device: str = "auto"
-    """Where they run: auto, cpu, cuda, cuda:1."""
-    force: bool = False
-    """Measure again what OUT already has."""
+
+    least: ClassVar[dict[str, int]] = {**DataOptions.least, "draws": 2, "draw_images": 1}
 
 
-def run(
-    options: Options, load: Callable[[str], Loaded], open_data: Callable[..., ImageDataset] = open_data
-) -> tuple[list[Record], list[Shown]]:
-    """Measure every checkpoint on every data set; the rows, and what the figure shows of them.
+class Variation(Benchmark[VariationOptions, Varied]):
+    """Many reconstructions of a few images, in every setting of every model."""
 
-    Args:
-        options: the command line.
-        load: checkpoint file or name -> model.
-        open_data: (source, size=pixels) -> data set.
+    name, description, options = "variation", __doc__, VariationOptions
 
-    Raises:
-        UserError: an option, a file or the data is not usable; what was measured before is in the results.
-    """
-    require_apart(options.data, options.out)
-    for name, least in (("draws", 2), ("draw_images", 1), ("batch_size", 1)):
-        if getattr(options, name) < least:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)}: expected {least} or more.")
-    device = cli.device(options.device)
-    running = Running(
-        device,
-        precision=options.precision,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        force=options.force,
-        lpips=perceptual.available(options.lpips_weights, device),
-        world=distributed.world(device),
-    )
-    rows, shown = [], []
-    for source in options.ckpt:
-        loaded = load(source)
-        on_device(loaded.model, device)
-        for data in options.data:
-            dataset = open_data(data, size=loaded.model.image_size)
-            require_size(loaded, dataset)
-            split = options.split or ("test" if "test" in dataset.splits else "all")
-            indices = dataset.split(split)[: options.draw_images]
-            study = Study(loaded, dataset, split, indices, options.draws, running)
-            for protocol in options.protocol:
-                for setting in options.settings.settings(loaded.model):
-                    records, pictures = study.rows(protocol, setting, RecordFile(options.out))
-                    rows += records
-                    shown.append(pictures)
-    return rows, shown
+    def begin(self, options: VariationOptions, session: Session) -> dict[str, perceptual.Distance]:
+        """LPIPS, as far as its weights are there."""
+        return perceptual.available(options.lpips_weights, session.device)
+
+    def measure(
+        self, loaded: Loaded, dataset: ImageDataset, session: Session, options: VariationOptions, shared: Any
+    ) -> list[Varied]:
+        """Rows and pictures of every protocol and setting."""
+        on_device(loaded.model, session.device)
+        split = inputs.split_of(dataset, options.split)
+        indices = dataset.split(split)[: options.draw_images]
+        study = Study(loaded, dataset, split, indices, options.draws, session, options.seed, shared)
+        settings = options.settings.settings(loaded.model)
+        return [study.rows(protocol, setting) for protocol in options.protocol for setting in settings]
+
+    def report(self, options: VariationOptions, found: Sequence[Varied]) -> list[Path]:
+        """The means as a table, the maps as a figure."""
+        print(format_variation([row for varied in found for row in varied.rows]))
+        figure = beside(options.out, "_draws.png")
+        draw_maps([varied.shown for varied in found], figure)
+        return [beside(options.out, "_images"), figure]
 
 
-def main(options: Options) -> None:
-    """Run, print the table, draw the figure."""
-    from baselines.load import load
-
-    rows, shown = run(options, load)
-    if not rows or not distributed.is_main():
-        return
-    print(format_variation(rows))
-    figure = beside(options.out, "_draws.png")
-    draw_maps(shown, figure)
-    log.info("%s, %s, %s", options.out, beside(options.out, "_images"), figure)
-
-
-def command(arguments: Sequence[str] | None = None) -> int:
-    """`python -m benchmarks.variation`; returns the exit status."""
-    return cli.run(main, Options, module="benchmarks.variation", description=__doc__, arguments=arguments)
+VARIATION = Variation()
+run, command = VARIATION.run, VARIATION.command

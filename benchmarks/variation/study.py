@@ -13,18 +13,20 @@ import dataclasses
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from benchmarks.extractors.perceptual import Distance
 from benchmarks.metrics.spread import spread
-from benchmarks.reconstruction.study import Protocol, Running
+from benchmarks.reconstruction.study import Protocol
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.images import values_path
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results.record import Record
+from benchmarks.runner import Session
 from benchmarks.subjects.decoding import Decoding, decode, reads_latents
 from benchmarks.subjects.inputs import cells_of, cells_of_data
 from benchmarks.subjects.settings import Setting
@@ -43,49 +45,60 @@ _PICTURES = ("x0", "mean_map", "std_map", "draws")
 _OTHERS = ("index", "nfe", "encode_nfe", "columns", *_PICTURES)
 
 
+class Varied(NamedTuple):
+    """What one setting gives: a record a metric, and pictures."""
+
+    rows: list[Record]
+    shown: Shown
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Reconstructions of images `indices` of a data set, `draws` of each."""
+    """Reconstructions of images `indices` of a data set, `draws` of each, from `seed`.
+
+    `lpips`: metric name -> network, of those whose weights are at hand.
+    """
 
     loaded: Loaded
     dataset: ImageDataset
     split: str
     indices: np.ndarray
     draws: int
-    running: Running
+    session: Session
+    seed: int = 0
+    lpips: dict[str, Distance] = dataclasses.field(default_factory=dict)
 
-    def rows(self, protocol: Protocol, setting: Setting, results: RecordFile) -> tuple[list[Record], Shown]:
+    def rows(self, protocol: Protocol, setting: Setting) -> Varied:
         """One record a metric and the pictures: from the results where they are complete, else measured now."""
-        world = self.running.world
+        results = self.session.results
         columns = self._columns(protocol) | setting.columns
         path = values_path(results.path, columns | {"encode_nfe": setting.encode_steps})
-        stored = world.broadcast(self._stored(path, columns, results) if world.is_main else None)
-        if stored is not None:
+        if stored := self._stored(path, columns):
             return stored
         started = time.perf_counter()
         arrays = self._measure(protocol, setting)
         seconds = {"seconds": round(time.perf_counter() - started, 2), **circumstances()}
         records = _records(columns | seconds, arrays)
-        if world.is_main:
+        if self.session.world.is_main:
             _write(path, arrays, columns)
-            results.add(records)
-        return records, _shown(columns, arrays)
+        results.add(records)
+        return Varied(records, _shown(columns, arrays))
 
-    def _stored(self, path: Path, columns: dict[str, Any], results: RecordFile) -> tuple[list[Record], Shown] | None:
-        if self.running.force or not path.exists():
+    def _stored(self, path: Path, columns: dict[str, Any]) -> Varied | None:
+        """What a finished setting gave, if it has every metric that can be measured now."""
+        arrays = None
+        if self.session.world.is_main and path.exists():
+            with np.load(path) as file:
+                arrays = {name: file[name] for name in file.files}
+        arrays = self.session.world.broadcast(arrays)
+        if arrays is None or not {f"{name}_pairwise" for name in self.lpips} <= arrays.keys():
             return None
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files}
-        known = {record.identity: record for record in results.read()}
-        expected = _records(columns, arrays)
-        complete = {f"{name}_pairwise" for name in self.running.lpips} <= arrays.keys()
-        if not complete or any(record.identity not in known for record in expected):
-            return None
-        return [known[record.identity] for record in expected], _shown(columns, arrays)
+        rows = self.session.results.find(columns | _counts(arrays), _metrics(arrays))
+        return Varied(rows, _shown(columns, arrays)) if rows else None
 
     def _measure(self, protocol: Protocol, setting: Setting) -> dict[str, np.ndarray]:
         """Everything the npz holds but its columns; this process's share of the images is measured here."""
-        mine = self.running.world.share(self.indices)
+        mine = self.session.world.share(self.indices)
         title = (
             f"{self.loaded.name}, {protocol}, {setting.sampler.method} {setting.sampler.nfe}, x_T {setting.endpoint}"
         )
@@ -94,23 +107,23 @@ class Study:
             for index in mine:
                 found.append(self._image(int(index), protocol, setting, bar))
         arrays = {name: np.stack([image[name] for image in found]) for name in found[0]}
-        arrays = self.running.world.gather(arrays)
+        arrays = self.session.world.gather(arrays)
         counts = {name: arrays[name][0] for name in ("nfe", "encode_nfe")}
         return arrays | counts | {"index": self.indices}
 
     @torch.inference_mode()
     def _image(self, index: int, protocol: Protocol, setting: Setting, bar: Any) -> dict[str, np.ndarray]:
         """Pictures and values of one image."""
-        x0 = to_float(self.dataset.batch([index]).to(self.running.device))
+        x0 = to_float(self.dataset.batch([index]).to(self.session.device))
         parts = []
-        for start in range(0, self.draws, self.running.batch_size):
-            rows = range(start, min(start + self.running.batch_size, self.draws))
+        for start in range(0, self.draws, self.session.batch_size):
+            rows = range(start, min(start + self.session.batch_size, self.draws))
             parts.append(self._decode(x0.expand(len(rows), -1, -1, -1), index, rows, protocol, setting))
             bar.update(len(rows))
         draws = torch.cat([part.images for part in parts])
         found = spread(draws, x0[0])
         values = {name: np.asarray(value) for name, value in found.values.items()}
-        for name, lpips in self.running.lpips.items():
+        for name, lpips in self.lpips.items():
             pairs = [lpips(real=a, fake=b) for a, b in self._pairs(draws)]
             values[f"{name}_pairwise"] = np.asarray(torch.cat(pairs).double().mean().item())
         pictures = {"x0": to_uint8(x0)[0], "draws": to_uint8(draws[:KEPT_DRAWS])}
@@ -122,19 +135,19 @@ class Study:
         """Reconstructions number `rows` of image `index`, which x repeats."""
 
         def noise(stream: str) -> PerImageNoise:
-            seed = mixed_seed(self.running.seed, "draws of image", index)
+            seed = mixed_seed(self.seed, "draws of image", index)
             return PerImageNoise(seed, rows, stream=stream, device=x.device)
 
         model = self.loaded.model
         names = [f"{self.loaded.name}: draw {row} of image {index} of {self.dataset.name}" for row in rows]
-        with naming(names), autocast(x.device, self.running.precision):
+        with naming(names), autocast(x.device, self.session.precision):
             z = None
             if reads_latents(model):
                 z = model.encode(x, noise=noise("encode") if protocol == "paper" else None)
             return decode(model, x, z, setting, noise=noise("sample"), x_T_noise=noise("x_T"))
 
     def _pairs(self, draws: Float[Tensor, "m 3 s s"]) -> list[tuple[Tensor, Tensor]]:
-        size = self.running.batch_size
+        size = self.session.batch_size
         return list(zip(draws.split(size), draws.roll(-1, 0).split(size), strict=True))
 
     def _columns(self, protocol: Protocol) -> dict[str, Any]:
@@ -147,38 +160,43 @@ class Study:
             **cells_of(self.loaded),
             **cells_of_data(self.dataset, self.split, len(self.indices)),
             "z": z if reads_latents(self.loaded.model) else "inferred x_T",
-            "seed": f"{self.running.seed}, {self.draws} draws",
-            "precision": self.running.precision,
+            "seed": f"{self.seed}, {self.draws} draws",
+            "precision": self.session.precision,
         }
 
     @torch.inference_mode()
     def _stochastic(self) -> bool:
         """Whether the posterior has a spread to draw from, which an image shows."""
-        x = to_float(self.dataset.batch(self.indices[:1]).to(self.running.device))
+        x = to_float(self.dataset.batch(self.indices[:1]).to(self.session.device))
         return reads_latents(self.loaded.model) and self.loaded.model.posterior(x)[1] is not None
 
 
+def _counts(arrays: dict[str, np.ndarray]) -> dict[str, int]:
+    return {name: int(arrays[name]) for name in ("nfe", "encode_nfe")}
+
+
+def _metrics(arrays: dict[str, np.ndarray]) -> list[str]:
+    return [name for name in arrays if name not in _OTHERS]
+
+
 def _records(columns: dict[str, Any], arrays: dict[str, np.ndarray]) -> list[Record]:
-    counts: dict[str, Any] = {name: int(arrays[name]) for name in ("nfe", "encode_nfe")}
-    n = len(arrays["index"])
+    n, cells = len(arrays["index"]), columns | _counts(arrays)
     return [
         Record(
-            **columns,
-            **counts,
+            **cells,
             metric=name,
             better="lower",
-            value=float(values.mean()),
-            stderr=float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
+            value=float(arrays[name].mean()),
+            stderr=float(arrays[name].std(ddof=1) / np.sqrt(n)) if n > 1 else None,
         )
-        for name, values in arrays.items()
-        if name not in _OTHERS
+        for name in _metrics(arrays)
     ]
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray], columns: dict[str, Any]) -> None:
-    counts = {name: int(arrays[name]) for name in ("nfe", "encode_nfe")}
+    about = {"columns": np.asarray(json.dumps(columns | _counts(arrays), sort_keys=True))}
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        everything: dict[str, Any] = arrays | {"columns": np.asarray(json.dumps(columns | counts, sort_keys=True))}
+        everything: dict[str, Any] = arrays | about
         np.savez_compressed(file, **everything)
 
 

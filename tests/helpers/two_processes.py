@@ -33,11 +33,11 @@ def loaded() -> types.SimpleNamespace:
 def measure(folder: Path) -> None:
     """All three, into `folder`."""
     settings = SettingOptions(method=("dbim",), nfe=(3,))
-    options = reconstruction.Options(
+    options = reconstruction.ReconstructionOptions(
         data=("pixels",), out=folder / "reconstruction.csv", settings=settings, limit=7, batch_size=2, device="cpu"
     )
     reconstruction.run(options, lambda source: loaded(), lambda source, size: Pixels(10, size))
-    several = variation.Options(
+    several = variation.VariationOptions(
         data=("pixels",), out=folder / "variation.csv", settings=settings, draws=3, draw_images=3, device="cpu"
     )
     variation.run(several, lambda source: loaded(), lambda source, size: Pixels(10, size))

@@ -14,7 +14,7 @@ from small_model import Pixels, small_model
 
 from benchmarks.metrics import reconstruction as metrics
 from benchmarks.reconstruction import study as reconstruction_study
-from benchmarks.reconstruction.command import Options, run
+from benchmarks.reconstruction.command import ReconstructionOptions, run
 from benchmarks.reconstruction.report import draw_sweep, format_sweep
 from benchmarks.reconstruction.study import NAMES
 from benchmarks.results.record import RecordFile
@@ -41,20 +41,20 @@ def loaded():
 
 @pytest.fixture
 def options(tmp_path):
-    return Options(
+    return ReconstructionOptions(
         data=("pixels",), out=tmp_path / "reconstruction.csv", settings=SettingOptions(nfe=(2, 4)), limit=6,
         device="cpu",
     )  # fmt: skip
 
 
-def change(options: Options, **fields) -> Options:
+def change(options: ReconstructionOptions, **fields) -> ReconstructionOptions:
     """Options with other settings, or other fields of its own."""
     own = {f.name for f in dataclasses.fields(options)}
     settings = {name: fields.pop(name) for name in list(fields) if name not in own}
     return dataclasses.replace(options, settings=dataclasses.replace(options.settings, **settings), **fields)
 
 
-def measure(options: Options, loaded):
+def measure(options: ReconstructionOptions, loaded):
     return run(options, lambda source: loaded, lambda source, size: Pixels(10, size))
 
 
@@ -258,11 +258,13 @@ def test_impossible_options_are_refused(loaded, options, fields):
 
 def test_options_of_the_settings_are_flat(capsys):
     with pytest.raises(SystemExit):
-        cli.run(print, Options, module="benchmarks.reconstruction", description=None, arguments=["--help"])
+        cli.run(
+            print, ReconstructionOptions, module="benchmarks.reconstruction", description=None, arguments=["--help"]
+        )
     text = capsys.readouterr().out
     for name in ("--nfe", "--encode-steps", "--end-data", "--lpips-weights", "--no-boot-noise"):
         assert name in text
     parsed = []
     arguments = ["--encode-steps", "match", "1000", "--method", "ddim", "--nfe", "5"]
-    assert cli.run(parsed.append, Options, module="m", description=None, arguments=arguments) == 0
+    assert cli.run(parsed.append, ReconstructionOptions, module="m", description=None, arguments=arguments) == 0
     assert parsed[0].settings == SettingOptions(method=("ddim",), nfe=(5,), encode_steps=("match", 1000))

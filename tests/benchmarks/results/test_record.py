@@ -149,3 +149,28 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_impossible_records_are_refused(changes):
     with pytest.raises((ValueError, TypeError), match=next(iter(changes))):  # TypeError: by annotation, in this suite
         record(**changes)
+
+
+def test_what_is_measured_is_found_by_the_cells_that_are_known_beforehand(tmp_path):
+    file = RecordFile(tmp_path / "r.csv")
+    rows = [record(metric=m, attribute=a, nfe=9, seed="0") for m in ("AP", "r") for a in ("mean", "Red")]
+    file.add(rows)
+    asked = {name: getattr(rows[0], name) for name in ("task", "protocol", "task_version", "model", "dataset", "split")}
+    asked |= {"n": 20, "weights": "trained", "data_sha256": "00", "seed": "0"}
+    assert file.find(asked, ["r", "AP"], ["mean", "Red"]) == [rows[2], rows[3], rows[0], rows[1]]
+    assert file.find(asked, ["AP"]) == [rows[0]]
+    assert file.find(asked, ["AP", "MSE"]) is None  # all or nothing
+    assert file.find(asked | {"seed": "1"}, ["AP"]) is None
+    assert file.find(asked | {"nfe": 8}, ["AP"]) is None  # counted evaluations matter where they are named
+    assert file.find(asked | {"eta": 0.5}, ["AP"]) is None
+    del asked["seed"]
+    assert file.find(asked, ["AP"]) is None  # a column that is not named has its default
+
+
+def test_rows_of_another_writer_are_found(tmp_path):
+    one, two = RecordFile(tmp_path / "r.csv"), RecordFile(tmp_path / "r.csv")
+    one.add([record()])
+    two.add([record(seed="1")])
+    assert [r.seed for r in one.read()] == ["", "1"]
+    one.add([record(seed="2")])
+    assert [r.seed for r in two.read()] == ["", "1", "2"]

@@ -13,7 +13,7 @@ from small_model import Pixels, small_model
 from benchmarks.metrics.spread import spread
 from benchmarks.subjects.settings import SettingOptions
 from benchmarks.variation import study as variation_study
-from benchmarks.variation.command import Options, run
+from benchmarks.variation.command import VariationOptions, run
 from benchmarks.variation.report import draw_maps, format_variation
 from dbae.support.errors import UserError
 
@@ -61,15 +61,16 @@ def loaded_as(model):
 
 
 @pytest.fixture
-def options(tmp_path) -> Options:
-    return Options(
+def options(tmp_path) -> VariationOptions:
+    return VariationOptions(
         data=("pixels",), out=tmp_path / "v.csv", draws=20, draw_images=3, settings=SettingOptions(nfe=(2,)),
         device="cpu",
     )  # fmt: skip
 
 
 def measure(options, model):
-    return run(options, lambda source: loaded_as(model), lambda source, size: Pixels(10, size))
+    found = run(options, lambda source: loaded_as(model), lambda source, size: Pixels(10, size))
+    return [row for varied in found for row in varied.rows], [varied.shown for varied in found]
 
 
 def test_noise_of_the_sampler_is_what_varies(options):
