@@ -39,12 +39,9 @@ class Results:
         """What is measured already, see `RecordFile.find`; None unless all of it is. All processes must call this."""
         found = None
         if self.world.is_main and not self.force:
-            metrics, parts = tuple(metrics), [("mean",) if "mean" in attributes else ()]
-            parts.append(tuple(name for name in attributes if name != "mean"))
-            means, single = (
-                file.find(columns, metrics, part) if part else []
-                for file, part in zip((self.means, self.attributes), parts, strict=True)
-            )
+            metrics, named = tuple(metrics), [name for name in attributes if name != "mean"]
+            means = self.means.find(columns, metrics) if "mean" in attributes else []
+            single = self.attributes.find(columns, metrics, named) if named else []
             found = None if means is None or single is None else means + single
         found = self.world.broadcast(found)
         self._touch(found or ())

@@ -202,9 +202,8 @@ class RecordFile:
         elif signature != self._seen:
             try:
                 with open(self.path, newline="", encoding="utf-8") as file:
-                    self._keep(
-                        {record.identity: record for record in self._parsed(csv.reader(file, strict=True))}, signature
-                    )
+                    rows = self._parsed(csv.reader(file, strict=True))
+                self._keep({record.identity: record for record in rows}, signature)
             except (OSError, UnicodeDecodeError, csv.Error) as error:
                 raise UserError(
                     f"{self.path}: cannot be read as a results file ({error}). Name another --out."
