@@ -7,22 +7,35 @@
 
 FID gets the number of images as the tables write it: FID_50k, FID_10k. Precision, recall, density, coverage and the
 Inception Score use no more than the first `neighbours` images of each set (10,000 in the paper's tables).
+
+Every number comes with its noise over the images of both sets (`benchmarks.results.noise`): contributions of single
+images for the distances and the Inception Score (of the kernel distance also those of its random subsets), halves of
+the images for precision, recall, density and coverage. A Frechet distance of no more images than features has none.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from benchmarks.extractors.features import FeatureExtractor
-from benchmarks.metrics.frechet import Gaussian, frechet_distance, inception_score, kernel_distance
+from benchmarks.metrics.frechet import (
+    Gaussian,
+    KernelDistance,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+)
+from benchmarks.metrics.half_splits import SPLITS, half_splits
+from benchmarks.metrics.influence import frechet_contributions, inception_contributions, kernel_contributions
 from benchmarks.metrics.precision_recall import Neighbours, neighbours
+from benchmarks.results.noise import Noise, digest
 from dbae.data.base import ImageDataset
 from dbae.images import to_uint8
 from dbae.latents import Encoder, LatentCache
@@ -35,13 +48,19 @@ SMALLEST = K_DENSITY + 1
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """A number of a set of `n` images; `stderr` over them, the real ones held fixed, where it is known."""
+    """A number of a set of `n` images, and its noise over these and the real ones where that is known."""
 
     metric: str
     value: float
     better: Literal["higher", "lower"]
     n: int
-    stderr: float | None = None
+    noise: Noise | None = None
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        """The columns of a record that this fills."""
+        cells = {name: getattr(self, name) for name in ("metric", "value", "better", "n")}
+        return cells | {"stderr": None if self.noise is None else self.noise.error}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,31 +107,46 @@ class Reference:
             names += [("IS", few)] if self.extractor.head is not None else []
         return names
 
-    def measure(self, fake: Float[Tensor, "m d"]) -> list[Measured]:
+    def measure(self, fake: Float[Tensor, "m d"], *, over: str = "") -> list[Measured]:
         """Every number of the extractor's role.
+
+        Args:
+            over: which real images these are; what other sets of as many generated ones, compared with the same real
+                images, share.
 
         Raises:
             ValueError: fewer than `SMALLEST` images of a kind, or features that are not finite.
         """
-        return list(self._measure(fake))
+        return [*self._distances(fake, over), *self._shares(fake[: self.limit], over)]
 
-    def _measure(self, fake: Float[Tensor, "m d"]) -> Iterator[Measured]:
+    def _distances(self, fake: Float[Tensor, "m d"], over: str) -> Iterator[Measured]:
         n, role = len(fake), self.role
+        over = digest(over, len(self.real), n)
         if role.frechet:
-            yield Measured(self._frechet(n), frechet_distance(real=self._gaussian, fake=fake), "lower", n)
+            moved = frechet_contributions(real=self.real, fake=fake)
+            noise = None if moved is None else Noise(over, min(n, len(self.real)), _arrays(moved))
+            yield Measured(self._frechet(n), frechet_distance(real=self._gaussian, fake=fake), "lower", n, noise)
         if role.kernel:
-            yield Measured(role.kernel, kernel_distance(real=self.real, fake=fake).mean, "lower", n)
-        if role.neighbours is None:
+            distance = kernel_distance(real=self.real, fake=fake)
+            parts = _arrays(kernel_contributions(real=self.real, fake=fake))
+            noise = Noise(over, min(n, len(self.real)), (*parts, _subset_parts(distance, self.real, fake)))
+            yield Measured(role.kernel, distance.mean, "lower", n, noise)
+
+    def _shares(self, fake: Float[Tensor, "m d"], over: str) -> Iterator[Measured]:
+        """Precision, recall, density, coverage and the Inception Score, of no more than `limit` images."""
+        if self.role.neighbours is None:
             return
-        real, fake = self.real[: self.limit], fake[: self.limit]
-        shares = neighbours(real=real, fake=fake, k_density=K_DENSITY)
-        for field in _SHARES:
-            value = getattr(shares, field.name)
-            counted = {"precision": len(fake), "recall": len(real), "coverage": len(real)}.get(field.name)
-            stderr = (value * (1 - value) / counted) ** 0.5 if counted else None
-            yield Measured(f"{field.name.capitalize()}{role.neighbours}", value, "higher", len(fake), stderr)
+        real, n = self.real[: self.limit], len(fake)
+        over, fewer = digest(over, len(real), n, SPLITS), min(n, len(real))
+        values = _count_neighbours(real, fake)
+        halves = half_splits(_count_neighbours, real=real, fake=fake) if fewer >= 2 * SMALLEST else [None] * len(values)
+        for field, value, half in zip(_SHARES, values, halves, strict=True):
+            noise = None if half is None else Noise(over, fewer, halves=half)
+            yield Measured(f"{field.name.capitalize()}{self.role.neighbours}", float(value), "higher", n, noise)
         if self.extractor.head is not None:
-            yield Measured("IS", inception_score(fake @ self.extractor.head.T.to(fake)), "higher", len(fake))
+            logits = fake @ self.extractor.head.T.to(fake)
+            noise = Noise(over, n, _arrays([inception_contributions(logits)]))
+            yield Measured("IS", inception_score(logits), "higher", n, noise)
 
     def _frechet(self, n: int) -> str:
         thousands = f"_{n // 1000}k" if self.role.frechet.startswith("FID") and n % 1000 == 0 else ""
@@ -120,6 +154,21 @@ class Reference:
 
 
 _SHARES = dataclasses.fields(Neighbours)
+
+
+def _count_neighbours(real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"]) -> Float64[np.ndarray, " q"]:
+    """The fields of `Neighbours`, in order."""
+    return np.array(dataclasses.astuple(neighbours(real=real, fake=fake, k_density=K_DENSITY)), np.float64)
+
+
+def _subset_parts(distance: KernelDistance, real: Tensor, fake: Tensor) -> Float64[np.ndarray, " s"]:
+    """Deviations of the kernel distance of random subsets: what another choice of subsets of the same images adds."""
+    share = distance.size / min(len(real), len(fake))
+    return (np.array(distance.values) - distance.mean) * np.sqrt(1 - share)
+
+
+def _arrays(tensors: Iterable[Tensor]) -> tuple[Float64[np.ndarray, " _"], ...]:
+    return tuple(tensor.double().cpu().numpy() for tensor in tensors)
 
 
 def features_of(

@@ -7,7 +7,7 @@ Columns with a meaning of their own here (the others: `benchmarks.results.record
                 "mean", "sampled": encoded from other real images (the tables' "+AE" rows)
     n           generated images that the number looks at; there are as many real ones, or all that the data has
     encode_nfe  evaluations that z took: of the encoder, or of the latent prior's own small network
-    stderr      of precision, recall and coverage, over images
+    stderr      over images, real and generated (`distribution`); empty where it is not known
     checkpoint_sha256   of --samples: their fingerprint
     versions    ends with the extractor and the hash of its weights
     seconds     of sampling, summed over processes and runs; features and metrics are quick beside it
@@ -27,6 +27,7 @@ from benchmarks.generation.distribution import Measured, Reference, features_of
 from benchmarks.generation.generated import GeneratedImages, generate
 from benchmarks.generation.source import Generation, Images, Source
 from benchmarks.results.circumstances import circumstances
+from benchmarks.results.noise import digest, write_noise
 from benchmarks.results.record import Record, RecordFile
 from dbae.data.base import ImageDataset
 from dbae.support.distributed import World
@@ -124,18 +125,27 @@ class Study:
             if not stored:
                 features = features_of(reference.extractor, fake, indices, batch_size=self.batch_size)
                 if self.world.is_main:
-                    stored = _records(cells, reference, reference.measure(features), seconds)
-                    self.results.add(stored)
+                    over = digest(self.images.dataset.fingerprint, self.images.real)
+                    stored = self._add(_records(cells, reference, reference.measure(features, over=over), seconds))
             found += stored
         return found
+
+    def _add(self, rows: Sequence[tuple[Record, Measured]]) -> list[Record]:
+        """Write rows, each one's noise first, so that no row lacks it."""
+        for record, measured in rows:
+            if measured.noise is not None:
+                write_noise(self.results.path, record, measured.noise)
+        records = [record for record, _ in rows]
+        self.results.add(records)
+        return records
 
 
 def _records(
     cells: Mapping[str, Any], reference: Reference, measured: Sequence[Measured], seconds: float | None
-) -> list[Record]:
+) -> list[tuple[Record, Measured]]:
     about: dict[str, Any] = {**circumstances(), "seconds": None if seconds is None else round(seconds, 2)}
     about["versions"] += f"; {_name(reference)}"
-    return [Record(**cells, **about, **dataclasses.asdict(value)) for value in measured]
+    return [(Record(**cells, **about, **value.cells), value) for value in measured]
 
 
 def _stored(known: Sequence[Record], cells: Mapping[str, Any], reference: Reference, n: int) -> list[Record]:

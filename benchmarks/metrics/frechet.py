@@ -80,10 +80,12 @@ def frechet_distance(*, real: Float[Tensor, "n d"] | Gaussian, fake: Float[Tenso
 
 
 class KernelDistance(NamedTuple):
-    """Mean over subsets and standard deviation between them."""
+    """Mean over subsets, standard deviation between them, their size, and each one's distance."""
 
     mean: float
     std: float
+    size: int
+    values: tuple[float, ...]
 
 
 def kernel_distance(
@@ -107,7 +109,7 @@ def kernel_distance(
         x = fake[torch.from_numpy(rng.choice(len(fake), size, replace=False)).to(fake.device)]
         y = real[torch.from_numpy(rng.choice(len(real), size, replace=False)).to(real.device)]
         values.append(_mmd(x, y))
-    return KernelDistance(float(np.mean(values)), float(np.std(values)))
+    return KernelDistance(float(np.mean(values)), float(np.std(values)), size, tuple(values))
 
 
 def _mmd(x: Float[Tensor, "m d"], y: Float[Tensor, "m d"]) -> float:
