@@ -1,7 +1,7 @@
 r"""Is one model better than another? Intervals of a difference between two models measured on the same images.
 
-For paired numbers a_i, b_i the difference is d = mean_i (a_i - b_i). Pairing removes what the two models share: an image
-that is hard for both widens neither side. Two intervals:
+For paired numbers a_i, b_i the difference is d = mean_i (a_i - b_i). Pairing removes what the two models share: an
+image that is hard for both widens neither side. Two intervals:
 
     of a mean       bootstrap-t: with s the standard error of d, and t* = (d* - d) / s* over resamples,
                     [d - q_{1-a/2}(t*) s, d - q_{a/2}(t*) s].  Holds its level at 16 pairs, where percentiles do not.

@@ -10,7 +10,8 @@ infinitesimal jackknife). With u = y - m_2:
     IS       c'(y) = IS KL(p(y) | mean p)
 
 all less their mean. With F_1, F_2 any factors S = F^T F and U s V^T = F_1 F_2^T, u^T A u = |s^{-1/2} U^T F_1 u|^2.
-Sets that are nearly equal have no first-order noise; what is then found is of the size of the second order, and above it.
+Sets that are nearly equal have no first-order noise; what is then found has the size of the second order, and is above
+it.
 Frechet distances of no more images than features have none of this: `frechet_contributions` gives None.
 
 Source: Efron 1982, "The Jackknife, the Bootstrap and Other Resampling Plans", chapter 6.
@@ -44,9 +45,7 @@ def frechet_contributions(*, real: Float[Tensor, "n d"], fake: Float[Tensor, "m 
     return _quadratic(real, a.mean, b.mean, to_fake), _quadratic(fake, b.mean, a.mean, to_real)
 
 
-def kernel_contributions(
-    *, real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], limit: int = 5000
-) -> Contributions:
+def kernel_contributions(*, real: Float[Tensor, "n d"], fake: Float[Tensor, "m d"], limit: int = 5000) -> Contributions:
     """Contributions to the kernel distance; means over the first `limit` images of each set."""
 
     def contributions(x: Tensor, other: Tensor) -> Tensor:
