@@ -68,7 +68,7 @@ class SquaredError:
 def _falling(
     positive: Shaped[np.ndarray, " n"], scores: Float[np.ndarray, " n"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Order of falling scores; positions of positives; of each, the last position of its ties, and that of positives."""
+    """Order of falling scores; positions of positives; of each, the last position of its ties, and of positives."""
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     ordered = scores[order]
     ends = np.append(np.flatnonzero(np.diff(ordered) != 0), len(ordered) - 1)

@@ -75,7 +75,7 @@ class Study:
         seconds = {"seconds": round(time.perf_counter() - started, 2), **circumstances()}
         records = self._records(columns | seconds, measured)
         if self.session.world.is_main:
-            write_values(path, measured, self.indices, columns)
+            write_values(path, measured, self.indices, columns, self.dataset.groups)
         results.add(records)
         return records
 

@@ -4,6 +4,7 @@
     index        int64 (n,)     the images' numbers in the data set
     nfe          int64 ()       counted evaluations of decoding, an image
     encode_nfe   int64 ()       of inferring x_T
+    groups       int64 (n,)     who is in each image, where the data set knows; else there is no such array
     columns      str ()         JSON: cells that the records of the setting share
 
 The file name is a hash of what was asked for.
@@ -23,7 +24,7 @@ from jaxtyping import Float64
 from benchmarks.results.file import beside
 from dbae.support.files import atomic_path
 
-_OTHERS = ("index", "nfe", "encode_nfe", "columns")
+_OTHERS = ("index", "nfe", "encode_nfe", "groups", "columns")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +47,14 @@ def values_path(results: Path, asked: dict[str, Any]) -> Path:
     return beside(results, "_images") / f"{digest}.npz"
 
 
-def write_values(path: Path, measured: ImageValues, indices: np.ndarray, columns: dict[str, Any]) -> None:
-    """Write the npz of images `indices`; `columns` are the cells known before measuring.
+def write_values(
+    path: Path,
+    measured: ImageValues,
+    indices: np.ndarray,
+    columns: dict[str, Any],
+    groups: np.ndarray | None = None,
+) -> None:
+    """Write the npz of images `indices`; `columns` are the cells known before measuring, `groups` the data set's.
 
     Raises:
         UserError: the file cannot be written.
@@ -57,6 +64,7 @@ def write_values(path: Path, measured: ImageValues, indices: np.ndarray, columns
             **measured.values,
             **measured.counts,
             "index": indices,
+            **({} if groups is None else {"groups": groups[indices]}),
             "columns": json.dumps(columns | measured.counts, sort_keys=True),
         }
         np.savez_compressed(file, **arrays)
