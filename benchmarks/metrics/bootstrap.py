@@ -67,8 +67,8 @@ def paired_bootstrap(
     d, s = _ratio(np.ones((1, len(size))), total, size)
     if len(size) < 2 or s[0] <= 1e-12 * np.abs(difference).max(initial=1e-300):
         sure = len(size) > 1  # of a single unit nothing is known, of equal differences everything
-        ends = (d[0], d[0]) if sure else (-math.inf, math.inf)
-        return Interval(float(d[0]), *map(float, ends), p=float(not sure or d[0] == 0))
+        low, high = (float(d[0]), float(d[0])) if sure else (-math.inf, math.inf)
+        return Interval(float(d[0]), low, high, float(not sure or d[0] == 0))
     resamples = resamples or int(np.clip(_DRAWS // len(size), 2000, 10_000))
     drawn = [_ratio(w, total, size) for w in unit_weights(len(size), resamples, seed)]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -101,8 +101,8 @@ def of_error(value: float, error: float, freedom: float, *, level: float = 0.95)
 def of_counts(value: float, drawn: Float[np.ndarray, " r"], *, level: float = 0.95) -> Interval:
     """Interval of a whole-numbered statistic: the quantiles of its resamples, whole numbers themselves."""
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    share = 2 * min(np.mean(drawn <= 0), np.mean(drawn >= 0))
-    return Interval(value, float(low), float(high), float(min(1.0, share)))
+    share = 2 * min(float(np.mean(drawn <= 0)), float(np.mean(drawn >= 0)))
+    return Interval(value, float(low), float(high), min(1.0, share))
 
 
 def unit_weights(units: int, resamples: int, seed: int = 0) -> Iterator[Float64[np.ndarray, "r m"]]:
@@ -155,7 +155,7 @@ def _p_value(t: float, drawn: Float64[np.ndarray, " r"], freedom: int) -> float:
     """Share of resamples as far out, both sides; beyond their reach, Student's t."""
     from scipy import stats
 
-    beyond = min(int(np.sum(drawn >= t)), int(np.sum(drawn <= t)))
+    beyond = min(int((drawn >= t).sum()), int((drawn <= t).sum()))
     if beyond < 5:
         return float(min(2 * stats.t.sf(abs(t), freedom), 2 * (beyond + 1) / (len(drawn) + 1)))
     return min(1.0, 2 * beyond / len(drawn))
