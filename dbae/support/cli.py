@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
+import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,6 +15,7 @@ import torch
 
 from dbae.support import distributed
 from dbae.support.errors import UserError
+from dbae.support.failures import explain
 
 Options = TypeVar("Options")
 
@@ -33,12 +37,16 @@ def run(
         arguments: instead of `sys.argv[1:]`.
 
     Returns:
-        0; 2 after a `UserError`, whose message alone goes to stderr; 130 after Ctrl-C. One of several processes
-        (`dbae.support.distributed`) logs only errors unless it is the main one, and does not return from a failure: it
-        ends.
+        0; 2 after a `UserError`, or after what `dbae.support.failures` explains, of which one line goes to stderr;
+        130 after Ctrl-C; 141, silently, where the reader of the output has gone (`| head`). `$DBAE_DEBUG=1` adds the
+        traceback. One of several processes (`dbae.support.distributed`) logs only errors unless it is the main one,
+        and does not return from a failure: it ends.
     """
     import tyro
 
+    from dbae.support.words import REGISTRY
+
+    _print_any_name()
     level = logging.INFO if distributed.is_main() else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
@@ -50,20 +58,50 @@ def run(
             args=arguments,
             config=config,
             console_outputs=distributed.is_main(),
+            registry=REGISTRY,
         )
         main(parsed)
+        sys.stdout.flush()
     except UserError as error:
         return _failed(error, str(error), 2)
     except KeyboardInterrupt as error:
         return _failed(error, "Stopped; what was finished is kept.", 130)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            return 141
+        message = explain(error)
+        if message is not None:
+            return _failed(error, message, 2)
         if not distributed.launched():
             raise
         return _failed(error, traceback.format_exc(), 1)
     return 0
 
 
+def _print_any_name() -> None:
+    """Names of files may be any bytes: what the output cannot show is printed as an escape, and ends no run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _reader_has_gone() -> bool:
+    """Whether it is standard output that nobody reads; then nothing more is written to it, at exit neither."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # a test's
+        return False
+    poll = select.poll()
+    poll.register(output, select.POLLERR)
+    gone = any(event & select.POLLERR for _, event in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone
+
+
 def _failed(error: BaseException, message: str, status: int) -> int:
+    if os.environ.get("DBAE_DEBUG") == "1":
+        traceback.print_exception(error)
     if distributed.launched():
         distributed.fail(error, message, status)
     print(message, file=sys.stderr)

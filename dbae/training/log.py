@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from dbae.support.errors import UserError
 from dbae.support.progress import progress_bar
 from dbae.training.config import TrainConfig
 from dbae.training.folder import RunFolder
-
-log = logging.getLogger(__name__)
 
 
 class TrainingLog:
@@ -48,7 +45,7 @@ class TrainingLog:
 
     def write(self, step: int) -> None:
         """Write a row."""
-        steps, seconds = step - self.logged_step, time.perf_counter() - self.clock
+        steps, seconds = step - self.logged_step, max(time.perf_counter() - self.clock, 1e-9)  # a clock may stand
         means = dict(zip(("loss", "mse", "grad_norm"), (total / steps for total in self.totals()), strict=True))
         if self.world.is_main:
             self._row(step, means, steps * self.config.batch_size / seconds, seconds)
@@ -60,8 +57,6 @@ class TrainingLog:
         about = {"images_per_second": round(rate, 1), "seconds": round(seconds, 2)}
         self.folder.append_log({"images": images, "step": step} | means | about)
         self.bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} img/s")
-        if self.bar.disable:
-            log.info("%d of %d images, loss %.4f, %.0f img/s", images, self.config.images, loss, rate)
         if self.writer:
             for key, value in means.items():
                 self.writer.add_scalar(key, value, images)

@@ -1,0 +1,47 @@
+"""Progress in a log: a line a minute, and none of short work."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+
+from dbae.support import progress
+from dbae.support.progress import ProgressLines, progress_bar
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Its last entry is the time."""
+    times = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: times[-1])
+    return times
+
+
+def test_a_line_a_minute_says_how_long_it_takes(monkeypatch, caplog, clock):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    caplog.set_level(logging.INFO)
+    with progress_bar(1000, "encoding", done=100) as bar:
+        assert isinstance(bar, ProgressLines)
+        for second in range(1, 151):
+            clock.append(float(second))
+            bar.update(2)
+        bar.set_postfix_str("loss 0.1")
+        clock.append(200.0)
+        bar.update(0)
+    assert [record.message for record in caplog.records] == [
+        "encoding: 220 of 1000 img (22 %), 2 img/s, 06:30 left",
+        "encoding: 340 of 1000 img (34 %), 2 img/s, 05:30 left",
+        "encoding: 400 of 1000 img (40 %), 1.5 img/s, 06:40 left, loss 0.1",
+    ]
+
+
+def test_short_and_hidden_work_says_nothing(monkeypatch, caplog, clock):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    caplog.set_level(logging.INFO)
+    for show, seconds in ((True, 59.0), (False, 600.0)):
+        with progress_bar(10, "encoding", show=show) as bar:
+            clock.append(clock[-1] + seconds)
+            bar.update(5)
+    assert caplog.records == []
