@@ -124,11 +124,11 @@ class Session:
         return LatentCache(default_folder(), self.device, batch_size, self.workers, self.precision, progress=True)
 
     @classmethod
-    def of(cls, options: ModelOptions) -> Session:
+    def of(cls, options: ModelOptions, *, one_file: bool = False) -> Session:
         """Of a command; the first call in a process that torchrun started waits for all the others."""
         device = cli.device(options.device)
         world = distributed.world(device)
-        results = Results(options.out, world, force=options.force)
+        results = Results(options.out, world, force=options.force, one_file=one_file)
         workers = getattr(options, "workers", 0)
         return cls(device, world, results, options.precision, options.batch_size, workers)
 
@@ -145,11 +145,13 @@ class Family(Generic[Chosen, Found]):
         name: of the package, as in `python -m benchmarks.NAME`.
         options: the class of its options; a field is an option of the command line.
         description: head of --help.
+        one_file: whether rows of single attributes or parts stand among the means.
     """
 
     name: ClassVar[str]
     description: ClassVar[str | None]
     options: type[Chosen]
+    one_file: ClassVar[bool] = False
 
     def measured(self, options: Chosen, session: Session, load: Load, open_data: OpenData) -> list[Found]:
         """All that the options ask for."""
@@ -171,7 +173,11 @@ class Family(Generic[Chosen, Found]):
             UserError: an option, a file or the data is not usable; what was measured before is in the results.
         """
         options.check()
-        return self.measured(options, Session.of(options), load, open_data)
+        return self.measured(options, self.session(options), load, open_data)
+
+    def session(self, options: Chosen) -> Session:
+        """A new session, with the rows that OUT has."""
+        return Session.of(options, one_file=self.one_file)
 
     def main(self, options: Chosen) -> None:
         """Run and report."""

@@ -22,137 +22,123 @@ names the machine's processor, `n` is the batch size. A run that is in OUT alrea
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-import torch
 from torch import nn
 
 from benchmarks.cost.jobs import Bench
 from benchmarks.cost.report import format_costs
-from benchmarks.cost.rows import Sheet, processor
+from benchmarks.cost.rows import Measured, Number, Sheet, processor
 from benchmarks.cost.subjects import objective_of, open_subject
 from benchmarks.cost.timing import Times, interleaved
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results.record import Record
+from benchmarks.runner import Family, Load, ModelOptions, OpenData, Session
 from benchmarks.subjects.decoding import on_device
-from benchmarks.subjects.subject import Loaded
+from benchmarks.subjects.inputs import require_names
 from dbae.model import parameter_counts
-from dbae.support import cli, distributed
-from dbae.support.errors import UserError
-from dbae.support.precision import Precision
+from dbae.support import distributed
 
 Measure = Literal["parameters", "operations", "sampling", "training"]
 
-log = logging.getLogger(__name__)
 
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The command line."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CostOptions(ModelOptions):
+    """Options of the command."""
 
     ckpt: tuple[str, ...] = ("builtin:dbae",)
     """Checkpoints, or architectures: untrained:PRESET of DBAE, untrained:METHOD:PRESET of another method."""
     out: Path = Path("runs/cost.csv")
     """The results file; rows are added to what it has."""
     measure: tuple[Measure, ...] = ("parameters", "operations", "sampling", "training")
-    """sampling includes encoding and x_T."""
+    """What to measure; sampling includes encoding and x_T."""
     batch_size: int = 8
     """Images at a time."""
     repeats: int = 11
     """How often each time is taken, after a first one that is not counted."""
     infer_steps: tuple[int, ...] = (250,)
     """Steps of inferring x_T; the paper has 250 for DiffAE and 500 for PDAE."""
-    precision: Precision = "fp32"
-    """Of the networks."""
-    device: str = "auto"
-    """Where they run: auto, cpu, cuda, cuda:1."""
-    force: bool = False
-    """Measure again what OUT already has."""
+
+    least: ClassVar[dict[str, int]] = {**ModelOptions.least, "repeats": 1, "infer_steps": 2}
 
     def check(self) -> None:
-        """Raises UserError naming the option that cannot be."""
-        for name, least in (("batch_size", 1), ("repeats", 1), ("infer_steps", 2)):
-            values = getattr(self, name)
-            lowest = min(values) if isinstance(values, tuple) and values else values
-            if not isinstance(lowest, int) or lowest < least:
-                raise UserError(f"--{name.replace('_', '-')}: expected {least} or more, found {lowest}.")
-        if len(set(self.ckpt)) < len(self.ckpt) or not self.ckpt:
-            raise UserError(f"--ckpt: expected one or more different models, found {list(self.ckpt)}.")
+        """Raises UserError naming the option that cannot be, or several processes."""
+        super().check()
         distributed.require_alone("benchmarks.cost")
 
 
-def run(options: Options, load: Callable[[str], Loaded]) -> list[Record]:
-    """Measure every model; all rows of this command.
+class Cost(Family[CostOptions, Record]):
+    """All models in one process, timed in turn."""
 
-    Args:
-        options: the command line.
-        load: checkpoint file or name -> model.
+    name, description, options, one_file = "cost", __doc__, CostOptions, True
 
-    Raises:
-        UserError: an option or a file is not usable.
-    """
-    options.check()
-    device, results = cli.device(options.device), RecordFile(options.out)
-    subjects = [open_subject(source, load) for source in options.ckpt]
-    benches = [
-        Bench(on_device(s.model, device), objective_of(s.model), options.batch_size, device, options.precision)
-        for s in subjects
-    ]
-    sheet = Sheet(subjects, processor(device), options.batch_size, options.precision, options.infer_steps)
-    stored = {record.identity: record for record in results.read()}
-    expected = sheet.rows(_counts(benches, options, count=False), _seconds(benches, options, repeats=0))
-    if not options.force and all(record.identity in stored for record in expected):
-        return [stored[record.identity] for record in expected]
-    rows = sheet.rows(_counts(benches, options), _seconds(benches, options, repeats=options.repeats))
-    results.add(rows)
-    return rows
+    def measured(self, options: CostOptions, session: Session, load: Load, open_data: OpenData) -> list[Record]:
+        """One record a model and quantity; all are measured unless all are in the results."""
+        subjects = [require_names(open_subject(source, load)) for source in options.ckpt]
+        benches = [
+            Bench(on_device(s.model, session.device), objective_of(s.model), options.batch_size, session.device,
+                  options.precision)
+            for s in subjects
+        ]  # fmt: skip
+        sheet = Sheet(subjects, processor(session.device), options.batch_size, options.precision, options.infer_steps)
+        lines = sheet.lines(
+            [_numbers(bench, options) for bench in benches], [_jobs(bench, options) for bench in benches]
+        )
+        find = session.results.find
+        stored = [find(line.cells, [line.cells["metric"]], [line.cells["attribute"]]) for line in lines]
+        if all(stored):
+            return [row for rows in stored for row in rows or ()]
+        counts = [_counts(bench, options) for bench in benches]
+        rows = [line.row(Measured(counts, sheet.times(_seconds(benches, options)))) for line in lines]
+        session.results.add(rows)
+        return rows
 
-
-def _counts(benches: list[Bench], options: Options, *, count: bool = True) -> list[dict[tuple[str, str], float]]:
-    """(metric, part) -> number, of every model: parameters in millions, operations in 10^9 (NaN without `count`)."""
-    found: list[dict[tuple[str, str], float]] = []
-    for bench in benches:
-        numbers = {}
-        if "parameters" in options.measure and isinstance(bench.model, nn.Module):
-            for part, parameters in parameter_counts(bench.model).items():
-                numbers["parameters_M", "mean" if part == "total" else part] = parameters / 1e6
-            trained = sum(p.numel() for p in bench.model.parameters() if p.requires_grad)
-            numbers["trainable_parameters_M", "mean"] = trained / 1e6
-        if "operations" in options.measure:
-            flops = bench.gflops() if count else dict.fromkeys(bench.operations, float("nan"))
-            numbers |= {(name, "mean"): value for name, value in flops.items()}
-        found.append(numbers)
-    return found
+    def report(self, options: CostOptions, found: Sequence[Record]) -> list[Path]:
+        """One table, a column a model."""
+        print(format_costs(found))
+        return []
 
 
-def _seconds(benches: list[Bench], options: Options, *, repeats: int) -> list[dict[str, Times]]:
-    """Seconds of every job of every model; with `repeats` 0, their names alone, with NaN."""
+def _parameters(bench: Bench, options: CostOptions) -> dict[Number, float]:
+    """Of the whole model and of its parts, in millions."""
+    if "parameters" not in options.measure or not isinstance(bench.model, nn.Module):
+        return {}
+    counts = parameter_counts(bench.model)
+    found = {("parameters_M", "mean" if part == "total" else part): count / 1e6 for part, count in counts.items()}
+    trained = sum(p.numel() for p in bench.model.parameters() if p.requires_grad)
+    return found | {("trainable_parameters_M", "mean"): trained / 1e6}
+
+
+def _numbers(bench: Bench, options: CostOptions) -> list[Number]:
+    """Names of what `_counts` gives."""
+    operations = bench.operations if "operations" in options.measure else ()
+    return [*_parameters(bench, options), *((name, "mean") for name in operations)]
+
+
+def _counts(bench: Bench, options: CostOptions) -> dict[Number, float]:
+    """Numbers of no machine: parameters in millions, operations in 10^9."""
+    flops = bench.gflops() if "operations" in options.measure else {}
+    return _parameters(bench, options) | {(name, "mean"): value for name, value in flops.items()}
+
+
+def _jobs(bench: Bench, options: CostOptions) -> list[str]:
+    """Names of what is timed of a model."""
+    names = list(bench.jobs()) if "sampling" in options.measure else []
+    return names + (["train"] if "training" in options.measure and bench.objective is not None else [])
+
+
+def _seconds(benches: list[Bench], options: CostOptions) -> list[dict[str, Times]]:
+    """Seconds of every job of every model."""
     jobs: dict[tuple[int, str], Callable[[], object]] = {}
     for i, bench in enumerate(benches):
-        own = bench.jobs() if "sampling" in options.measure else {}
-        if "training" in options.measure and bench.objective is not None:
-            own["train"] = bench.training_job(bench.objective) if repeats else _nothing
-        jobs |= {(i, name): job for name, job in own.items()}
-    unknown = torch.full((1,), float("nan"), dtype=torch.float64).numpy()
-    found = interleaved(jobs, repeats, benches[0].device, title="cost") if repeats else dict.fromkeys(jobs, unknown)
+        own = bench.jobs()
+        if bench.objective is not None and "training" in options.measure:  # it takes the memory of training
+            own["train"] = bench.training_job(bench.objective)
+        jobs |= {(i, name): own[name] for name in _jobs(bench, options)}
+    found = interleaved(jobs, options.repeats, benches[0].device, title="cost")
     return [{name: times for (i, name), times in found.items() if i == wanted} for wanted in range(len(benches))]
 
 
-def _nothing() -> None:
-    """In place of a job that is only named."""
-
-
-def main(options: Options) -> None:
-    """Run, print the table."""
-    from baselines.load import load
-
-    rows = run(options, load)
-    print(format_costs(rows))
-    log.info("%s", options.out)
-
-
-def command(arguments: Sequence[str] | None = None) -> int:
-    """`python -m benchmarks.cost`; returns the exit status."""
-    return cli.run(main, Options, module="benchmarks.cost", description=__doc__, arguments=arguments)
+COST = Cost()
+run, command = COST.run, COST.command

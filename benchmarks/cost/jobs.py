@@ -3,7 +3,8 @@
 With b images a batch and seconds t of one repetition:
 
     training_time   ms an image         t(step) / b: loss, backward, RAdam (for every method), moving average
-    testing_time    ms an evaluation    (t(decode, 6 NFE) - t(decode, 2 NFE)) / (4 b), an image
+    testing_time    ms an evaluation    (t(decode, 6 NFE) - t(decode, 2 NFE)) / (4 b), an image; t(decode) / b of a
+                                        model that decodes by one evaluation alone
     encode_time     ms an image         t(encode) / b
     endpoint_time   ms an image         t(Dec(z)) / b, where x_T is decoded by a network of its own
     total_time_ms   ms an image         x_T from an image: encode and Dec(z); or encode and N steps of inference, from a
@@ -17,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -74,8 +75,11 @@ class Bench:
         return {name: self._of_networks(job) for name, job in self._jobs()}
 
     def _jobs(self) -> Iterator[tuple[str, Job]]:
-        yield "few", lambda: self.decode(self.z, FEW)
-        yield "many", lambda: self.decode(self.z, MANY)
+        if self.sampler is None:
+            yield "once", lambda: self.decode(self.z, 1)
+        else:
+            yield "few", lambda: self.decode(self.z, FEW)
+            yield "many", lambda: self.decode(self.z, MANY)
         if self.model.encode_nfe == 0:
             yield "encode", lambda: self.model.posterior(self.x)
         if endpoint := self.endpoint_decoder:
@@ -105,11 +109,16 @@ class Bench:
         return step
 
     def decode(self, z: torch.Tensor, nfe: int) -> object:
-        """Images by the model's default sampler."""
-        method = next(name for name in self.model.samplers if name != "one_step")
+        """Images by the model's default sampler, or by its only evaluation."""
+        method = self.sampler or "one_step"
         noise = PerImageNoise(0, range(len(z)), stream="sample", device=self.device)
         sampler = SamplerConfig(method, nfe=nfe)  # type: ignore[arg-type]
         return self.model.decode(z, sampler=sampler, noise=noise)
+
+    @property
+    def sampler(self) -> str | None:
+        """The first sampler that takes any number of evaluations; None of a model that decodes by one."""
+        return next((name for name in self.model.samplers if name != "one_step"), None)
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -120,7 +129,10 @@ class Bench:
     def gflops(self) -> dict[str, float]:
         """10^9 floating-point operations an image, two a multiply-add: of an evaluation, of encode, of Dec(z)."""
         x, z = self.x[:1], self.z[:1]
-        counts = {"GFLOPs_NFE": self._flops(lambda: self.decode(z, 3)) - self._flops(lambda: self.decode(z, 2))}
+        if self.sampler is None:
+            counts = {"GFLOPs_NFE": self._flops(lambda: self.decode(z, 1))}
+        else:
+            counts = {"GFLOPs_NFE": self._flops(lambda: self.decode(z, 3)) - self._flops(lambda: self.decode(z, 2))}
         if self.model.encode_nfe == 0:
             counts["GFLOPs_encode"] = self._flops(lambda: self.model.posterior(x))
         if endpoint := self.endpoint_decoder:
@@ -147,30 +159,40 @@ class Bench:
         return counter.get_total_flops()
 
 
-def times_of_tables(
-    seconds: dict[str, Times], batch: int, infer_steps: tuple[int, ...]
-) -> dict[tuple[str, int], Times]:
-    """(metric, evaluations of inferring x_T) -> milliseconds of every repetition, from the seconds of `Bench.jobs`.
+Milliseconds = Mapping[str, Times]
+Quantity = tuple[str, int]
+"""(metric, evaluations of inferring x_T)."""
 
-    What was not timed is left out.
-    """
-    ms = {name: 1000 * times / batch for name, times in seconds.items()}
-    found: dict[tuple[str, int], Times] = {}
-    if "train" in ms:
-        found["training_time", 0] = ms["train"]
-    if "few" in ms:
-        found["testing_time", 0] = (ms["many"] - ms["few"]) / (MANY - FEW)
-    encode = ms.get("encode", np.zeros(1))
-    if "encode" in ms:
-        found["encode_time", 0] = encode
-    if "endpoint" in ms:
-        found["endpoint_time", 0] = ms["endpoint"]
-        found["total_time_ms", 0] = encode + ms["endpoint"]
-    if "infer few" in ms:
-        slope = (ms["infer many"] - ms["infer few"]) / (MANY - FEW)
+
+def formulas(jobs: Collection[str], infer_steps: Sequence[int]) -> dict[Quantity, Callable[[Milliseconds], Times]]:
+    """How every number of the tables follows from the times of these jobs; what they do not give is left out."""
+    found: dict[Quantity, Callable[[Milliseconds], Times]] = {}
+    if "train" in jobs:
+        found["training_time", 0] = lambda ms: ms["train"]
+    if "once" in jobs:
+        found["testing_time", 0] = lambda ms: ms["once"]
+    if "few" in jobs:
+        found["testing_time", 0] = lambda ms: (ms["many"] - ms["few"]) / (MANY - FEW)
+    if "encode" in jobs:
+        found["encode_time", 0] = lambda ms: ms["encode"]
+    if "endpoint" in jobs:
+        found["endpoint_time", 0] = lambda ms: ms["endpoint"]
+        found["total_time_ms", 0] = lambda ms: ms.get("encode", np.zeros(1)) + ms["endpoint"]
+    if "infer few" in jobs:
         for steps in infer_steps:
-            found["total_time_ms", steps] = encode + ms["infer few"] + slope * (steps - FEW)
+            found["total_time_ms", steps] = functools.partial(_inferring, steps)
     return found
+
+
+def _inferring(steps: int, ms: Milliseconds) -> Times:
+    slope = (ms["infer many"] - ms["infer few"]) / (MANY - FEW)
+    return ms.get("encode", np.zeros(1)) + ms["infer few"] + slope * (steps - FEW)
+
+
+def times_of_tables(seconds: Mapping[str, Times], batch: int, infer_steps: Sequence[int]) -> dict[Quantity, Times]:
+    """Milliseconds of every repetition, from the seconds of `Bench.jobs`."""
+    ms = {name: 1000 * times / batch for name, times in seconds.items()}
+    return {quantity: formula(ms) for quantity, formula in formulas(seconds, infer_steps).items()}
 
 
 @contextlib.contextmanager

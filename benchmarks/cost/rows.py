@@ -15,21 +15,44 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.cost.jobs import times_of_tables
-from benchmarks.cost.timing import Times, median
+from benchmarks.cost.jobs import Quantity, formulas, times_of_tables
+from benchmarks.cost.timing import Median, Times, median
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.record import Record
 from benchmarks.subjects.inputs import cells_of
 from benchmarks.subjects.subject import Loaded
 
 TASK_VERSION = 1
+Number = tuple[str, str]
+"""(metric, part of the model) of a number of no machine."""
 ENDPOINT_METRICS = ("endpoint_time", "total_time_ms")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured of each model: (metric, part) -> number of no machine; quantity -> ms of every repetition."""
+
+    counts: Sequence[Mapping[Number, float]]
+    times: Sequence[Mapping[Quantity, Times]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A row before anything is measured: its cells, and how its value follows."""
+
+    cells: dict[str, Any]
+    value: Callable[[Measured], Median]
+
+    def row(self, measured: Measured) -> Record:
+        """The row with its value."""
+        found = self.value(measured)
+        return Record(**self.cells, **circumstances(), value=found.value, stderr=found.stderr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,56 +71,64 @@ class Sheet:
     precision: str
     infer_steps: tuple[int, ...]
 
-    def rows(
-        self, counts: Sequence[Mapping[tuple[str, str], float]], seconds: Sequence[dict[str, Times]]
-    ) -> list[Record]:
+    def lines(self, counted: Sequence[Iterable[Number]], timed: Sequence[Collection[str]]) -> list[Line]:
         """All rows, model by model.
 
         Args:
-            counts: of each model, (metric, part) -> number of no machine.
-            seconds: of each model, job -> seconds of every repetition.
+            counted: of each model, (metric, part) of the numbers of no machine.
+            timed: of each model, the jobs that are timed.
         """
-        times = [times_of_tables(own, self.batch, self.infer_steps) for own in seconds]
-        reference = {metric: found for (metric, _), found in reversed(times[0].items())}
-        rows = []
-        for subject, numbers, found in zip(self.subjects, counts, times, strict=True):
-            rows += [self._number(subject, metric, part, value) for (metric, part), value in numbers.items()]
-            for (metric, steps), values in found.items():
-                rows.append(self._time(subject, metric, values, steps))
-                if len(self.subjects) > 1 and metric in reference:
-                    ratio = values / reference[metric]
-                    rows.append(self._time(subject, f"{metric}_ratio", ratio, steps, f"to {self.subjects[0].name}"))
-                if metric == "total_time_ms":
-                    rows += self._evaluations(subject, steps)
-        return rows
+        quantities = [list(formulas(jobs, self.infer_steps)) for jobs in timed]
+        reference: dict[str, Quantity] = {}
+        for quantity in quantities[0]:
+            reference.setdefault(quantity[0], quantity)
+        lines = []
+        for i, numbers in enumerate(counted):
+            lines += [self._number(i, number) for number in numbers]
+            for quantity in quantities[i]:
+                lines.append(self._time(i, quantity))
+                if len(self.subjects) > 1 and quantity[0] in reference:
+                    lines.append(self._ratio(i, quantity, reference[quantity[0]]))
+                if quantity[0] == "total_time_ms":
+                    lines += self._evaluations(i, quantity[1])
+        return lines
 
-    def _evaluations(self, subject: Loaded, steps: int) -> list[Record]:
+    def times(self, seconds: Sequence[Mapping[str, Times]]) -> list[dict[Quantity, Times]]:
+        """Milliseconds, from the seconds of every job of each model."""
+        return [times_of_tables(own, self.batch, self.infer_steps) for own in seconds]
+
+    def _evaluations(self, i: int, steps: int) -> list[Line]:
         """What getting x_T from an image evaluates: passes of encoder and endpoint decoder, steps of the network."""
-        passes = {"NFE_encoder": int(subject.model.encode_nfe == 0), "NFE_score": steps}
+        passes = {"NFE_encoder": int(self.subjects[i].model.encode_nfe == 0), "NFE_score": steps}
         passes |= {} if steps else {"NFE_decoder": 1}
         x_T = {"x_T": _x_T("total_time_ms", steps), "encode_nfe": steps}
-        return [self._number(subject, metric, "mean", float(value), **x_T) for metric, value in passes.items()]
+        return [
+            Line(self._architecture(i, metric) | x_T, lambda _, n=float(count): Median(n, None))  # type: ignore[misc]
+            for metric, count in passes.items()
+        ]
 
-    def _number(self, subject: Loaded, metric: str, part: str, value: float, **cells: Any) -> Record:
-        return Record(
-            **self._columns(subject), **cells, protocol="architecture", n=1, attribute=part, metric=metric, value=value
-        )
+    def _number(self, i: int, number: Number) -> Line:
+        metric, part = number
+        return Line(self._architecture(i, metric, part), lambda found: Median(found.counts[i][number], None))
 
-    def _time(self, subject: Loaded, metric: str, values: Times, steps: int, attribute: str = "mean") -> Record:
-        found = median(values)
-        return Record(
-            **self._columns(subject),
-            protocol=self.processor,
-            n=self.batch,
-            attribute=attribute,
-            metric=metric,
-            value=found.value,
-            stderr=found.stderr,
-            x_T=_x_T(metric, steps),
-            encode_nfe=steps,
-        )
+    def _time(self, i: int, quantity: Quantity) -> Line:
+        return Line(self._timed(i, quantity), lambda found: median(found.times[i][quantity]))
 
-    def _columns(self, subject: Loaded) -> dict[str, Any]:
+    def _ratio(self, i: int, quantity: Quantity, reference: Quantity) -> Line:
+        metric, steps = quantity
+        cells = self._timed(i, (f"{metric}_ratio", steps)) | {"attribute": f"to {self.subjects[0].name}"}
+        return Line(cells, lambda found: median(found.times[i][quantity] / found.times[0][reference]))
+
+    def _architecture(self, i: int, metric: str, part: str = "mean") -> dict[str, Any]:
+        return self._columns(i) | {"protocol": "architecture", "n": 1, "attribute": part, "metric": metric}
+
+    def _timed(self, i: int, quantity: Quantity) -> dict[str, Any]:
+        metric, steps = quantity
+        cells = {"protocol": self.processor, "n": self.batch, "attribute": "mean", "metric": metric}
+        return self._columns(i) | cells | {"x_T": _x_T(metric, steps), "encode_nfe": steps}
+
+    def _columns(self, i: int) -> dict[str, Any]:
+        subject = self.subjects[i]
         return {
             "task": "cost",
             "task_version": TASK_VERSION,
@@ -107,7 +138,6 @@ class Sheet:
             "split": "all",
             "precision": self.precision,
             "better": "lower",
-            **circumstances(),
         }
 
 

@@ -22,10 +22,11 @@ class Median:
     """Median of repetitions, and its standard error estimated from their quartiles: 1.2533 (q3 - q1) / 1.349 / sqrt(r).
 
     Both constants are those of normal numbers; unlike the standard deviation, quartiles forgive a few disturbed runs.
+    A number that is known exactly has no error.
     """
 
     value: float
-    stderr: float
+    stderr: float | None
 
 
 def median(times: Times) -> Median:

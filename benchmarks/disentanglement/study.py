@@ -26,13 +26,12 @@ from benchmarks.metrics import disentanglement as tad
 from benchmarks.metrics import factors as known
 from benchmarks.metrics.disentanglement import Disentanglement, Protocol, Summary
 from benchmarks.results.circumstances import circumstances
-from benchmarks.results.file import Results
 from benchmarks.results.record import Record
+from benchmarks.runner import Session
 from benchmarks.subjects.subject import Subject
 from dbae.data.base import Attributes, ImageDataset
 from dbae.latents import Latents
 from dbae.noise import mixed_seed
-from dbae.support.distributed import ALONE, World
 from dbae.support.errors import UserError
 
 TASK_VERSION = 1
@@ -41,6 +40,7 @@ SPLITS: dict[str, str] = {"paper": "all", "infodiffusion": "train", "standard": 
 SEEDS: dict[str, str] = {"paper": "mean of 0 1 2 3 4", "infodiffusion": "mean of folds 0 1 2 3 4", "standard": "0"}
 PAPER_IMAGES, INFODIFFUSION_IMAGES = 1000, 10_000
 SCORES = ("MIG", "SAP", "DCI_disentanglement", "DCI_completeness", "DCI_informativeness", "FactorVAE")
+PER_ATTRIBUTE = ("TAD", "ATTRS", "AUROC_best", "AUROC_next", "redundancy")
 LOWER_IS_BETTER = frozenset({"AUROC_next", "redundancy"})
 _ENDS = ("low", "high")
 
@@ -60,12 +60,9 @@ class Study:
 
     Args:
         dataset: with binary labels.
-        results: where rows go, and where finished ones are found.
+        session: where rows go and finished ones are found; precision of the encoders, for the record.
         factors: label columns that are ground-truth factors; () takes those that the data set names.
         factor_images: codes that scores against factors are fitted to, and measured on, at most.
-        precision: of the encoders, for the record.
-        force: measure what is already in `results` again.
-        world: processes that encode together; the first writes.
 
     Raises:
         UserError: no binary labels, or a factor that is no label.
@@ -74,16 +71,19 @@ class Study:
     def __init__(
         self,
         dataset: ImageDataset,
-        results: Results,
+        session: Session,
         *,
         factors: tuple[str, ...] = (),
         factor_images: int = 1000,
-        precision: str = "fp32",
-        force: bool = False,
-        world: World = ALONE,
     ) -> None:
-        self.dataset, self.results, self.precision, self.force = dataset, results, precision, force
-        self.world = world
+        self.dataset, self.results = dataset, session.results
+        self.columns = {
+            "task": "disentanglement",
+            "task_version": TASK_VERSION,
+            "dataset": dataset.name,
+            "data_sha256": dataset.fingerprint,
+            "precision": session.precision,
+        }
         self.labels = _binary_labels(dataset)
         self.factors, self.factor_images = factor_classes(dataset, factors), factor_images
 
@@ -100,8 +100,8 @@ class Study:
             **subject.z_cells("mean" if protocol == "standard" else z),
             "n": self._n(protocol),
         }
-        nothing = Measured(dict.fromkeys(_names(protocol), Summary(np.nan, np.nan)), self._attributes([]))
-        return self._stored_or(columns, nothing, lambda: self._measure(subject, protocol, z))
+        names = self.labels.binary_names
+        return self._stored_or(columns, _names(protocol), names, lambda: self._measure(subject, protocol, z))
 
     def factor_rows(self, subject: Subject) -> list[Record]:
         """Rows of the scores against known factors; none where no factors are known, or all are constant."""
@@ -113,33 +113,32 @@ class Study:
             return []
         columns = {**subject.cells, **subject.z_cells("mean"), "protocol": "factors", "split": "test", "seed": "0"}
         columns["n"] = len(train)
-        nothing = Measured(dict.fromkeys(SCORES, Summary(np.nan, np.nan)), {})
 
         def measure() -> Measured:
             fitted, held_out = (known.Codes(_codes(subject, images), factors[images]) for images in (train, test))
             return _against_factors(fitted, held_out)
 
-        return self._stored_or(columns, nothing, measure)
+        return self._stored_or(columns, SCORES, (), measure)
 
     def setting_row(self, subject: Subject, metric: str, value: float) -> Record:
         """A row that says how a model was trained, e.g. its TC_weight, for figures over several checkpoints."""
         columns = {**subject.cells, "protocol": "training", "split": "all", "n": len(self.dataset)}
         (record,) = self._records(columns, Measured({metric: Summary(value, np.nan)}, {}), 0.0)
-        if self.world.is_main:
-            self.results.update([record])
+        self.results.update([record])
         return record
 
-    def _stored_or(self, columns: dict[str, Any], nothing: Measured, measure: Callable[[], Measured]) -> list[Record]:
-        """Rows in the results under the identities of `nothing`'s; else those of `measure`, added to the results."""
-        expected = self._records(columns, nothing, 0.0)
-        stored = self.world.broadcast(None if self.force else self.results.stored(expected))
-        if stored is not None:
-            return [record for record in stored if record.attribute == "mean"]
+    def _stored_or(
+        self, columns: dict[str, Any], names: Sequence[str], attributes: Sequence[str], measure: Callable[[], Measured]
+    ) -> list[Record]:
+        """Rows of the metrics `names` in the results, if those of every attribute are there too; else `measure`'s."""
+        cells = self.columns | columns
+        stored, single = self.results.find(cells, names), self.results.find(cells, PER_ATTRIBUTE, attributes)
+        if stored is not None and single is not None:
+            return stored
         started = time.perf_counter()
         measured = measure()
         records = self._records(columns, measured, round(time.perf_counter() - started, 3))
-        if self.world.is_main:
-            self.results.add(records)
+        self.results.add(records)
         numbers = ", ".join(f"{name} {summary.value:.4f}" for name, summary in measured.summaries.items())
         log.info("%s, %s, z %s: %s", columns["model"], columns["protocol"], columns["z"], numbers)
         return [record for record in records if record.attribute == "mean"]
@@ -185,28 +184,18 @@ class Study:
         return tad.infodiffusion_folds(codes, self.labels.binary[images])
 
     def _attributes(self, found: Sequence[Disentanglement]) -> dict[str, np.ndarray]:
-        """Values of every attribute, means over draws or folds; NaN without any."""
-        values = {
-            "TAD": [np.where(r.captured, r.best - r.next, 0) for r in found],
-            "ATTRS": [r.captured.astype(np.float64) for r in found],
-            "AUROC_best": [r.best for r in found],
-            "AUROC_next": [r.next for r in found],
-            "redundancy": [r.redundancy for r in found],
-        }
-        unknown = np.full(len(self.labels.binary_names), np.nan)
-        return {name: np.mean(draws, axis=0) if draws else unknown for name, draws in values.items()}
+        """Values of every attribute, means over draws or folds."""
+        values = (
+            [np.where(r.captured, r.best - r.next, 0) for r in found],
+            [r.captured.astype(np.float64) for r in found],
+            [r.best for r in found],
+            [r.next for r in found],
+            [r.redundancy for r in found],
+        )
+        return {name: np.mean(draws, axis=0) for name, draws in zip(PER_ATTRIBUTE, values, strict=True)}
 
     def _records(self, columns: dict[str, Any], measured: Measured, seconds: float) -> list[Record]:
-        common: dict[str, Any] = {
-            "task": "disentanglement",
-            "task_version": TASK_VERSION,
-            "dataset": self.dataset.name,
-            "data_sha256": self.dataset.fingerprint,
-            "precision": self.precision,
-            "seconds": seconds,
-            **columns,
-            **circumstances(),
-        }
+        common: dict[str, Any] = self.columns | columns | {"seconds": seconds, **circumstances()}
 
         def record(metric: str, attribute: str, value: float, stderr: float | None = None) -> Record:
             better: Literal["lower", "higher"] = "lower" if metric in LOWER_IS_BETTER else "higher"

@@ -28,13 +28,14 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from tyro.conf import arg
 
+from baselines import load as checkpoints
 from baselines.interface import Prior
-from benchmarks.extractors.features import ExtractorKind, FeatureExtractor, load_extractors
+from benchmarks.extractors.features import ExtractorKind, load_extractors
 from benchmarks.generation.distribution import SMALLEST
 from benchmarks.generation.generated import GeneratedImages
 from benchmarks.generation.report import format_generation, save_sheet
@@ -42,39 +43,40 @@ from benchmarks.generation.samplefiles import open_samples, save_npz
 from benchmarks.generation.source import Endpoint, Generation, Images, Mode, Protocol, Source
 from benchmarks.generation.study import Study
 from benchmarks.results.file import beside
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results.record import Record
+from benchmarks.runner import DataOptions, Family, Load, OpenData, Session
+from benchmarks.subjects.inputs import require_names
 from benchmarks.subjects.settings import sampler
 from benchmarks.subjects.subject import Loaded
 from dbae.data.base import ImageDataset
 from dbae.data.overlap import require_apart
-from dbae.data.source import open_data
 from dbae.prior import LatentSampling
 from dbae.samplers import SamplerConfig
-from dbae.support import cli, distributed
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
 
+load_prior: Callable[..., Prior] = checkpoints.load_prior
 log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """The command line."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GenerationOptions(DataOptions):
+    """Options of the command."""
 
     ckpt: tuple[str, ...] = ()
-    """Checkpoints: files or names. Default: builtin:dbae, unless there are --samples."""
+    """Checkpoints to measure: files or names. Default: builtin:dbae, unless there are --samples."""
+    data: tuple[str, ...] = ("faces",)
+    """Real images to compare with, KIND:ROOT[?size=..&n=..]."""
+    split: str = "all"
+    """Which of the real images."""
+    out: Path = Path("runs/generation.csv")
+    """The results file; rows are added to what it has."""
     prior: str | None = None
     """Prior over z for checkpoints without one of their own: a file of `python -m dbae.train_prior`, or a name."""
     prior_nfe: int | None = None
     """Evaluations of the prior's network a draw. Default: as the prior has it, 1000 if nothing else was said."""
     samples: tuple[str, ...] = ()
     """Generated images to measure: folders, zips, or .npz files with arr_0 of uint8 (n, s, s, 3)."""
-    data: tuple[str, ...] = ("faces",)
-    """Real images, KIND:ROOT[?size=..&n=..]."""
-    split: str = "all"
-    """Which of them."""
-    out: Path = Path("runs/generation.csv")
-    """The results file; rows are added to what it has."""
     protocol: tuple[Protocol, ...] = ("paper",)
     """paper: z drawn from the posterior, as the released code always does, and PDAE's last steps without a prior's z;
     standard: the mean of the posterior, and all steps with z."""
@@ -102,25 +104,35 @@ class Options:
     neighbours: int = 10_000
     """Images of each kind for precision, recall, density, coverage and the Inception Score."""
     extractor: tuple[ExtractorKind, ...] = ()
-    """What sees the images. Default: inception where its weights are found, else faces."""
+    """The network that sees the images. Default: inception where its weights are found, else faces."""
     inception_weights: Path | None = None
     """Weights of FID's Inception. Default: looked for in $DBAE_WEIGHTS_DIR and PyTorch's cache."""
     save_npz: bool = False
     """Also write generated images in guided-diffusion's format, to OUT_samples/."""
     seed: int = 0
-    """Of z, x_T and the samplers' noise, and of the choice of real images."""
+    """Seed of z, x_T and the samplers' noise, and of the choice of real images."""
     batch_size: int = 64
     """Images sampled at a time, at most 256; changes no number beyond rounding."""
     precision: Precision = "fp32"
-    """Of the generating networks; extractors are fp32."""
-    device: str = "auto"
-    """Where they run: auto, cpu, cuda, cuda:1."""
+    """Arithmetic of the generating networks; extractors are fp32."""
     force: bool = False
     """Measure again what OUT already has, with the images that are there."""
+
+    different: ClassVar[tuple[str, ...]] = ("data", "protocol")
 
     def __post_init__(self) -> None:
         if wrong := [x for x in self.x_T if isinstance(x, float) and not 0 <= x <= 1]:
             raise UserError(f"--x-T: expected own, random or a number from 0 to 1, found {wrong[0]:g}.")
+
+    def check(self) -> None:
+        """Raises UserError naming the option that cannot be, or a folder that is both read and written."""
+        super().check()
+        require_apart(self.samples, self.out)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Checkpoints to measure."""
+        return self.ckpt or (() if self.samples else ("builtin:dbae",))
 
     def settings(self, source: Source) -> Iterator[Generation]:
         """Every way of generating to measure, cheapest first."""
@@ -149,39 +161,47 @@ class Options:
             raise UserError(f"--method, --nfe, --churn, --eta or --end-data: {error}.") from error
 
 
-def run(options: Options, load: Callable[[str], Loaded], load_prior: Callable[..., Prior]) -> list[Record]:
-    """Measure every checkpoint and every set of samples against every data set; all rows, on rank 0.
+class GenerationBenchmark(Family[GenerationOptions, Record]):
+    """Every checkpoint and every set of samples against every data set."""
 
-    `load_prior(path, of=loaded)` opens the file of --prior.
+    name, description, options = "generation", __doc__, GenerationOptions
 
-    Raises:
-        UserError: an option, a file or the data is not usable; what was measured before is in the results.
-    """
-    require_apart((*options.data, *options.samples), options.out)
-    device = cli.device(options.device)
-    world = distributed.world(device)
-    extractors = load_extractors(options.extractor, options.inception_weights, device=device)
+    def measured(self, options: GenerationOptions, session: Session, load: Load, open_data: OpenData) -> list[Record]:
+        """All rows, on rank 0. Models and samples of one size share the features of the real images."""
+        extractors = load_extractors(options.extractor, options.inception_weights, device=session.device)
 
-    @functools.cache
-    def study(data: str, size: int, at_most: int) -> Study:
-        return _study(_images(data, size, at_most, options), extractors, world, options)
+        @functools.cache
+        def study(data: str, size: int, at_most: int) -> Study:
+            images = _images(data, size, at_most, options, open_data)
+            return Study(images, extractors, session, neighbours=options.neighbours)
 
-    rows: list[Record] = []
-    for name in options.samples:
-        rows += _measure_samples(open_samples(name), options, study)
-    for name in options.ckpt or (() if options.samples else ("builtin:dbae",)):
-        loaded = load(name)
-        prior = _prior(loaded, options, load_prior)
-        for data in options.data:
-            compared = study(data, loaded.model.image_size, options.n)
-            source = Source(
-                loaded, prior, compared.images, seed=options.seed, precision=options.precision, device=device
-            )
-            rows += _measure_model(source, options, compared)
-    return list({row.identity: row for row in rows}.values())
+        rows: list[Record] = []
+        for name in options.samples:
+            rows += _measure_samples(open_samples(name), options, study)
+        for name in options.models:
+            loaded = require_names(load(name))
+            prior = prior_of(loaded, options)
+            for data in options.data:
+                compared = study(data, loaded.model.image_size, options.n)
+                source = Source(
+                    loaded,
+                    prior,
+                    compared.images,
+                    seed=options.seed,
+                    precision=options.precision,
+                    device=session.device,
+                )
+                rows += _measure_model(source, options, compared)
+        return list({row.identity: row for row in rows}.values())
+
+    def report(self, options: GenerationOptions, found: Sequence[Record]) -> list[Path]:
+        """One table, a line a set of images; sheets are there already."""
+        print(format_generation(found))
+        sheets = beside(options.out, "_samples")
+        return [sheets] if sheets.exists() else []
 
 
-def _measure_model(source: Source, options: Options, study: Study) -> list[Record]:
+def _measure_model(source: Source, options: GenerationOptions, study: Study) -> list[Record]:
     if shared := len(study.images.others) - len(study.images.unseen):
         name = study.images.dataset.name
         log.warning("%s: %d images are both encoded and compared with, as there are no others.", name, shared)
@@ -194,7 +214,7 @@ def _measure_model(source: Source, options: Options, study: Study) -> list[Recor
     return rows + _controls(study, options)
 
 
-def _measure_samples(samples: ImageDataset, options: Options, study_of: Callable[..., Study]) -> list[Record]:
+def _measure_samples(samples: ImageDataset, options: GenerationOptions, study_of: Callable[..., Study]) -> list[Record]:
     if len(samples) < SMALLEST:
         raise UserError(f"--samples: expected {SMALLEST} or more images in {samples.name}, found {len(samples)}.")
     rows = []
@@ -213,7 +233,7 @@ def _measure_samples(samples: ImageDataset, options: Options, study_of: Callable
     return rows
 
 
-def _images(data: str, size: int, at_most: int, options: Options) -> Images:
+def _images(data: str, size: int, at_most: int, options: GenerationOptions, open_data: OpenData) -> Images:
     dataset = open_data(data, size=size)
     if dataset.size != size:
         raise UserError(
@@ -224,19 +244,7 @@ def _images(data: str, size: int, at_most: int, options: Options) -> Images:
     return Images.of(dataset, options.split, n, options.seed)
 
 
-def _study(images: Images, extractors: list[FeatureExtractor], world: distributed.World, options: Options) -> Study:
-    return Study(
-        images,
-        extractors,
-        RecordFile(options.out),
-        world,
-        neighbours=options.neighbours,
-        batch_size=options.batch_size,
-        force=options.force,
-    )
-
-
-def _prior(loaded: Loaded, options: Options, load_prior: Callable[..., Prior]) -> Prior | None:
+def prior_of(loaded: Loaded, options: GenerationOptions) -> Prior | None:
     """The distribution of z for a model: of the checkpoint, else of --prior."""
     prior: Prior | None = getattr(loaded, "prior", None)  # not every kind of checkpoint can have one
     if prior is None and options.prior is not None:
@@ -253,11 +261,11 @@ def _prior(loaded: Loaded, options: Options, load_prior: Callable[..., Prior]) -
     return prior
 
 
-def _controls(study: Study, options: Options) -> list[Record]:
+def _controls(study: Study, options: GenerationOptions) -> list[Record]:
     return [row for protocol in options.protocol for row in study.control(protocol, options.seed)]
 
 
-def _keep(images: GeneratedImages, row: Record, options: Options) -> None:
+def _keep(images: GeneratedImages, row: Record, options: GenerationOptions) -> None:
     """Write the sheet of a set, and its npz if asked to."""
     about = f"{row.model} z={row.z} x_T={row.x_T} {row.sampler} nfe={row.nfe} {images.folder.name[:8]}"
     path = beside(options.out, "_samples") / re.sub(r"[^\w.=-]+", "_", about)
@@ -266,17 +274,5 @@ def _keep(images: GeneratedImages, row: Record, options: Options) -> None:
         save_npz(images, path.with_name(f"{path.name}.npz"))
 
 
-def main(options: Options) -> None:
-    """Run, print the table."""
-    from baselines.load import load, load_prior
-
-    rows = run(options, load, load_prior)
-    if rows:
-        print(format_generation(rows))
-        sheets = beside(options.out, "_samples")
-        log.info("%s%s", options.out, f", {sheets}" if sheets.exists() else "")
-
-
-def command(arguments: Sequence[str] | None = None) -> int:
-    """`python -m benchmarks.generation`; returns the exit status."""
-    return cli.run(main, Options, module="benchmarks.generation", description=__doc__, arguments=arguments)
+GENERATION = GenerationBenchmark()
+run, command = GENERATION.run, GENERATION.command

@@ -15,7 +15,7 @@ Columns with a meaning of their own here (the others: `benchmarks.results.record
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,9 +28,9 @@ from benchmarks.generation.generated import GeneratedImages, generate
 from benchmarks.generation.source import Generation, Images, Source
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.noise import digest, write_noise
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results.record import Record
+from benchmarks.runner import Session
 from dbae.data.base import ImageDataset
-from dbae.support.distributed import World
 
 TASK_VERSION = 1
 log = logging.getLogger(__name__)
@@ -42,24 +42,20 @@ class Study:
     Args:
         images: the real ones.
         extractors: what sees them.
-        results: where rows go, and where finished ones are found.
+        session: where rows go and finished ones are found; the batch size of sampling and of features.
         neighbours: images of each kind for precision, recall, density, coverage and the Inception Score.
-        batch_size: of sampling and of features.
-        force: measure what is already in `results` again.
     """
 
     def __init__(
         self,
         images: Images,
         extractors: Sequence[FeatureExtractor],
-        results: RecordFile,
-        world: World,
+        session: Session,
         *,
         neighbours: int = 10_000,
-        batch_size: int = 64,
-        force: bool = False,
     ) -> None:
-        self.images, self.results, self.world = images, results, world
+        self.images, self.results, self.world = images, session.results, session.world
+        self.batch_size = session.batch_size
         self.columns = {
             "task": "generation",
             "task_version": TASK_VERSION,
@@ -67,9 +63,8 @@ class Study:
             "data_sha256": images.dataset.fingerprint,
             "split": images.split,
         }
-        self.batch_size, self.force = batch_size, force
         self.references = [
-            Reference(e, features_of(e, images.dataset, images.real, batch_size=batch_size), limit=neighbours)
+            Reference(e, features_of(e, images.dataset, images.real, batch_size=self.batch_size), limit=neighbours)
             for e in extractors
         ]
         if few := [e.name for e in extractors if e.dim >= len(images.real)]:
@@ -85,8 +80,9 @@ class Study:
     ) -> tuple[list[Record], GeneratedImages | None]:
         """Rows of a model in one setting, and its images; None where all rows were there and nobody needs them."""
         columns, n = source.columns(setting), source.count(setting)
-        if not (self.force or images_needed) and (stored := self._all_stored(columns, n)):
-            return stored, None
+        stored = [] if images_needed else [self._stored(columns, reference, n) for reference in self.references]
+        if stored and all(stored):
+            return [row for rows in stored for row in rows], None
         images = generate(
             source.card(setting),
             n,
@@ -98,11 +94,14 @@ class Study:
         columns |= {"nfe": images.nfe, "encode_nfe": images.encode_nfe}
         return self.rows(columns, images, np.arange(n), seconds=images.seconds), images
 
-    def _all_stored(self, columns: Mapping[str, Any], n: int) -> list[Record]:
-        """The rows of all extractors; none unless all are there. What rank 0 finds is what counts."""
-        known = self.results.read()
-        found = [_stored(known, {**self.columns, **columns}, reference, n) for reference in self.references]
-        return self.world.broadcast([row for rows in found for row in rows] if all(found) else [])
+    def _stored(self, columns: Mapping[str, Any], reference: Reference, n: int) -> list[Record]:
+        """Rows of one extractor in the results; none unless all of its metrics are there, by these very weights."""
+        found: list[Record] = []
+        for count, metrics in itertools.groupby(reference.metrics(n), key=lambda metric: metric[1]):
+            rows = self.results.find({**self.columns, **columns, "n": count}, [name for name, _ in metrics])
+            found += rows or ()
+        complete = len(found) == len(reference.metrics(n)) and all(r.versions.endswith(_name(reference)) for r in found)
+        return found if complete else []
 
     def control(self, protocol: Protocol, seed: int) -> list[Record]:
         """Rows of other real images; none where there are not as many again."""
@@ -117,14 +116,13 @@ class Study:
         self, columns: Mapping[str, Any], fake: ImageDataset, indices: np.ndarray, *, seconds: float | None = None
     ) -> list[Record]:
         """One record a number, on rank 0; none on others. All processes must call this."""
-        cells = {**self.columns, **columns}
-        known = [] if self.force else self.results.read()
         found: list[Record] = []
         for reference in self.references:
-            stored = self.world.broadcast(_stored(known, cells, reference, len(indices)))
+            stored = self._stored(columns, reference, len(indices))
             if not stored:
                 features = features_of(reference.extractor, fake, indices, batch_size=self.batch_size)
                 if self.world.is_main:
+                    cells = {**self.columns, **columns}
                     over = digest(self.images.dataset.fingerprint, self.images.real)
                     stored = self._add(_records(cells, reference, reference.measure(features, over=over), seconds))
             found += stored
@@ -148,24 +146,5 @@ def _records(
     return [(Record(**cells, **about, **value.cells), value) for value in measured]
 
 
-def _stored(known: Sequence[Record], cells: Mapping[str, Any], reference: Reference, n: int) -> list[Record]:
-    """What `known` has of the cells by the same extractor; none unless all of its metrics."""
-    wanted = {name: value for name, value in {**_DEFAULTS, **cells}.items() if name not in _VARYING}
-    same = {
-        (r.metric, r.n): r
-        for r in known
-        if r.versions.endswith(_name(reference)) and all(getattr(r, name) == wanted[name] for name in wanted)
-    }
-    metrics = reference.metrics(n)
-    return [same[metric] for metric in metrics] if all(metric in same for metric in metrics) else []
-
-
 def _name(reference: Reference) -> str:
     return f"{reference.extractor.name} {reference.extractor.fingerprint[:12]}"
-
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Record)}
-_NUMBER = frozenset({"metric", "n", "value", "stderr", "better", "versions", "revision", "seconds", "peak_mib"})
-_COUNTED = frozenset({"nfe", "encode_nfe"})
-"""Functions of the sampler and of z, known only after sampling."""
-_VARYING = _NUMBER | _COUNTED

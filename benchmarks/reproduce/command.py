@@ -110,8 +110,7 @@ def measure(
         module = importlib.import_module(f"benchmarks.{step.run.benchmark}.command")
         data = {} if step.data is None else {"data": (step.data,)}
         arguments = _arguments(step.run, options, module.Options)
-        loaders = (load, load_prior) if step.run.benchmark == "generation" else (load,)
-        module.run(module.Options(**arguments, **data, ckpt=step.checkpoints, out=path), *loaders)
+        module.run(module.Options(**arguments, **data, ckpt=step.checkpoints, out=path), load)
     return RecordFile(path).read()
 
 

@@ -17,6 +17,7 @@ class Results:
         path: the CSV; it need not exist. A benchmark without attributes writes no second one.
         world: processes of the run; rank 0 reads and writes.
         force: nothing counts as measured.
+        one_file: rows that are no mean go to `path` too.
 
     Raises:
         UserError: a file of this name is there, and is none of ours.
@@ -25,10 +26,10 @@ class Results:
         touched: identity -> record of all that was found or added here, in that order: the rows of this run.
     """
 
-    def __init__(self, path: Path, world: World = ALONE, *, force: bool = False) -> None:
+    def __init__(self, path: Path, world: World = ALONE, *, force: bool = False, one_file: bool = False) -> None:
         self.path, self.world, self.force = path, world, force
         self.means = RecordFile(path)
-        self.attributes = RecordFile(beside(path, "_attributes.csv"))
+        self.attributes = self.means if one_file else RecordFile(beside(path, "_attributes.csv"))
         self.touched: dict[Identity, Record] = {}
         if world.is_main:
             self.means.read(), self.attributes.read()

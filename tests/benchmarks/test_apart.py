@@ -27,8 +27,8 @@ def test_out_inside_of_the_data_is_refused_before_anything_is_read(tmp_path: Pat
 
 
 def test_out_inside_of_the_samples_is_refused(tmp_path: Path) -> None:
-    from benchmarks.generation.command import Options, run
+    from benchmarks.generation.command import GenerationOptions, run
 
-    options = Options(samples=(str(tmp_path),), out=tmp_path / "rows.csv")
+    options = GenerationOptions(samples=(str(tmp_path),), out=tmp_path / "rows.csv")
     with pytest.raises(UserError, match="expected a place outside of the data"):
         run(options, _never, _never)

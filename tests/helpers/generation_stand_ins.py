@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).parent))
 from small_model import Pixels, small_model
 
 from benchmarks.generation import command as generation
-from benchmarks.generation.command import Options, run
+from benchmarks.generation.command import GenerationOptions, run
 
 
 class StandardPrior:
@@ -64,16 +64,16 @@ def loaded_small() -> types.SimpleNamespace:
 
 
 def measure(options, loaded):
-    return run(options, lambda source: loaded, lambda source, of: StandardPrior())
+    return run(options, lambda source: loaded, lambda source, size: Pixels(40, size))
 
 
 def values(rows):
     return {(r.model, r.protocol, r.z, r.x_T, r.sampler, r.nfe, r.metric): r.value for r in rows}
 
 
-def options_of(folder: Path) -> Options:
+def options_of(folder: Path) -> GenerationOptions:
     """A run of 5 parts of 4 images."""
-    return Options(
+    return GenerationOptions(
         ckpt=("small",), data=("pixels",), out=folder / "generation.csv", nfe=(2,), n=18, batch_size=4, device="cpu"
     )
 
@@ -85,8 +85,8 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     os.environ["DBAE_CACHE"] = str(folder / "cache")
     generated.PART = 4
+    generation.load_prior = lambda source, of: StandardPrior()
     generation.load_extractors = lambda kinds, weights, device: [Extractor()]
-    generation.open_data = lambda source, size: Pixels(40, size)
     measure(options_of(folder), loaded_small())
     written = [path.name for path in (folder / "cache" / "generated").rglob("*.npz")]
     assert len(written) == 2 * 5

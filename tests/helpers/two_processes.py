@@ -41,7 +41,7 @@ def measure(folder: Path) -> None:
         data=("pixels",), out=folder / "variation.csv", settings=settings, draws=3, draw_images=3, device="cpu"
     )
     variation.run(several, lambda source: loaded(), lambda source, size: Pixels(10, size))
-    labelled = disentanglement.Options(
+    labelled = disentanglement.DisentanglementOptions(
         data=("squares",), out=folder / "disentanglement.csv", protocol=("standard",), batch_size=16, device="cpu"
     )
     disentanglement.run(labelled, lambda source: FakeLoaded(TinyModel()), lambda source, size: Squares(size=size))

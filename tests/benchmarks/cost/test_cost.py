@@ -12,10 +12,10 @@ import torch
 from small_model import small_model
 
 from benchmarks.cost import command as cost
-from benchmarks.cost.command import Options, run
+from benchmarks.cost.command import CostOptions, run
 from benchmarks.cost.jobs import Bench, times_of_tables
 from benchmarks.cost.report import format_costs
-from benchmarks.cost.rows import Sheet, processor
+from benchmarks.cost.rows import Measured, Sheet, processor
 from benchmarks.cost.subjects import methods, objective_of, open_subject
 from benchmarks.cost.timing import interleaved, median
 from benchmarks.results.record import RecordFile
@@ -31,8 +31,8 @@ def loaded_as(model, name="small", sha="0" * 64):
 
 
 @pytest.fixture
-def options(tmp_path) -> Options:
-    return Options(ckpt=("a",), out=tmp_path / "c.csv", batch_size=2, repeats=2, device="cpu")
+def options(tmp_path) -> CostOptions:
+    return CostOptions(ckpt=("a",), out=tmp_path / "c.csv", batch_size=2, repeats=2, device="cpu")
 
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
@@ -85,7 +85,8 @@ def test_ratios_are_of_single_repetitions_to_the_first_model():
     subjects = [loaded_as(small_model(), "first", "1" * 64), loaded_as(small_model(), "second", "2" * 64)]
     sheet = Sheet(subjects, "a processor", batch=1, precision="fp32", infer_steps=(250,))
     # The machine slows down after the first repetition: times scatter, ratios do not.
-    rows = sheet.rows([{}, {}], [{"train": np.array([1.0, 4.0, 4.0])}, {"train": np.array([3.0, 12.0, 12.0])}])
+    seconds = [{"train": np.array([1.0, 4.0, 4.0])}, {"train": np.array([3.0, 12.0, 12.0])}]
+    rows = [line.row(Measured([{}, {}], sheet.times(seconds))) for line in sheet.lines([[], []], seconds)]
     found = {(r.model, r.metric): r for r in rows}
     assert found["second", "training_time"].value == 12_000
     assert found["first", "training_time_ratio"].value == 1
@@ -195,6 +196,34 @@ def test_a_finished_run_is_read_back(options, monkeypatch):
     monkeypatch.undo()
     run(dataclasses.replace(options, batch_size=1, measure=("sampling",)), lambda source: loaded_as(small_model()))
     assert len(RecordFile(options.out).read()) > len(first)
+
+
+class OneStep(torch.nn.Module):
+    """Decodes by one evaluation, in no other way."""
+
+    name, image_size, latent_dim = "one", 8, 2
+    samplers, endpoints, encode_nfe = ("one_step",), ("decoded",), 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = torch.nn.Linear(2, 3 * 64)
+
+    def posterior(self, x):
+        return x.mean((2, 3))[:, :2], None
+
+    def encode(self, x, *, noise=None):
+        return self.posterior(x)[0]
+
+    def decode(self, z, *, x_T=None, sampler=None, noise=None):
+        assert sampler.method == "one_step"
+        return types.SimpleNamespace(images=self.net(z).view(-1, 3, 8, 8), nfe=1)
+
+
+def test_a_model_of_one_evaluation_has_its_time_and_operations(options):
+    rows = run(dataclasses.replace(options, measure=("sampling", "operations")), lambda source: loaded_as(OneStep()))
+    found = {r.metric: r.value for r in rows}
+    assert found["GFLOPs_NFE"] == pytest.approx(2 * 2 * 3 * 64 / 1e9)
+    assert found["testing_time"] > 0
 
 
 def test_two_models_in_one_table(options):

@@ -11,7 +11,7 @@ import torch
 from stand_ins import FakeLoaded, Squares, TinyModel
 
 from benchmarks.disentanglement import study as disentanglement_study
-from benchmarks.disentanglement.command import Options, run, tc_weight
+from benchmarks.disentanglement.command import DisentanglementOptions, run, tc_weight
 from benchmarks.disentanglement.report import draw_tradeoff, format_rows
 from benchmarks.disentanglement.study import SCORES
 from benchmarks.metrics import disentanglement as tad
@@ -38,20 +38,22 @@ def _few_votes_and_trees(monkeypatch):
 
 
 @pytest.fixture
-def options(tmp_path) -> Options:
-    return Options(ckpt=("a",), data=("squares",), out=tmp_path / "d.csv", device="cpu", batch_size=32)
+def options(tmp_path) -> DisentanglementOptions:
+    return DisentanglementOptions(ckpt=("a",), data=("squares",), out=tmp_path / "d.csv", device="cpu", batch_size=32)
 
 
-def measure(options: Options, loaded: FakeLoaded | None = None, dataset: ImageDataset | None = None) -> list[Record]:
+def measure(
+    options: DisentanglementOptions, loaded: FakeLoaded | None = None, dataset: ImageDataset | None = None
+) -> list[Record]:
     squares = Squares(n=200) if dataset is None else dataset
     return run(options, lambda source: loaded or FakeLoaded(TinyModel()), lambda source, size: squares)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Options, list[Record]]:
+def finished(tmp_path_factory) -> tuple[DisentanglementOptions, list[Record]]:
     """A run that is over. Its folder is not to be written to."""
     folder = tmp_path_factory.mktemp("finished")
-    options = Options(ckpt=("a",), data=("squares",), out=folder / "d.csv", device="cpu", batch_size=32)
+    options = DisentanglementOptions(ckpt=("a",), data=("squares",), out=folder / "d.csv", device="cpu", batch_size=32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DBAE_CACHE", str(folder / "cache"))
         return options, measure(options)

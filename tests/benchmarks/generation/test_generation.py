@@ -16,7 +16,7 @@ from generation_stand_ins import Extractor, StandardPrior, loaded_small, measure
 from small_model import Pixels
 
 from benchmarks.generation import command as generation
-from benchmarks.generation.command import Options
+from benchmarks.generation.command import GenerationOptions
 from benchmarks.generation.distribution import Reference, features_of
 from benchmarks.generation.generated import PART
 from benchmarks.generation.report import format_generation
@@ -38,13 +38,15 @@ def extractors(monkeypatch):
 
 @pytest.fixture
 def loaded(monkeypatch, tmp_path, extractors):
-    monkeypatch.setattr(generation, "open_data", lambda source, size: Pixels(40, size))
+    monkeypatch.setattr(generation, "load_prior", lambda source, of: StandardPrior())
     return loaded_small()
 
 
 @pytest.fixture
 def options(tmp_path):
-    return Options(ckpt=("small",), data=("pixels",), out=tmp_path / "generation.csv", nfe=(2,), n=12, batch_size=5)
+    return GenerationOptions(
+        ckpt=("small",), data=("pixels",), out=tmp_path / "generation.csv", nfe=(2,), n=12, batch_size=5
+    )
 
 
 def test_unconditional_rows_are_those_of_images_made_by_hand(loaded, options, extractors):

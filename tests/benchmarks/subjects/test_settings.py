@@ -34,7 +34,7 @@ def test_pdae_leaves_z_out_at_the_end_as_released_where_it_comes_from_a_prior():
     model = types.SimpleNamespace(samplers=("ddim", "ddpm"), prior_stop=0.3)
     source = Source.__new__(Source)  # of a source, the choice of settings needs only these
     source.model, source.prior = model, object()
-    options = generation.Options(protocol=("paper", "standard"), method=("ddim", "ddpm"), nfe=(10,))
+    options = generation.GenerationOptions(protocol=("paper", "standard"), method=("ddim", "ddpm"), nfe=(10,))
     stops = {(s.mode, s.protocol, s.sampler.method): s.sampler.stop for s in options.settings(source)}
     assert stops.pop(("prior", "paper", "ddim")) == 0.3
     assert set(stops.values()) == {0.0}
