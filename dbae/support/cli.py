@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from dbae.support import distributed
+from dbae.support.allocator import keep_freed_memory
 from dbae.support.errors import UserError
 from dbae.support.failures import explain
 
@@ -47,6 +48,7 @@ def run(
     from dbae.support.words import REGISTRY
 
     _print_any_name()
+    keep_freed_memory()
     level = logging.INFO if distributed.is_main() else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)

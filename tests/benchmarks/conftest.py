@@ -1,12 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from stand_ins import Squares
-
-
-@pytest.fixture
-def squares() -> Squares:
-    return Squares()
 
 
 @pytest.fixture(autouse=True)

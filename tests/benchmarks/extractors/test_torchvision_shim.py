@@ -7,7 +7,7 @@ import pytest
 
 _SCRIPT = """
 import sys
-from benchmarks.torchvision_shim import import_torchvision
+from benchmarks.extractors.torchvision_shim import import_torchvision
 assert "torchvision" not in sys.modules
 torchvision = import_torchvision()
 assert import_torchvision() is torchvision

@@ -401,7 +401,7 @@ def test_a_process_of_little_memory_survives_them_all(tmp_path):
     program = """
 import resource, sys
 from baselines import inspect
-from dbae import cli
+from dbae.support import cli
 now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (now + (300 << 20),) * 2)
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))

@@ -20,7 +20,7 @@ SCRIPT = """
 import json
 import torch
 from small_model import Pixels, small_model
-from dbae.compiling import compile_networks
+from dbae.support.compiling import compile_networks
 from dbae.images import to_float
 from dbae.losses import bridge_loss
 from dbae.noise import ReplayNoise

@@ -23,7 +23,7 @@ def git(folder: Path, *arguments: str) -> str:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with one committed file of code, taken for this one."""
     git(tmp_path, "init", "-q")
-    (tmp_path / "dbae").mkdir()
+    (tmp_path / "dbae" / "support").mkdir(parents=True)
     (tmp_path / "dbae" / "support" / "provenance.py").write_text("x = 1\n")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "first")
@@ -40,7 +40,7 @@ def test_versions_are_those_installed():
 
 
 def test_versions_import_nothing():
-    script = "import sys; from dbae import provenance; provenance.versions(); print('torch' in sys.modules)"
+    script = "import sys; from dbae.support import provenance; provenance.versions(); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -55,7 +55,7 @@ def test_revision_of_a_checkout(checkout):
     assert provenance.revision() == head[:12]
     (checkout / "README.md").write_text("not code")
     assert provenance.revision() == head[:12]
-    (checkout / "dbae" / "provenance.py").write_text("x = 2\n")
+    (checkout / "dbae" / "support" / "provenance.py").write_text("x = 2\n")
     assert provenance.revision() == head[:12] + "+dirty"
     git(checkout, "commit", "-q", "-am", "second")
     (checkout / "dbae" / "new.py").touch()
