@@ -7,8 +7,8 @@ alone where z is a function of the image); d = latent_dim. Its name is a hash of
 weights, the data, which images, the precision. A seed is no part of it: whoever needs a random z redraws
 z = mu + sigma * eps from the file.
 
-A file under construction is `NAME.part`: complete rows behind a complete header, in order. A killed run is continued at
-its last complete row; only a complete file gets its name. Memory holds one batch, whatever n is.
+How files grow, are continued after a kill and found damaged is told in `dbae.support.rowfile`. What is damaged is
+encoded again, with a line that says so.
 
 Several processes (`dbae.support.distributed`) each encode their share into a file of its own, `NAME-0of2.npy` and so
 on, which rank 0 joins; on several machines the folder has to be one that all of them see.
@@ -21,11 +21,10 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,10 +36,11 @@ from dbae.data.loader import iterate
 from dbae.images import to_float
 from dbae.support.distributed import World, world
 from dbae.support.errors import UserError
-from dbae.support.files import atomic_path, cache_folder
+from dbae.support.files import cache_folder
 from dbae.support.locking import locked
 from dbae.support.precision import Precision, autocast
 from dbae.support.progress import progress_bar
+from dbae.support.rowfile import described, fault, growing
 
 Posterior = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
@@ -136,7 +136,7 @@ class LatentCache:
     workers: int = 0
     precision: Precision = "fp32"
     progress: bool = False
-    _had: set[Path] = dataclasses.field(default_factory=set, init=False, repr=False)
+    _had: set[tuple[Path, str]] = dataclasses.field(default_factory=set, init=False, repr=False)
 
     @property
     def world(self) -> World:
@@ -144,9 +144,19 @@ class LatentCache:
         return world(self.device)
 
     def get(
-        self, encoder: Encoder, dataset: ImageDataset, indices: Int64[np.ndarray, " n"], *, mirrored: bool = False
+        self,
+        encoder: Encoder,
+        dataset: ImageDataset,
+        indices: Int64[np.ndarray, " n"],
+        *,
+        mirrored: bool = False,
+        at: Path | None = None,
     ) -> Latents:
         """Latents of images `indices`, in that order, from disk or from the encoder.
+
+        Args:
+            mirrored: those of the mirrored images too.
+            at: the file to keep them in, in place of one in the folder that is named after its content.
 
         Raises:
             UserError: an image cannot be read, the disk is full, or the encoder gives numbers that are not finite.
@@ -159,53 +169,55 @@ class LatentCache:
             "precision": self.precision,
             "version": LATENTS_VERSION,
         }
-        path = self.folder / f"{hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:32]}.npy"
-        if path not in self._had and not self.world.broadcast(path.exists()):
-            with locked(path) if self.world.is_main else contextlib.nullcontext():
-                if not self.world.broadcast(path.exists()):
-                    self._fill(path, encoder, dataset, indices, mirrored, card)
-        self._had.add(path)
-        seconds = json.loads(path.with_suffix(".json").read_text())["seconds"]
-        return Latents(np.load(path, mmap_mode="r"), seconds)
+        key = hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()[:32]
+        work = _Work(at or self.folder / f"{key}.npy", key, encoder, dataset, indices, card)
+        if (work.path, key) not in self._had and self._is_needed(work):
+            with locked(work.path) if self.world.is_main else contextlib.nullcontext():
+                if self._is_needed(work, say=False):
+                    self._fill(work)
+        self._had.add((work.path, key))
+        return Latents(np.load(work.path, mmap_mode="r"), described(work.path).get("seconds", 0.0))
 
-    def _fill(
-        self, path: Path, encoder: Encoder, dataset: ImageDataset, indices: np.ndarray, mirrored: bool, card: dict
-    ) -> None:
+    def _is_needed(self, work: _Work, *, say: bool = True) -> bool:
+        """What the main process finds, on all of them."""
+        return self.world.broadcast(work.is_needed(say=say) if self.world.is_main else not work.path.exists())
+
+    def _fill(self, work: _Work) -> None:
         if self.world.size == 1:
-            return self._encode_all(path, encoder, dataset, indices, mirrored, card)
-        shares = [path.with_stem(f"{path.stem}-{rank}of{self.world.size}") for rank in range(self.world.size)]
-        mine = shares[self.world.rank]
-        if not mine.exists():
-            share = self.world.share(indices, block=self.batch_size)
-            self._encode_all(mine, encoder, dataset, share, mirrored, card)
+            return self._encode_all(work)
+        names = [f"{work.key}-{rank}of{self.world.size}" for rank in range(self.world.size)]
+        mine = self.world.share(work.indices, block=self.batch_size)
+        share = work.part(names[self.world.rank], mine)
+        if share.is_needed():
+            self._encode_all(share)
         self.world.barrier()
         if self.world.is_main:
-            _join(shares, path, len(indices))
+            _join([work.path.with_name(f"{name}.npy") for name in names], work)
         self.world.barrier()
 
-    def _encode_all(
-        self, path: Path, encoder: Encoder, dataset: ImageDataset, indices: np.ndarray, mirrored: bool, card: dict
-    ) -> None:
-        started, title = time.perf_counter(), f"{encoder.name}: encode {len(indices)} images of {dataset.name}"
+    def _encode_all(self, work: _Work) -> None:
+        encoder, dataset, n = work.encoder, work.dataset, len(work.indices)
+        started, title = time.perf_counter(), f"{encoder.name}: encode {n} images of {dataset.name}"
         log.info("%s", title)
-        with _part(path.with_suffix(".part"), path) as part:
-            done = part.rows
-            with progress_bar(len(indices), title, done=done, show=self.progress) as bar:
-                for batch, images in iterate(dataset, indices[done:], self.batch_size, workers=self.workers):
-                    rows = self._encode(encoder, images, mirrored)
-                    if not np.isfinite(rows).all():
-                        bad = batch[~np.isfinite(rows).all(axis=(1, 2, 3))][0]
-                        raise UserError(
-                            f"{encoder.name}: z of image {bad} of {dataset.name} is not finite in {self.precision}. "
-                            "Use --precision fp32, or a checkpoint from before the training diverged."
-                        )
-                    part.append(rows, len(indices))
+        about = {"model": encoder.name, "dataset": dataset.name, "n": n, **work.card}
+        with growing(work.path, work.partial, n, about) as file:
+            done = file.count
+            with progress_bar(n, title, done=done, show=self.progress) as bar:
+                for batch, images in iterate(dataset, work.indices[done:], self.batch_size, workers=self.workers):
+                    rows = self._encode(encoder, images, work.mirrored)
+                    self._require_finite(rows, batch, work)
+                    file.append(rows)
                     bar.update(len(batch))
-            seconds = round(time.perf_counter() - started, 3)
-            about = {"model": encoder.name, "dataset": dataset.name, "n": len(indices), "seconds": seconds} | card
-            with atomic_path(path.with_suffix(".json")) as temporary:
-                temporary.write_text(json.dumps(about, indent=1))
-        log.info("%s: %.1f s", title, seconds)
+            about["seconds"] = round(time.perf_counter() - started, 3)
+        log.info("%s: %.1f s", title, about["seconds"])
+
+    def _require_finite(self, rows: np.ndarray, batch: np.ndarray, work: _Work) -> None:
+        finite = np.isfinite(rows).all(axis=(1, 2, 3))
+        if not finite.all():
+            raise UserError(
+                f"{work.encoder.name}: z of image {batch[~finite][0]} of {work.dataset.name} is not finite in "
+                f"{self.precision}. Use --precision fp32, or a checkpoint from before the training diverged."
+            )
 
     @torch.inference_mode()
     def _encode(self, encoder: Encoder, images: Tensor, mirrored: bool) -> Float32[np.ndarray, "b v s d"]:
@@ -223,67 +235,60 @@ def default_folder() -> Path:
     return cache_folder() / "latents"
 
 
-class _Part:
-    """An `.npy` that grows by whole rows."""
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """A file to be filled: where it goes, and what is to be in it.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-        self.rows = 0
-        with contextlib.suppress(ValueError):  # empty, or killed within the header: start again
-            np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            start, row = file.tell(), dtype.itemsize * int(np.prod(shape[1:]))
-            self.rows = (file.seek(0, os.SEEK_END) - start) // row
-            file.truncate(start + self.rows * row)
-            file.seek(0, os.SEEK_END)
-        if not self.rows:
-            file.seek(0)
-            file.truncate()
+    Attributes:
+        key: hash of all that determines the content.
+        card: the same in words, a part of the file's description.
+    """
 
-    def append(self, rows: Float32[np.ndarray, "b v s d"], total: int) -> None:
-        if not self.rows:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (total, *rows.shape[1:])}
-            np.lib.format.write_array_header_1_0(self.file, header)
-        self.file.write(np.ascontiguousarray(rows, "<f4").tobytes())
-        self.file.flush()
-        self.rows += len(rows)
+    path: Path
+    key: str
+    encoder: Encoder
+    dataset: ImageDataset
+    indices: np.ndarray
+    card: dict[str, Any]
+
+    @property
+    def mirrored(self) -> bool:
+        return self.card["mirrored"]
+
+    @property
+    def partial(self) -> Path:
+        """The file under construction, named after its content wherever it goes."""
+        return self.path.with_name(f"{self.key}.part")
+
+    def part(self, name: str, indices: np.ndarray) -> _Work:
+        """The share of a process: some of the images, in a file of its own."""
+        return dataclasses.replace(self, path=self.path.with_name(f"{name}.npy"), key=name, indices=indices)
+
+    def is_needed(self, *, say: bool = True) -> bool:
+        """Whether there is no such file, or one that is damaged (logged) or of something else."""
+        if not self.path.exists():
+            return True
+        found = fault(self.path, self.card, (len(self.indices), 2 if self.mirrored else 1, None, None))
+        if found and say:
+            log.warning("%s: cannot be used (%s); encoding again", self.path, found)
+        return found is not None
 
 
-def _join(shares: Sequence[Path], path: Path, total: int) -> None:
-    """Make the file of `path`, `total` rows, from those of all processes, which are deleted afterwards."""
+def _join(shares: Sequence[Path], work: _Work) -> None:
+    """Make the file from those of all processes, which are deleted afterwards."""
     for share in shares:
         if not share.exists():
             raise UserError(
                 f"{share}: written by another process, but not seen here. On several machines, set DBAE_CACHE to a "
                 "folder that all of them see, then run the same command again."
             )
-    path.with_suffix(".part").unlink(missing_ok=True)  # of an earlier run in one process
-    with _part(path.with_suffix(".part"), path) as part:
+    work.partial.unlink(missing_ok=True)  # of an earlier run in one process
+    cards, n = [described(share) for share in shares], len(work.indices)
+    about = cards[0] | {"n": n, "seconds": max(card["seconds"] for card in cards)}
+    with growing(work.path, work.partial, n, about) as file:
         for share in shares:
             array = np.load(share, mmap_mode="r")
             for start in range(0, len(array), _CHUNK):
-                part.append(array[start : start + _CHUNK], total)
-        cards = [json.loads(share.with_suffix(".json").read_text()) for share in shares]
-        about = cards[0] | {"n": total, "seconds": max(card["seconds"] for card in cards)}
-        with atomic_path(path.with_suffix(".json")) as temporary:
-            temporary.write_text(json.dumps(about, indent=1))
-    for leftover in path.parent.glob(f"{path.stem}-*of*"):
+                file.append(array[start : start + _CHUNK])
+    for leftover in work.path.parent.glob(f"{work.key}-*of*"):
         leftover.unlink()
-
-
-@contextlib.contextmanager
-def _part(partial: Path, path: Path) -> Iterator[_Part]:
-    """The unfinished file of `path`; gets its name when the body ends, stays for the next run when it raises."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "r+b" if partial.exists() else "w+b") as file:
-            yield _Part(file)
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        if error.filename not in (None, str(partial), str(path), *map(str, path.parents)):
-            raise
-        raise UserError(
-            f"{path}: could not be written ({error.strerror}). Free some space or set DBAE_CACHE to another folder, "
-            "then run the same command again: it continues where it stopped."
-        ) from error

@@ -18,7 +18,9 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from dbae import latent_data
@@ -26,12 +28,12 @@ from dbae.checkpoints.own import Card
 from dbae.data import ImageDataset, open_data
 from dbae.data.overlap import require_apart
 from dbae.data.source import parse_source
+from dbae.latents import Encoder, LatentCache
 from dbae.networks.latent_mlp import LatentMLPConfig
 from dbae.noise import GeneratorNoise, mixed_seed
 from dbae.pretrained import LoadedDBAE, load
 from dbae.prior import METHOD, LatentLoss, LatentPrior, LossKind, T
 from dbae.support import cli
-from dbae.support.distributed import world
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
 from dbae.support.provenance import revision, versions
@@ -145,7 +147,7 @@ def train(args: Args) -> Path:
     """Run the command; returns the last checkpoint.
 
     Raises:
-        UserError: see `dbae.training.loop.fit`, `dbae.pretrained.load` and `dbae.latent_data.posteriors`.
+        UserError: see `dbae.training.loop.fit`, `dbae.pretrained.load` and `dbae.latents.LatentCache`.
     """
     require_apart([args.data], args.out)
     if not args.resume:
@@ -194,25 +196,12 @@ def _as_it_is(posterior: Tensor) -> Tensor:
     return posterior
 
 
-def _encoded(args: Args, loaded: LoadedDBAE, data: ImageDataset, split: str) -> latent_data.Array:
-    """The posteriors of the training images; of several processes the main one encodes for all."""
+def _encoded(args: Args, loaded: LoadedDBAE, data: ImageDataset, split: str) -> Float32[np.ndarray, "n s l"]:
+    """The posteriors of the training images, a memory map."""
     device = cli.device(args.device)
-    together = world(device)
-    read = functools.partial(
-        latent_data.posteriors,
-        args.out / "latents.npy",
-        loaded,
-        data,
-        data.split(split),
-        device=device,
-        precision=args.precision,
-        batch_size=args.encode_batch_size,
-        workers=args.workers,
-    )
-    if together.is_main:
-        read()
-    together.barrier()
-    return read()
+    cache = LatentCache(args.out, device, args.encode_batch_size, args.workers, args.precision, progress=True)
+    encoder = Encoder(loaded.model.to(device).posterior, f"checkpoint {loaded.sha256}", loaded.model.name)
+    return cache.get(encoder, data, data.split(split), at=args.out / "latents.npy").array[:, 0]
 
 
 def _card(args: Args, prior: LatentPrior, loaded: LoadedDBAE, data: ImageDataset, split: str) -> Card:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +13,14 @@ from dbae.images import to_float
 from dbae.latents import Encoder, LatentCache, Latents, default_folder
 from dbae.support.distributed import World
 from dbae.support.errors import UserError
+from dbae.support.rowfile import SEAL
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def squares() -> Squares:
+    return Squares()
 
 
 def cache(tmp_path, **changes) -> LatentCache:
@@ -147,6 +155,93 @@ def test_default_folder_follows_the_environment(monkeypatch, tmp_path):
     assert default_folder() == tmp_path / "latents"
     monkeypatch.delenv("DBAE_CACHE")
     assert default_folder().parts[-3:] == (".cache", "dbae", "latents")
+
+
+def spoilt(path: Path, how: str) -> None:
+    """Damage of latents at `path`, or of what describes them."""
+    about, whole, card = path.with_suffix(".json"), path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
+    array = np.load(path)
+    match how:
+        case "cut":
+            path.write_bytes(whole[: len(whole) // 2])
+        case "empty":
+            path.write_bytes(b"")
+        case "longer":
+            path.write_bytes(whole + b"0000")
+        case "flipped":
+            path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+        case "zeros":
+            path.write_bytes(bytes(len(whole)))
+        case "narrower":
+            np.save(path, array[..., :-1])
+        case "shorter":
+            np.save(path, array[:-1])
+        case "double":
+            np.save(path, array.astype(np.float64))
+        case "flat":
+            np.save(path, array.reshape(len(array), -1))
+        case "pickled":
+            np.save(path, np.array([{}]), allow_pickle=True)
+        case "no json":
+            about.unlink()
+        case "garbage json":
+            about.write_bytes(b"\xff{")
+        case "nested json":
+            about.write_text("[" * 100_000)
+        case "list json":
+            about.write_text("[1]")
+        case "json of others":
+            about.write_text(json.dumps(card | {"data": "others"}))
+        case "old":  # of before there were checksums
+            about.write_text(json.dumps({key: value for key, value in card.items() if key not in SEAL}))
+
+
+DAMAGE = ["cut", "empty", "longer", "flipped", "zeros", "narrower", "shorter", "double", "flat", "pickled", "no json"]
+DAMAGE += ["garbage json", "nested json", "list json", "json of others"]
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damage_is_noticed_said_and_computed_again(tmp_path, squares, caplog, how):
+    indices = squares.splits["test"]
+    expected = np.array(cache(tmp_path).get(encoder(TinyModel()), squares, indices, mirrored=True).array)
+    (path,) = (tmp_path / "latents").glob("*.npy")
+    spoilt(path, how)
+    model = TinyModel()
+    found = cache(tmp_path).get(encoder(model), squares, indices, mirrored=True)
+    assert model.calls
+    np.testing.assert_array_equal(found.array, expected)
+    (said,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith(f"{path}: cannot be used (")
+    assert said.endswith("; encoding again")
+    assert "\n" not in said
+    model.fails_at = model.calls + 1
+    assert len(cache(tmp_path).get(encoder(model), squares, indices, mirrored=True)) == len(indices)
+
+
+def test_latents_of_before_checksums_are_used_and_sealed(tmp_path, squares):
+    indices = squares.splits["test"]
+    cache(tmp_path).get(encoder(TinyModel()), squares, indices)
+    (path,) = (tmp_path / "latents").glob("*.npy")
+    spoilt(path, "old")
+    model = TinyModel()
+    cache(tmp_path).get(encoder(model), squares, indices)
+    assert model.calls == 0
+    spoilt(path, "flipped")
+    cache(tmp_path).get(encoder(model), squares, indices)
+    assert model.calls > 0
+
+
+def test_a_part_of_other_rows_is_not_continued(tmp_path, squares):
+    model, indices = TinyModel(), squares.splits["train"]
+    model.fails_at = 2
+    with pytest.raises(RuntimeError, match="killed"):
+        cache(tmp_path).get(encoder(model), squares, indices)
+    (part,) = (tmp_path / "latents").glob("*.part")
+    np.save(tmp_path / "other.npy", np.zeros((60, 1, 1, 4)))
+    part.write_bytes((tmp_path / "other.npy").read_bytes())
+    found = cache(tmp_path).get(encoder(TinyModel()), squares, indices)
+    expected = cache(tmp_path / "fresh").get(encoder(TinyModel()), squares, indices)
+    np.testing.assert_array_equal(found.array, expected.array)
 
 
 # --- several processes; those of `tests/test_distributed.py` are real -------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 import torch
 from small_model import Pixels, small_card, small_model
 
-from dbae import latent_data, train_prior
+from dbae import latent_data, latents, train_prior
 from dbae.checkpoints import own as checkpoint
 from dbae.networks.latent_mlp import LatentMLPConfig
 from dbae.noise import GeneratorNoise, PerImageNoise
@@ -54,7 +54,7 @@ def test_result_is_a_prior_of_this_autoencoder(args: Args, autoencoder: Path) ->
     assert card.train_data["autoencoder_sha256"] == sha256
     assert card.objective == {"loss": "l1", "latent": "drawn"}
     assert card.command.startswith("python -m dbae.train_prior --ckpt small.safetensors")
-    mean, std = latent_data.moments(np.load(args.out / "latents.npy"))
+    mean, std = latent_data.moments(np.load(args.out / "latents.npy")[:, 0])
     assert torch.equal(prior.mean, mean)
     assert torch.equal(prior.std, std)
     prior.sampling = LatentSampling(10)
@@ -88,25 +88,28 @@ def test_resumed_run_is_the_same_run(args: Args, tmp_path: Path) -> None:
 def test_images_are_encoded_once(args: Args, monkeypatch: pytest.MonkeyPatch) -> None:
     train(with_options(args, codes=32))
     before = (args.out / "latents.npy").stat().st_mtime_ns
-    monkeypatch.setattr(latent_data, "iterate", None)  # any reading would fail
+    monkeypatch.setattr(latents, "iterate", None)  # any reading would fail
     train(with_options(args, codes=64, resume=True))
     assert (args.out / "latents.npy").stat().st_mtime_ns == before
 
 
+def encoded(args: Args, data: Pixels, indices: np.ndarray, batch_size: int = 128) -> np.ndarray:
+    """What the command has its prior learn from, of these images."""
+    data.splits = {"train": indices}
+    args = with_options(args, encode_batch_size=batch_size)
+    return train_prior._encoded(args, train_prior.load(args.ckpt), data, "train")
+
+
 def test_latents_of_other_images_are_not_used(args: Args) -> None:
-    loaded, device = train_prior.load(args.ckpt), torch.device("cpu")
-    path = args.out / "latents.npy"
-    first = np.array(latent_data.posteriors(path, loaded, Pixels(8), np.arange(8), device=device))
-    other = latent_data.posteriors(path, loaded, Pixels(8), np.arange(7, -1, -1), device=device)
+    first = np.array(encoded(args, Pixels(8), np.arange(8)))
+    other = encoded(args, Pixels(8), np.arange(7, -1, -1))
     np.testing.assert_allclose(other[::-1], first, rtol=1e-5, atol=1e-5)
-    assert len(latent_data.posteriors(path, loaded, Pixels(9), np.arange(9), device=device)) == 9
+    assert len(encoded(args, Pixels(9), np.arange(9))) == 9
 
 
 def test_posteriors_are_the_models_own_whatever_the_batch_size(args: Args) -> None:
     loaded, data = train_prior.load(args.ckpt), Pixels(8)
-    array = latent_data.posteriors(
-        args.out / "a.npy", loaded, data, np.arange(8), device=torch.device("cpu"), batch_size=3
-    )
+    array = encoded(args, data, np.arange(8), batch_size=3)
     with torch.no_grad():
         mean, sigma = loaded.model.posterior(data.batch(range(8)).float() / 127.5 - 1)
     assert sigma is not None
