@@ -8,20 +8,27 @@ Any number of files, each against the first; fail (status 1) if anything got wor
 
     python -m benchmarks.compare results/utkface/downstream.csv 'runs/*/downstream.csv' --tolerance 0.005
 
-The models within one file, each against one of them:
+The models within one file, each against one of them, or each against its own untrained encoder:
 
+    python -m benchmarks.compare results/utkface/downstream.csv --baseline pca
     python -m benchmarks.compare results/utkface/downstream.csv --baseline untrained
 
+One model, some numbers:
+
+    python -m benchmarks.compare results/utkface/downstream.csv --baseline pca --models 550016 --where metric=AP
+
 Numbers are joined on what makes them comparable: task, protocol, data, split, metric, n, evaluations, seed
-(`benchmarks/results/pair.py`). Files that differ in protocol, n, version of the task or the data itself are refused
-(status 2) unless --force. A difference has a 95 % interval by paired bootstrap where values of single attributes
-(NAME_attributes.csv) or images (NAME_images/) lie beside both files; else the two standard errors judge it, if there
-are any. Worse beyond --tolerance counts as a regression unless the interval, or two standard errors, hold zero.
+(`benchmarks/results/pair.py`). Files that differ in protocol, n or the data itself are refused (status 2), as are
+numbers of different versions of a task, unless --force. What could not be compared is listed.
+
+A difference has a 95 % interval, paired between the two models, and a verdict where what lies beside the files tells
+what other images would give (`benchmarks/results/difference.py`, docs/intervals.md); else there is "no verdict", and
+no regression. --resample attributes asks what other attributes of the same images would give instead. Of many verdicts
+some are wrong by chance; how many is said, and --holm corrects for it.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import glob
 import math
@@ -30,15 +37,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from tyro.conf import Positional
 
-from benchmarks.results import text
-from benchmarks.results.difference import Difference, difference
+from benchmarks.metrics.bootstrap import holm
+from benchmarks.results.difference import LEVEL, Difference, Resample, difference
+from benchmarks.results.differences_report import format_comparison, summary, write_csv
+from benchmarks.results.evidence import forget
+from benchmarks.results.models import Model, counterparts, find, names_of
 from benchmarks.results.pair import Pairing, pair, without_single_seeds
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results.record import COLUMNS, Record, RecordFile
 from dbae.support import cli
 from dbae.support.errors import UserError
-from dbae.support.files import atomic_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +58,16 @@ class Options:
     files: Positional[tuple[str, ...]]
     """Results files or globs; the first is what the others are compared with."""
     baseline: str = ""
-    """With one file: the model that its other models are compared with; default: its first."""
+    """With one file: the model that its other models are compared with, by name or words of it (method, training data,
+    first digits of the hash); default: its first. Several, as untrained: each model with that of its own method."""
+    models: tuple[str, ...] = ()
+    """With one file: the models to compare with the baseline, named like it; default: all."""
+    where: tuple[str, ...] = ()
+    """Compare only rows with these cells: metric=AP protocol=standard."""
+    resample: Resample = "images"
+    """What an interval is about: other test images, other attributes, or both."""
+    holm: bool = False
+    """Correct the verdicts for their number (Holm); intervals stay as they are."""
     tolerance: float = 0.0
     """How much worse a number may be, in its own unit."""
     force: bool = False
@@ -66,26 +85,44 @@ class Side:
     records: list[Record]
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two sides, and what came of it."""
+
+    before: Side
+    after: Side
+    pairing: Pairing
+    differences: list[Difference]
+
+
 def main(options: Options) -> None:
     """Compare, print, and end with status 1 if there is a regression."""
+    forget()
     files = _files(options)
+    _require_one_version(files, options)
     one_file = len(files) == 1
-    sides = _models(files[0], options.baseline) if one_file else files
+    sides = _models(files[0], options) if one_file else [(files[0], side) for side in files[1:]]
     tolerance = math.inf if one_file else options.tolerance  # a model that is worse than another is no regression
-    found: list[Difference] = []
-    for side in sides[1:]:
-        pairing = pair(sides[0].records, side.records, force=options.force, anybody=one_file)
-        _require_comparable(pairing, sides[0], side, one_file)
-        differences = [difference(p, sides[0].path, side.path, tolerance) for p in pairing.pairs]
-        print(_report(sides[0], side, differences, pairing), end="\n\n")
-        found += differences
+    found = [_compare(before, after, tolerance, options, one_file=one_file) for before, after in sides]
+    if options.holm:
+        found = _corrected(found)
+    names = names_of(record for side in files for record in side.records)
+    for one in found:
+        print(format_comparison(one.before.label, one.after.label, one.differences, one.pairing, names), end="\n\n")
+    differences = [d for one in found for d in one.differences]
     if options.out:
-        _write(options.out, found)
-    worse = [d for d in found if d.regression]
-    judged = "" if one_file else f", {len(worse)} worse by more than {tolerance:g} and the noise"
-    print(f"{len(found)} numbers compared{judged}.")
-    if worse:
+        write_csv(options.out, differences)
+    print(summary(differences, None if one_file else tolerance, holm=options.holm))
+    if any(d.regression for d in differences):
         sys.exit(1)
+
+
+def _compare(before: Side, after: Side, tolerance: float, options: Options, *, one_file: bool) -> Comparison:
+    pairing = pair(before.records, after.records, force=options.force, anybody=one_file)
+    if not one_file:
+        _require_comparable(pairing, before, after)
+    judged = [difference(p, before.path, after.path, tolerance, resample=options.resample) for p in pairing.pairs]
+    return Comparison(before, after, pairing, judged)
 
 
 def _files(options: Options) -> list[Side]:
@@ -95,30 +132,69 @@ def _files(options: Options) -> list[Side]:
     for path in paths:
         if not path.is_file():
             raise UserError(f"{path}: no such results file.")
-    if options.baseline and len(paths) > 1:
-        raise UserError(f"--baseline {options.baseline}: only for the models of one file, found {len(paths)} files.")
-    return [Side(str(path), path, _results(path)) for path in paths]
+    if len(paths) > 1 and (options.baseline or options.models):
+        option = "--baseline" if options.baseline else "--models"
+        raise UserError(f"{option}: only for the models of one file, found {len(paths)} files.")
+    cells = _cells(options.where)
+    return [Side(str(path), path, _results(path, cells)) for path in paths]
 
 
-def _results(path: Path) -> list[Record]:
-    return without_single_seeds([record for record in RecordFile(path).read() if not record.diagnostic])
+def _results(path: Path, cells: dict[str, str]) -> list[Record]:
+    rows = without_single_seeds([record for record in RecordFile(path).read() if not record.diagnostic])
+    return [row for row in rows if all(str(getattr(row, name)) == cell for name, cell in cells.items())]
 
 
-def _models(file: Side, baseline: str) -> list[Side]:
-    """The models of one file as sides, the baseline first."""
-    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in file.records:
-        groups[record.model, record.train_data if record.weights == "trained" else ""].append(record)
-    order = sorted(groups, key=lambda name: baseline != name[0]) if baseline else list(groups)
-    if len(order) < 2 or (baseline and order[0][0] != baseline):
+def _cells(where: Sequence[str]) -> dict[str, str]:
+    """Column -> cell."""
+    for text in where:
+        if "=" not in text or text.partition("=")[0] not in COLUMNS:
+            raise UserError(f"--where {text}: expected COLUMN=VALUE with a column of results files, e.g. metric=AP.")
+    return dict(text.partition("=")[::2] for text in where)
+
+
+def _require_one_version(files: Sequence[Side], options: Options) -> None:
+    """Numbers of two versions of a task mean different things, in one file or in two."""
+    versions: dict[str, dict[int, str]] = defaultdict(dict)
+    for side in files:
+        for record in side.records:
+            versions[record.task].setdefault(record.task_version, side.label)
+    for task, found in versions.items():
+        if len(found) > 1 and not options.force:
+            listed = ", ".join(f"{version} in {label}" for version, label in sorted(found.items()))
+            raise UserError(
+                f"{task}: expected numbers of one task_version, found {listed}. They mean different things: measure "
+                "the older ones again, name those wanted with --where task_version=..., or add --force to compare them "
+                "all the same."
+            )
+
+
+def _models(file: Side, options: Options) -> list[tuple[Side, Side]]:
+    """The models of one file as sides: every one that was asked for, with its baselines."""
+    names = names_of(file.records)
+    listed = ", ".join(names.values()) or "none"
+    baselines = find(options.baseline, names) if options.baseline else list(names)[:1]
+    if not baselines or len(names) < 2:
+        among = f", {options.baseline} among them" if options.baseline else ""
         raise UserError(
-            f"{file.path}: expected two or more models{f', {baseline} among them' if baseline else ''}, found "
-            f"{', '.join(sorted({name for name, _ in order})) or 'none'}. Name a second file, or another --baseline."
+            f"{file.path}: expected two or more models{among}, found {listed}. "
+            "Name a second file, or another --baseline."
         )
-    return [Side(", ".join(filter(None, name)), file.path, groups[name]) for name in order]
+    wanted = {model for text in options.models for model in _found(text, names, file, listed)}
+    others = [model for model in names if model not in baselines and (model in wanted or not options.models)]
+
+    def side(model: Model) -> Side:
+        return Side(names[model], file.path, [r for r in file.records if Model.of(r) == model])
+
+    return [(side(baseline), side(model)) for model in others for baseline in counterparts(model, baselines)]
 
 
-def _require_comparable(pairing: Pairing, before: Side, after: Side, one_file: bool) -> None:
+def _found(text: str, names: dict[Model, str], file: Side, listed: str) -> list[Model]:
+    if not (found := find(text, names)):
+        raise UserError(f"{file.path}: expected a model {text}, found {listed}. Name another with --models.")
+    return found
+
+
+def _require_comparable(pairing: Pairing, before: Side, after: Side) -> None:
     if pairing.conflicts:
         first = pairing.conflicts[0]
         raise UserError(
@@ -126,7 +202,7 @@ def _require_comparable(pairing: Pairing, before: Side, after: Side, one_file: b
             f"under other conditions, e.g. {first.before.metric} of {first.before.dataset} ({first.differ}). Measure "
             "both alike, or add --force to compare them all the same."
         )
-    if not pairing.pairs and not one_file:
+    if not pairing.pairs:
         raise UserError(
             f"{after.label} has no number that {before.label} has too: they are about {_about(after)} and "
             f"{_about(before)}. Name files of one benchmark on one data set."
@@ -137,41 +213,17 @@ def _about(side: Side) -> str:
     return ", ".join(sorted({f"{r.task} on {r.dataset}" for r in side.records})) or "nothing"
 
 
-def _report(before: Side, after: Side, differences: Sequence[Difference], pairing: Pairing) -> str:
-    head = ["task", "data", "protocol", "model", "metric", "NFE", before.label, after.label, "difference [95 %]", ""]
-    lines = [head, *(_line(d) for d in differences)]
-    notes = [
-        f"{len(rows)} numbers only in {side.label}"
-        for side, rows in ((before, pairing.only_before), (after, pairing.only_after))
-        if rows
+def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
+    """Verdicts that stand when all of them are looked at."""
+    p = np.array([d.p for one in found for d in one.differences if d.judged])
+    stands = iter(holm(p, level=LEVEL).tolist())
+    return [
+        dataclasses.replace(
+            one,
+            differences=[dataclasses.replace(d, significant=next(stands)) if d.judged else d for d in one.differences],
+        )
+        for one in found
     ]
-    return "\n".join([text.columns(lines), *notes])
-
-
-def _line(d: Difference) -> list[str]:
-    a, b = d.pair.before, d.pair.after
-    model = a.model if a.model == b.model else f"{a.model} : {b.model}"
-    metric = a.metric if a.attribute == "mean" else f"{a.metric} {a.attribute}"
-    split = "" if a.split in ("test", "all") else f" {a.split}"
-    evaluations = "" if a.nfe_requested is None else str(a.nfe_requested)
-    values = [f"{r.value:.4f}" + ("" if r.stderr is None else f" ± {r.stderr:.4f}") for r in (a, b)]
-    return [a.task, a.dataset + split, a.protocol, model, metric, evaluations, *values, d.text, d.verdict]
-
-
-def _write(path: Path, differences: Sequence[Difference]) -> None:
-    """One line a pair: what both records share or where they differ, and the difference."""
-    names = [n for n in Record.__dataclass_fields__ if n not in ("value", "stderr", "seconds", "peak_mib")]
-    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*names, "before", "after", "difference", "low", "high", "verdict", "conditions"])
-        for d in differences:
-            a, b = d.pair.before, d.pair.after
-            shared = [_both(getattr(a, n), getattr(b, n)) for n in names]
-            writer.writerow([*shared, a.value, b.value, d.value, d.low, d.high, d.verdict, d.pair.forced])
-
-
-def _both(a: object, b: object) -> object:
-    return a if a == b else f"{a} : {b}"
 
 
 if __name__ == "__main__":

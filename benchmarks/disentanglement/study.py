@@ -3,7 +3,8 @@
 Columns with a meaning of their own here (the others: `benchmarks.results.record`):
 
     protocol    of TAD and ATTRS: see `metrics.disentanglement`; "factors" for scores against known factors
-    metric      TAD, ATTRS; TAD_low ... ATTRS_high are the ends of the 95 % bootstrap interval (protocol standard).
+    metric      TAD, ATTRS; TAD_low ... ATTRS_high are the ends of the 95 % bootstrap interval (protocol standard),
+                whole numbers for ATTRS. The resamples lie beside the results (`benchmarks.results.noise`).
                 Of an attribute: its share of TAD and of ATTRS (they add up), AUROC_best, AUROC_next, redundancy
     stderr      over draws or folds (paper, infodiffusion); of the bootstrap (standard)
     n           images of one draw or fold; of a score against factors, the images its codes were fitted to
@@ -24,8 +25,10 @@ import numpy as np
 from benchmarks.disentanglement.factor_labels import factor_classes, varying
 from benchmarks.metrics import disentanglement as tad
 from benchmarks.metrics import factors as known
+from benchmarks.metrics.bootstrap import number_of_units
 from benchmarks.metrics.disentanglement import Disentanglement, Protocol, Summary
 from benchmarks.results.circumstances import circumstances
+from benchmarks.results.noise import Noise, digest, write_noise
 from benchmarks.results.record import Record
 from benchmarks.runner import Session
 from benchmarks.subjects.subject import Subject
@@ -138,10 +141,24 @@ class Study:
         started = time.perf_counter()
         measured = measure()
         records = self._records(columns, measured, round(time.perf_counter() - started, 3))
+        if self.results.world.is_main:
+            self._keep_noise(records, measured)
         self.results.add(records)
         numbers = ", ".join(f"{name} {summary.value:.4f}" for name, summary in measured.summaries.items())
         log.info("%s, %s, z %s: %s", columns["model"], columns["protocol"], columns["z"], numbers)
         return [record for record in records if record.attribute == "mean"]
+
+    def _keep_noise(self, records: Sequence[Record], measured: Measured) -> None:
+        """Write the resamples behind TAD and ATTRS, before the rows: no row lacks them."""
+        for record in records:
+            summary = measured.summaries.get(record.metric) if record.attribute == "mean" else None
+            if summary is not None and summary.drawn is not None:
+                images = self._images("standard")
+                groups = self._groups(images)
+                over = digest(self.dataset.fingerprint, images, groups)
+                units = number_of_units(len(images), groups)
+                noise = Noise(over, units, resamples=summary.drawn, whole=record.metric == "ATTRS")
+                write_noise(self.results.path, record, noise)
 
     def _split(self, name: str) -> np.ndarray:
         return self.dataset.split(name if name in self.dataset.splits else "all")
@@ -163,9 +180,12 @@ class Study:
     def _standard(self, subject: Subject) -> Measured:
         images = self._images("standard")
         codes, labels = _codes(subject, images), self.labels.binary[images]
-        summaries = dict(zip(("TAD", "ATTRS"), tad.bootstrap(codes, labels), strict=True))
+        summaries = dict(zip(("TAD", "ATTRS"), tad.bootstrap(codes, labels, groups=self._groups(images)), strict=True))
         ends = {f"{name}_{end}": Summary(getattr(s, end), np.nan) for name, s in summaries.items() for end in _ENDS}
         return Measured(summaries | ends, self._attributes([tad.tad(codes, labels)]))
+
+    def _groups(self, images: np.ndarray) -> np.ndarray | None:
+        return None if self.dataset.groups is None else self.dataset.groups[images]
 
     def _paper(self, subject: Subject, sample: bool) -> list[Disentanglement]:
         images = self._images("paper")

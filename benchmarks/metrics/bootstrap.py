@@ -1,7 +1,7 @@
 r"""Is one model better than another? Intervals of a difference between two models measured on the same images.
 
 For paired numbers a_i, b_i the difference is d = mean_i (a_i - b_i). Pairing removes what the two models share: an
-image that is hard for both widens neither side. Two intervals:
+image that is hard for both widens neither side. The intervals:
 
     of a mean       bootstrap-t: with s the standard error of d, and t* = (d* - d) / s* over resamples,
                     [d - q_{1-a/2}(t*) s, d - q_{a/2}(t*) s].  Holds its level at 16 pairs, where percentiles do not.
@@ -88,7 +88,35 @@ def of_resamples(value: float, drawn: Float[np.ndarray, " r"], units: int, *, le
     return of_error(value, float(known.std(ddof=1)), units - 1, level=level)
 
 
-def of_error(value: float, error: float, freedom: float, *, level: float = 0.95) -> Interval:
+def of_two_ways(
+    values: Float[np.ndarray, " k"], drawn: Float[np.ndarray, "r k"], units: int, *, level: float = 0.95
+) -> Interval:
+    """Interval of the mean of k attributes' differences where other images and other attributes count as noise.
+
+    Components of variance of a crossed design: with v_I the variance of the mean over image resamples, s^2 that between
+    attributes and e the variance over resamples of one attribute's distance to the mean (what images do to single
+    attributes, which both contain),
+
+        error^2 = v_I + s^2 / k - e / k,     at least the larger of v_I and s^2 / k,
+
+    with the degrees of freedom of Welch and Satterthwaite. Attributes without a value somewhere are left out.
+    """
+    known = np.isfinite(values) & np.isfinite(drawn).all(axis=0)
+    values, drawn = values[known], drawn[:, known]
+    k = len(values)
+    if k < 2 or units < 2:
+        return Interval(float(values.mean()) if k else math.nan, -math.inf, math.inf, 1.0)
+    means = drawn.mean(axis=1)
+    images, attributes = float(means.var(ddof=1)), float(values.var(ddof=1)) / k
+    within = float((drawn - means[:, None]).var(axis=0, ddof=1).mean()) / (k - 1)
+    square = max(images + attributes - within, images, attributes)
+    if square == 0:
+        return of_error(float(values.mean()), 0.0, 1)
+    freedom = max(square**2 / (images**2 / (units - 1) + attributes**2 / (k - 1)), min(units, k) - 1)
+    return of_error(float(values.mean()), math.sqrt(square), freedom, level=level)
+
+
+def of_error(value: float, error: float, freedom: float | int, *, level: float = 0.95) -> Interval:
     """Interval of Student's t from a standard error with so many degrees of freedom."""
     from scipy import stats
 

@@ -68,12 +68,14 @@ class Summary:
 
     Attributes:
         low, high: 95 % interval of `standard`, None for the others.
+        drawn: (r,) what the number is in the bootstrap resamples of `standard`, which are those of every model.
     """
 
     value: float
     stderr: float
     low: float | None = None
     high: float | None = None
+    drawn: Float64[np.ndarray, " r"] | None = dataclasses.field(default=None, compare=False)
 
 
 def tad(
@@ -190,27 +192,33 @@ def bootstrap(
     codes: Float[np.ndarray, "n d"],
     labels: Int8[np.ndarray, "n a"],
     *,
+    groups: Int64[np.ndarray, " n"] | None = None,
     resamples: int = 200,
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[Summary, Summary]:
-    """Protocol `standard`: TAD and ATTRS with a percentile bootstrap interval over images.
+    """Protocol `standard`: TAD and ATTRS with a percentile bootstrap interval over images, or over who is in them.
 
     It holds what another set of n images would give. A resample has fewer distinct images, and so the bias of small n
-    (`next` is a maximum over dimensions) once more: the resamples are moved to have the value as their mean.
+    (`next` is a maximum over dimensions) once more: resamples of TAD are moved to have the value as their mean. ATTRS
+    is a whole number, and so are the ends of its interval.
     """
     value = tad(codes, labels)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(codes), np.full(len(codes), 1 / len(codes)), size=resamples).astype(np.float64)
+    unit = np.arange(len(codes)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    units = int(unit.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=resamples)
+    weights = drawn[:, unit].astype(np.float64)
     scores = auroc_exact(codes, labels, weights)
-    drawn = [summarise(s, redundancy(labels, w), n=len(codes)) for s, w in zip(scores, weights, strict=True)]
+    found = [summarise(s, redundancy(labels, w), n=len(codes)) for s, w in zip(scores, weights, strict=True)]
 
-    def one(point: float, values: list[float]) -> Summary:
-        ends = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) - np.mean(values) + point
-        low, high = ends.clip(min=0)  # as the metrics themselves
-        return Summary(point, float(np.std(values, ddof=1)), float(low), float(high))
-
-    return one(value.tad, [r.tad for r in drawn]), one(float(value.attrs), [float(r.attrs) for r in drawn])
+    tads, counts = np.array([r.tad for r in found]), np.array([float(r.attrs) for r in found])
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    low, high = (np.quantile(tads, ends) - tads.mean() + value.tad).clip(min=0)  # as TAD itself
+    few, many = np.quantile(counts, ends, method="inverted_cdf")
+    return (
+        Summary(value.tad, float(tads.std(ddof=1)), float(low), float(high), tads),
+        Summary(float(value.attrs), float(counts.std(ddof=1)), float(few), float(many), counts),
+    )
 
 
 def _check(codes: np.ndarray, labels: np.ndarray) -> None:

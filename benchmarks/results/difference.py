@@ -1,29 +1,39 @@
 """The difference of two paired records, and whether it is more than noise.
 
-values at hand      95 % paired bootstrap interval over attributes (NAME_attributes.csv) or images (NAME_images/*.npz)
-standard errors     d beyond 2 sqrt(s_a^2 + s_b^2)
-neither             not known: any change counts
+An interval is about something that could have been another one: the test images (the default), or the attributes. What
+is at hand (`benchmarks.results.evidence`) decides which there can be:
+
+    over images       values, scores or noise of single images; whole people where the data knows who is in an image
+    over attributes   single attributes only, of the same images all of them: no verdict unless it is asked for
+    over both         scores: images and attributes resampled at the same time
+    standard errors   where they are over images (reconstruction, variation), but single images are not at hand:
+                      d -+ 2 sqrt(s_a^2 + s_b^2), too wide where both saw the same images
+    none              errors of seeds say nothing about other images: no verdict
+
+Counts of an architecture have no noise: any change is one. An interval is laid around the difference of the records.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import json
 import math
-from collections import defaultdict
-from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from benchmarks.metrics.bootstrap import paired_bootstrap
-from benchmarks.results.file import beside
+from benchmarks.metrics import bootstrap
+from benchmarks.metrics.bootstrap import Interval
+from benchmarks.results import noise
+from benchmarks.results.evidence import Evidence, PerImage, Resampled, evidence
 from benchmarks.results.pair import Pair
-from benchmarks.results.record import Record, RecordFile
 
-Values = Mapping[Hashable, float]
-"""Attribute or image -> value."""
+Resample = Literal["images", "attributes", "both"]
+Over = Literal["images", "attributes", "both", "people", ""]
+
+_OF_IMAGES = frozenset({"reconstruction", "variation"})
+"""Tasks whose standard errors are over images."""
+LEVEL = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +41,27 @@ class Difference:
     """after - before.
 
     Attributes:
-        value: the difference; low, high: ends of its interval, where there is one.
-        noisy: whether it may be noise; None where nothing tells.
+        value: the difference; of means with an infinite member, that of the paired images.
+        low, high, p: its 95 % interval and p-value, NaN where there are none; over: what was resampled for them.
+        significant: whether it is more than noise; None without a verdict.
         tolerance: how much worse is allowed.
+        note: what to know about it.
     """
 
     pair: Pair
     value: float
-    low: float | None
-    high: float | None
-    noisy: bool | None
+    low: float
+    high: float
+    p: float
+    over: Over
+    significant: bool | None
     tolerance: float
+    note: str = ""
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is a verdict that chance could have made."""
+        return self.significant is not None and not math.isnan(self.p)
 
     @property
     def gain(self) -> float:
@@ -51,86 +71,132 @@ class Difference:
     @property
     def regression(self) -> bool:
         """Worse by more than the tolerance, and not just noise. A value that became NaN is a regression."""
-        if math.isnan(self.value):
-            return not math.isnan(self.pair.before.value)
-        return self.gain < -self.tolerance and not self.noisy
+        a, b = self.pair.before.value, self.pair.after.value
+        if math.isnan(b):
+            return not math.isnan(a)
+        return self.significant is True and self.gain < -self.tolerance
 
     @property
     def verdict(self) -> str:
-        """One word for the table."""
-        words = {True: "within noise", False: "better" if self.gain > 0 else "worse", None: "noise unknown"}
-        word = "equal" if self.value == 0 else "REGRESSION" if self.regression else words[self.noisy]
-        return f"{word}; FORCED: {self.pair.forced}" if self.pair.forced else word
+        """A few words for the table."""
+        if self.regression:
+            word = "REGRESSION"
+        elif self.value == 0:
+            word = "equal"
+        elif self.significant is None:
+            word = "no verdict"
+        else:
+            word = ("better" if self.gain > 0 else "worse") if self.significant else "within noise"
+        about = {"attributes": "over attributes", "both": "over images and attributes", "people": "over people"}
+        notes = [about.get(self.over, ""), self.note, f"FORCED: {self.pair.forced}" if self.pair.forced else ""]
+        return "; ".join([word, *filter(None, notes)])
 
     @property
     def text(self) -> str:
         """The difference with its interval."""
-        interval = "" if self.low is None else f" [{self.low:+.4f}, {self.high:+.4f}]"
+        whole = self.pair.before.metric == "ATTRS"
+        digits = "+.0f" if whole and self.over == "images" else "+.4f"
+        interval = "" if math.isnan(self.low) else f" [{self.low:{digits}}, {self.high:{digits}}]"
         return f"{self.value:+.4f}{interval}"
 
 
-def difference(pair: Pair, before: Path, after: Path, tolerance: float) -> Difference:
+def difference(pair: Pair, before: Path, after: Path, tolerance: float, *, resample: Resample = "images") -> Difference:
     """Judge a pair of records of the results files `before` and `after`."""
+    a, b = evidence(pair.before, before), evidence(pair.after, after)
+    found, over = _interval(pair, a, b, resample)
+    note = _infinite(a, b)
+    if found is None:
+        value = _minus(pair)
+        significant, why = (value != 0, "") if _exact(pair) else (None, _unknown(pair, a, b))
+        found = Interval(value, math.nan, math.nan, math.nan)
+    elif over == "attributes" and resample == "images":
+        significant, why = None, "no images at hand"
+    else:
+        significant, why = found.p < 1 - LEVEL, "whole numbers" if pair.before.metric == "ATTRS" else ""
+    return Difference(pair, *found, over, significant, tolerance, "; ".join(filter(None, (why, note))))
+
+
+def _interval(pair: Pair, a: Evidence, b: Evidence, resample: Resample) -> tuple[Interval | None, Over]:
+    """The interval of b - a that was asked for, or else the one that there can be; None without any."""
+    value = _minus(pair)
+    if resample != "attributes" and a.scores and b.scores and a.scores.pairs_with(b.scores):
+        over: Over = "both" if resample == "both" else "people" if a.scores.people else "images"
+        return _of_scores(value, a.scores, b.scores, resample), over
+    if resample == "images":
+        if a.images and b.images and (found := _of_images(a.images, b.images)):
+            return found, "images" if a.images.groups is None else "people"
+        if a.noise and b.noise and math.isfinite(value):
+            return noise.interval(value, b.noise, a.noise), "images"
+        if found := _of_errors(pair):
+            return found, "images"
+    if a.attributes and b.attributes and a.attributes.keys() == b.attributes.keys() and len(a.attributes) > 1:
+        values = [np.array([v[name] for name in a.attributes]) for v in (b.attributes, a.attributes)]
+        return bootstrap.paired_bootstrap(*values), "attributes"
+    return None, ""
+
+
+def _of_images(a: PerImage, b: PerImage) -> Interval | None:
+    """Of means over images, paired by their number; an infinite value equals an infinite one."""
+    _, left, right = np.intersect1d(a.index, b.index, return_indices=True)
+    if not len(left) == len(a.index) == len(b.index) > 1:
+        return None
+    before, after = a.values[left], b.values[right]
+    both = np.isinf(before) & (before == after)
+    before, after = (np.where(both, 0.0, v) for v in (before, after))
+    if not (np.isfinite(before).all() and np.isfinite(after).all()):
+        return None
+    return bootstrap.paired_bootstrap(after, before, groups=None if a.groups is None else a.groups[left])
+
+
+def _of_scores(value: float, a: Resampled, b: Resampled, resample: Resample) -> Interval:
+    """Of means over attributes: images (or people) resampled, attributes too where both are asked for.
+
+    It is laid around the difference of the records: scores are kept in half precision.
+    """
+    drawn = b.drawn.astype(np.float64) - a.drawn
+    if resample == "both":
+        found = bootstrap.of_two_ways(b.values - a.values, drawn, a.units)
+        return found._replace(
+            difference=value, low=found.low - found.difference + value, high=found.high - found.difference + value
+        )
+    known = np.isfinite(drawn)
+    with np.errstate(invalid="ignore"):
+        means = np.where(known, drawn, 0).sum(axis=1) / known.sum(axis=1)
+    return bootstrap.of_resamples(value, means, a.units)
+
+
+def _of_errors(pair: Pair) -> Interval | None:
+    """Of two standard errors over images, as if they were different ones."""
     a, b = pair.before, pair.after
-    value = b.value - a.value
-    low = high = noisy = None
-    values_a, values_b = values_of(a, before), values_of(b, after)
-    if values_a and values_b and values_a.keys() == values_b.keys() and len(values_a) > 1:
-        keys = list(values_a)
-        interval = paired_bootstrap(*(np.array([v[k] for k in keys]) for v in (values_b, values_a)), resamples=2000)
-        low, high = interval.low, interval.high
-        noisy = low <= 0 <= high
-    elif a.stderr is not None or b.stderr is not None:
-        noisy = abs(value) <= 2 * math.hypot(a.stderr or 0.0, b.stderr or 0.0)
-    return Difference(pair, value, low, high, noisy, tolerance)
-
-
-def values_of(record: Record, path: Path) -> Values | None:
-    """The values whose mean a record of the results file `path` is; None where they are not at hand, or are others."""
-    values = _of_attributes(record, path) or _of_images(record, path)
-    if not values or not math.isclose(sum(values.values()) / len(values), record.value, rel_tol=1e-6, abs_tol=1e-9):
+    if a.task not in _OF_IMAGES or a.stderr is None or b.stderr is None or min(a.n, b.n) < 2:
         return None
-    return values
+    return bootstrap.of_error(_minus(pair), math.hypot(a.stderr, b.stderr), min(a.n, b.n) - 1)
 
 
-def _of_attributes(record: Record, path: Path) -> Values | None:
-    """Single attributes, averaged over the seeds that the record averages."""
-    if record.attribute != "mean":
-        return None
-    seeds = record.seed.removeprefix("mean of ").split() or [""]
-    by_seed = [_attributes(beside(path, "_attributes.csv")).get(_anonymous(record, seed), {}) for seed in seeds]
-    if not all(by_seed) or any(values.keys() != by_seed[0].keys() for values in by_seed):
-        return None
-    return {name: sum(values[name] for values in by_seed) / len(by_seed) for name in by_seed[0]}
+def _minus(pair: Pair) -> float:
+    """after - before; 0 of equal values, infinite ones too."""
+    a, b = pair.before.value, pair.after.value
+    return 0.0 if a == b else b - a
 
 
-def _anonymous(record: Record, seed: str) -> tuple[object, ...]:
-    return dataclasses.replace(record, attribute="mean", seed=seed).identity
+def _exact(pair: Pair) -> bool:
+    """Whether the numbers have no noise: counts of an architecture."""
+    return all(r.task == "cost" and r.protocol == "architecture" for r in (pair.before, pair.after))
 
 
-@functools.lru_cache(maxsize=16)
-def _attributes(path: Path) -> dict[tuple[object, ...], dict[Hashable, float]]:
-    found: dict[tuple[object, ...], dict[Hashable, float]] = defaultdict(dict)
-    for record in RecordFile(path).read() if path.exists() else ():
-        found[_anonymous(record, record.seed)][record.attribute] = record.value
-    return found
+def _unknown(pair: Pair, a: Evidence, b: Evidence) -> str:
+    """Why there is no verdict."""
+    if _infinite(a, b):
+        return ""
+    if pair.before.seed.startswith("mean of folds"):
+        return "folds only"
+    if pair.before.seed.startswith("mean of") and pair.before.stderr is not None:
+        return "seeds only"
+    return "noise unknown"
 
 
-def _of_images(record: Record, path: Path) -> Values | None:
-    for columns, file in _settings(beside(path, "_images")):
-        if all(getattr(record, name) == cell for name, cell in columns.items()):
-            with np.load(file) as arrays:
-                if record.metric in arrays:
-                    return dict(zip(arrays["index"].tolist(), arrays[record.metric].tolist(), strict=True))
-    return None
-
-
-@functools.lru_cache(maxsize=16)
-def _settings(folder: Path) -> list[tuple[dict[str, object], Path]]:
-    """Columns that the records of each npz share."""
-    found = []
-    for file in sorted(folder.glob("*.npz")):
-        with np.load(file) as arrays:
-            if "columns" in arrays:
-                found.append((json.loads(str(arrays["columns"])), file))
-    return found
+def _infinite(a: Evidence, b: Evidence) -> str:
+    """Says that a mean has infinite members."""
+    counts = [0 if e.images is None else int(np.isinf(e.images.values).sum()) for e in (a, b)]
+    n = max(0 if e.images is None else len(e.images.values) for e in (a, b))
+    return f"infinite for {counts[0]} and {counts[1]} of {n} images" if any(counts) else ""

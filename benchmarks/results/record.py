@@ -120,8 +120,9 @@ class Record:
 
     @property
     def diagnostic(self) -> bool:
-        """Whether the number tells how others were obtained (its metric is "probe_..."): it is no result to compare."""
-        return self.metric.startswith("probe_")
+        """Whether the number is about others: how they were obtained ("probe_...", TC_weight), or their intervals."""
+        ends = ("TAD_low", "TAD_high", "ATTRS_low", "ATTRS_high")
+        return self.metric.startswith("probe_") or self.metric in ends or self.protocol == "training"
 
     @property
     def identity_cells(self) -> dict[str, object]:

@@ -33,6 +33,8 @@ ROW = Record(
     checkpoint_sha256="aa",
     data_sha256="dd",
 )
+SSIM = replace(ROW, task="reconstruction", metric="SSIM")
+"""Its standard error is over images."""
 PCA = replace(ROW, model="pca", weights="control", checkpoint_sha256="", value=0.3)
 
 
@@ -113,13 +115,13 @@ def test_a_second_protocol_in_one_file_is_no_conflict(tmp_path):
     ],
 )
 def test_status_says_whether_something_got_worse(tmp_path, value, stderr, tolerance, status):
-    a = written(tmp_path / "a.csv", ROW)
-    b = written(tmp_path / "b.csv", replace(ROW, value=value, stderr=stderr))
+    a = written(tmp_path / "a.csv", SSIM)
+    b = written(tmp_path / "b.csv", replace(SSIM, value=value, stderr=stderr))
     assert run(a, b, "--tolerance", tolerance) == status
 
 
 def test_lower_is_better_where_the_record_says_so(tmp_path):
-    mse = replace(ROW, metric="MSE", better="lower", stderr=None)
+    mse = replace(SSIM, metric="MSE", better="lower")
     a = written(tmp_path / "a.csv", mse)
     assert run(a, written(tmp_path / "b.csv", replace(mse, value=0.6))) == 1
     assert run(a, written(tmp_path / "c.csv", replace(mse, value=0.4))) == 0
@@ -137,8 +139,11 @@ def test_attributes_beside_the_files_give_a_paired_interval(tmp_path, capsys):
             tmp_path / f"{name}_attributes.csv",
             *(replace(row, attribute=f"x{i}", value=float(v), stderr=None) for i, v in enumerate(values)),
         )
-    assert run(str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--out", str(tmp_path / "c.csv")) == 1
-    assert "REGRESSION" in capsys.readouterr().out
+    files = str(tmp_path / "a.csv"), str(tmp_path / "b.csv")
+    assert run(*files) == 0  # all attributes are of the same images, which others might order differently
+    assert "no verdict; over attributes; no images at hand" in capsys.readouterr().out
+    assert run(*files, "--resample", "attributes", "--out", str(tmp_path / "c.csv")) == 1
+    assert "REGRESSION; over attributes" in capsys.readouterr().out
     with open(tmp_path / "c.csv", newline="") as file:
         (line,) = csv.DictReader(file)
     assert -0.021 < float(line["low"]) < float(line["difference"]) < float(line["high"]) < -0.019
