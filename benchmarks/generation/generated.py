@@ -16,7 +16,6 @@ import functools
 import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from dbae.data.base import ImageDataset
+from dbae.support.arrays import Shape, read_npz
 from dbae.support.distributed import World
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path, cache_folder
@@ -82,8 +82,7 @@ class GeneratedImages(ImageDataset):
         return hashlib.sha256(f"{self.folder.name} {self.n}".encode()).hexdigest()
 
     def _read(self, part: int) -> UInt8[np.ndarray, "b s s 3"]:
-        with np.load(_parts(self.folder, self.n)[part]) as file:
-            return file["images"]
+        return _read(_parts(self.folder, self.n)[part])["images"]
 
 
 def generate(
@@ -113,7 +112,7 @@ def generate(
             temporary.write_text(json.dumps(card, indent=1, sort_keys=True))
     parts = _parts(folder, n)
     # Dealt out in turn, because processes of unlike speed and resumed runs leave gaps anywhere.
-    todo = [(i, part) for i, part in list(enumerate(parts))[world.rank :: world.size] if not part.exists()]
+    todo = [(i, part) for i, part in list(enumerate(parts))[world.rank :: world.size] if not _is_whole(part)]
     total = sum(min(PART, n - i * PART) for i, _ in todo)
     with progress_bar(total, title, show=progress and total > 0) as bar:
         for i, part in todo:
@@ -150,9 +149,21 @@ def _parts(folder: Path, n: int) -> list[Path]:
     return [folder / f"{start:06d}-{min(start + PART, n):06d}.npz" for start in range(0, n, PART)]
 
 
+def _is_whole(part: Path) -> bool:
+    """Whether a part is there with every image that its name promises, and undamaged; what is damaged is logged."""
+    first, last = (int(number) for number in part.stem.split("-"))
+    number: tuple[str, Shape] = ("int64", ())
+    wanted = {"images": ("uint8", (last - first, None, None, 3)), "nfe": number, "encode_nfe": number}
+    return read_npz(part, wanted | {"seconds": ("float64", ())}) is not None
+
+
+def _read(part: Path) -> dict[str, np.ndarray]:
+    arrays = read_npz(part)
+    if arrays is None:
+        raise UserError(f"{part}: was damaged or removed in the meantime. Run the same command again.")
+    return arrays
+
+
 def _costs(part: Path) -> tuple[int, int, float]:
-    try:
-        with np.load(part) as file:
-            return int(file["nfe"]), int(file["encode_nfe"]), float(file["seconds"])
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{part}: damaged ({error}). Remove it and run the same command again.") from error
+    arrays = _read(part)
+    return int(arrays["nfe"]), int(arrays["encode_nfe"]), float(arrays["seconds"])

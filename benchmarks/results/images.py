@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from benchmarks.results.file import beside
+from dbae.support.arrays import read_npz
 from dbae.support.files import atomic_path
 
 _OTHERS = ("index", "nfe", "encode_nfe", "groups", "columns")
@@ -71,9 +72,9 @@ def write_values(
 
 
 def read_values(path: Path) -> ImageValues | None:
-    """What `write_values` wrote; None where there is no file."""
-    if not path.exists():
+    """What `write_values` wrote; None where there is no file, or a damaged one (`read_npz`)."""
+    arrays = read_npz(path, {"nfe": ("int64", ()), "index": ("int64", (None,))})
+    if arrays is None:
         return None
-    with np.load(path) as file:
-        values = {name: file[name] for name in file.files if name not in _OTHERS}
-        return ImageValues(values, int(file["nfe"]), int(file["encode_nfe"]) if "encode_nfe" in file.files else 0)
+    values = {name: array for name, array in arrays.items() if name not in _OTHERS}
+    return ImageValues(values, int(arrays["nfe"]), int(arrays.get("encode_nfe", 0)))

@@ -33,6 +33,7 @@ from jaxtyping import Float
 from benchmarks.metrics.bootstrap import Interval, of_counts, of_error
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record
+from dbae.support.arrays import read_npz
 from dbae.support.files import atomic_path
 
 
@@ -114,14 +115,13 @@ def write_noise(results: Path, row: Record, noise: Noise) -> Path:
 
 
 def read_noise(results: Path, row: Record) -> Noise | None:
-    """What `write_noise` wrote; None where there is no file."""
-    path = noise_path(results, row)
-    if not path.exists():
+    """What `write_noise` wrote; None where there is no file, or a damaged one (`read_npz`)."""
+    file = read_npz(noise_path(results, row))
+    if file is None:
         return None
-    with np.load(path) as file:
-        parts = tuple(file[f"part{i}"] for i in range(sum(name.startswith("part") for name in file.files)))
-        arrays = {name: file[name] for name in ("halves", "resamples") if name in file.files}
-        return Noise(str(file["over"]), int(file["units"]), parts, whole=bool(file["whole"]), **arrays)
+    parts = tuple(file[f"part{i}"] for i in range(sum(name.startswith("part") for name in file)))
+    arrays = {name: file[name] for name in ("halves", "resamples") if name in file}
+    return Noise(str(file["over"]), int(file["units"]), parts, whole=bool(file["whole"]), **arrays)
 
 
 def _identity(row: Record) -> str:

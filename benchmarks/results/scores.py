@@ -27,6 +27,7 @@ from jaxtyping import Float, Float64, Int64, Shaped
 
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record
+from dbae.support.arrays import read_npz
 from dbae.support.files import atomic_path
 
 
@@ -83,15 +84,15 @@ def write_scores(results: Path, row: Record, scores: ImageScores) -> Path:
 
 
 def read_scores(results: Path, row: Record) -> ImageScores | None:
-    """What `write_scores` wrote, predictions in float64 with the precision of float16; None where there is no file."""
-    path = scores_path(results, row)
-    if not path.exists():
+    """What `write_scores` wrote, predictions in float64 with the precision of float16; None where there is no file,
+    or a damaged one (`read_npz`).
+    """
+    file = read_npz(scores_path(results, row))
+    if file is None:
         return None
-    with np.load(path) as file:
-        predictions: Float64[np.ndarray, "n k"] = file["scores"].astype(np.float64) * file["scale"] + file["shift"]
-        groups = file["groups"] if "groups" in file.files else None
-        targets = file["targets"].astype(np.int8) if file["targets"].dtype == np.uint8 else file["targets"]
-        return ImageScores(file["indices"], predictions, targets, tuple(map(str, file["names"])), groups)
+    predictions: Float64[np.ndarray, "n k"] = file["scores"].astype(np.float64) * file["scale"] + file["shift"]
+    targets = file["targets"].astype(np.int8) if file["targets"].dtype == np.uint8 else file["targets"]
+    return ImageScores(file["indices"], predictions, targets, tuple(map(str, file["names"])), file.get("groups"))
 
 
 def _identity(row: Record) -> str:

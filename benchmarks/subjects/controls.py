@@ -26,6 +26,7 @@ from dbae.data.loader import iterate
 from dbae.images import to_float
 from dbae.latents import Encoder, Latents
 from dbae.noise import mixed_seed
+from dbae.support.arrays import read_npz
 from dbae.support.files import atomic_path
 from dbae.support.locking import locked
 
@@ -72,17 +73,20 @@ def pca_encoder(
     """PCA of the training images, from `folder` or fitted now; the key is its content."""
     images = hashlib.sha256(np.asarray(train, np.int64).tobytes()).hexdigest()
     key = hashlib.sha256(f"pca {d} {dataset.fingerprint} {images}".encode()).hexdigest()[:32]
-    path = folder / f"pca-{key}.npz"
-    if not path.exists():
+    path, pixels = folder / f"pca-{key}.npz", 3 * dataset.size**2
+    shapes = {"mean": ("float32", (pixels,)), "components": ("float32", (min(d, len(train), pixels), pixels))}
+    arrays = read_npz(path, shapes)
+    if arrays is None:
         with locked(path):
-            if not path.exists():
+            arrays = read_npz(path, shapes)
+            if arrays is None:
                 log.info("pca: fit %d components to %d images of %s", d, len(train), dataset.name)
                 batches = (to_float(images) for _, images in iterate(dataset, train, 256, workers=workers))
                 fitted = fit_pca(batches, d)
+                arrays = {"mean": fitted.mean.numpy(), "components": fitted.components.numpy()}
                 with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                    np.savez(file, mean=fitted.mean.numpy(), components=fitted.components.numpy())
-    with np.load(path) as arrays:
-        pca = PixelPCA(torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["components"]))
+                    np.savez(file, **arrays)  # type: ignore[arg-type]
+    pca = PixelPCA(torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["components"]))
     return Encoder(pca.posterior, path.stem, "pca")
 
 

@@ -35,6 +35,7 @@ from benchmarks.variation.report import Shown
 from dbae.data.base import ImageDataset
 from dbae.images import naming, to_float, to_uint8
 from dbae.noise import PerImageNoise, mixed_seed
+from dbae.support.arrays import read_npz
 from dbae.support.files import atomic_path
 from dbae.support.precision import autocast
 from dbae.support.progress import progress_bar
@@ -86,11 +87,7 @@ class Study:
 
     def _stored(self, path: Path, columns: dict[str, Any]) -> Varied | None:
         """What a finished setting gave, if it has every metric that can be measured now."""
-        arrays = None
-        if self.session.world.is_main and path.exists():
-            with np.load(path) as file:
-                arrays = {name: file[name] for name in file.files}
-        arrays = self.session.world.broadcast(arrays)
+        arrays = self.session.world.broadcast(read_npz(path) if self.session.world.is_main else None)
         if arrays is None or not {f"{name}_pairwise" for name in self.lpips} <= arrays.keys():
             return None
         rows = self.session.results.find(columns | _counts(arrays), _metrics(arrays))

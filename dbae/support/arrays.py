@@ -1,5 +1,6 @@
-"""An `.npz` written row by row: memory holds what was just appended, however long the arrays become.
+"""Files of arrays (`.npz`): written row by row, and read so that damage is noticed.
 
+`array_file` holds in memory what was just appended, however long the arrays become.
 Rows go to nameless temporary files beside the result; when all are there, headers with the final lengths and the rows
 are copied into one zip of stored `.npy` members, which appears as a whole. The same rows give the same bytes.
 """
@@ -7,15 +8,52 @@ are copied into one zip of stored `.npy` members, which appears as a whole. The 
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import tempfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from dbae.support.files import atomic_path
+
+Shape = tuple[int | None, ...]
+"""Of an array; None where any length will do."""
+
+log = logging.getLogger(__name__)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, LookupError, EOFError, OSError, NotImplementedError, MemoryError)
+
+
+def read_npz(path: Path, expected: Mapping[str, tuple[str, Shape]] | None = None) -> dict[str, np.ndarray] | None:
+    """The arrays of an `.npz`; None where there is no file, or a damaged one, which is logged: compute anew.
+
+    Every byte of an array is compared with the checksum that the zip file has of it.
+
+    Args:
+        expected: name -> dtype and shape of arrays that must be there, e.g. {"images": ("uint8", (256, None, 3))}.
+    """
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
+        for name, (dtype, shape) in (expected or {}).items():
+            found = arrays[name]
+            lengths = zip(shape, found.shape, strict=True) if len(shape) == found.ndim else [(0, 1)]
+            if found.dtype != dtype or any(length not in (None, n) for length, n in lengths):
+                raise ValueError(f"{name} is {found.dtype} {found.shape}, expected {dtype} {shape}")
+        return arrays
+    except _DAMAGE as error:
+        log.warning("%s: damaged (%s); computed again", path, " ".join(str(error).split()) or type(error).__name__)
+        return None
+
+
+def _array(data: bytes) -> np.ndarray:
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
 
 
 class ArrayFile:

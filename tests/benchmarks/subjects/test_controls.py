@@ -102,3 +102,20 @@ def test_weights_digest_sees_every_weight():
     assert weights_digest(model) != before
     with pytest.raises(TypeError, match="torch module"):
         weights_digest("model")
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "narrower"])
+def test_a_damaged_pca_is_fitted_again(tmp_path, squares, caplog, how):
+    train = squares.splits["train"]
+    pca_encoder(squares, train, 3, folder=tmp_path)
+    (path,) = tmp_path.glob("pca-*.npz")
+    whole = path.read_bytes()
+    if how == "narrower":
+        with np.load(path) as arrays:
+            np.savez(path, mean=arrays["mean"], components=arrays["components"][:-1])
+    else:
+        half = len(whole) // 2
+        path.write_bytes(whole[:half] + (bytes([whole[half] ^ 1]) + whole[half + 1 :] if how == "flipped" else b""))
+    pca_encoder(squares, train, 3, folder=tmp_path)
+    assert path.read_bytes() == whole
+    assert any(said.startswith(f"{path}: damaged (") for said in caplog.messages)

@@ -1,13 +1,16 @@
-"""Arrays written row by row read back as one .npz."""
+"""Arrays written row by row read back as one .npz, and a damaged one is noticed."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from dbae.support.arrays import array_file
+from dbae.support.arrays import array_file, read_npz
 
 
 def write(path, batches):
@@ -56,3 +59,50 @@ def test_rows_of_another_kind_are_refused(tmp_path, rows):
         arrays.append("values", np.zeros((2, 2), np.float32))
         with pytest.raises(ValueError, match="expected rows"):
             arrays.append("values", rows)
+
+
+WANTED: dict[str, tuple[str, tuple[int | None, ...]]] = {"a": ("float32", (4, None)), "n": ("int64", ())}
+
+
+def written(path: Path, **arrays: np.ndarray | int) -> Path:
+    np.savez(path, **({"a": np.arange(12, dtype=np.float32).reshape(4, 3), "n": np.int64(7)} | arrays))
+    return path
+
+
+def test_arrays_are_read_back(tmp_path: Path) -> None:
+    found = read_npz(written(tmp_path / "a.npz"), WANTED)
+    assert found is not None
+    assert found["a"].tolist() == np.arange(12).reshape(4, 3).tolist()
+    assert int(found["n"]) == 7
+    assert read_npz(tmp_path / "none.npz") is None
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.index(np.float32(11).tobytes())] ^= 1
+    path.write_bytes(data)
+
+
+SPOIL: dict[str, Callable[[Path], Any]] = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:200]),
+    "empty": lambda path: path.write_bytes(b""),
+    "flipped": flipped,
+    "garbage": lambda path: path.write_bytes(b"garbage" * 99),
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "narrower": lambda path: written(path, a=np.zeros(4, np.float32)),
+    "shorter": lambda path: written(path, a=np.zeros((3, 3), np.float32)),
+    "other dtype": lambda path: written(path, a=np.zeros((4, 3))),
+    "pickled": lambda path: written(path, a=np.array([{}])),
+    "another array": lambda path: np.savez(path, b=1),
+}
+
+
+@pytest.mark.parametrize("how", SPOIL)
+def test_damage_is_noticed_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str) -> None:
+    path = written(tmp_path / "a.npz")
+    SPOIL[how](path)
+    assert read_npz(path, WANTED) is None
+    (said,) = caplog.messages
+    assert said.startswith(f"{path}: damaged (")
+    assert said.endswith("; computed again")
+    assert "\n" not in said
