@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from baselines.interface import Prior, RepresentationModel
+from baselines.interface import LoadedModel, Prior, RepresentationModel, Statistics, WeightsUsed
 from baselines.methods import adm, ddim, diffae, diti
 from baselines.methods.pdae import model as pdae
-from baselines.recognise import NO_MODEL, Found, Statistics, WeightsUsed, recognise
+from baselines.recognise import NO_MODEL, Found, recognise
 from dbae.checkpoints import official, torchfile
 from dbae.checkpoints import own as checkpoint
-from dbae.checkpoints.own import Card, from_json, load_strictly
+from dbae.checkpoints.own import Card, States, from_json, load_strictly
 from dbae.model import DBAE, DBAEConfig
 from dbae.support.errors import UserError
 
@@ -54,22 +54,8 @@ def method_of(model: object) -> str:
     return next(key for key, method in METHODS.items() if type(model) is method.model)
 
 
-@dataclasses.dataclass(frozen=True)
-class Assembled:
-    """A model made from a file; attributes as those of `load.LoadedModel`."""
-
-    model: RepresentationModel
-    method: str
-    variant: str
-    untrained: Callable[[int], RepresentationModel]
-    weights_used: WeightsUsed
-    prior: Prior | None = None
-    statistics: Statistics | None = None
-    notes: tuple[str, ...] = ()
-
-
-def own(card: Card, path: Path) -> Assembled:
-    """The model of one of our files.
+def own(card: Card, states: States, path: Path) -> LoadedModel:
+    """The model of one of our files, which `checkpoint.read(path)` gave.
 
     Raises:
         UserError: a method that has no model, or a file that does not fit its card.
@@ -81,13 +67,11 @@ def own(card: Card, path: Path) -> Assembled:
     def build(config: dict[str, Any], name: str) -> nn.Module:
         return method.model(from_json(method.config, config), name=name)
 
-    averaged = "ema" in checkpoint.read(path)[1]
-    model, _ = checkpoint.load_as(card.method, build, path, weights=None)
-    return _assembled(model, "EMA" if averaged else "raw")
+    return _assembled(checkpoint.filled(card, states, build, path), "EMA" if "ema" in states else "raw")
 
 
-def published(found: Found, path: Path, name: str, options: Mapping[str, str]) -> Assembled:
-    """The model of a recognised file.
+def published(found: Found, path: Path, name: str, options: Mapping[str, str]) -> LoadedModel:
+    """The model of a recognised file, described as far as its tensors tell.
 
     Args:
         name: for result rows.
@@ -158,7 +142,7 @@ def statistics_of(found: Found, path: Path) -> Statistics | None:
     return None
 
 
-def _filled(module: Any, config: Any, state: Mapping[str, Any], found: Found, path: Path, name: str) -> Assembled:
+def _filled(module: Any, config: Any, state: Mapping[str, Any], found: Found, path: Path, name: str) -> LoadedModel:
     """A model of `module` with the tensors of `state`, and the prior that goes with it."""
     if config is None:
         raise UserError(f"{path}: has the names of a {found.kind} checkpoint, but shapes that fit no such network.")
@@ -189,7 +173,7 @@ def _no_statistics(path: Path) -> str:
     )
 
 
-def _assembled(model: Any, weights_used: WeightsUsed) -> Assembled:
+def _assembled(model: Any, weights_used: WeightsUsed) -> LoadedModel:
     method = METHODS[method_of(model)]
 
     def untrained(seed: int) -> RepresentationModel:
@@ -197,7 +181,9 @@ def _assembled(model: Any, weights_used: WeightsUsed) -> Assembled:
 
     variant = ("stochastic" if model.config.stochastic else "deterministic") if isinstance(model, DBAE) else ""
     prior = ddim.NormalPrior(model.latent_dim) if isinstance(model, ddim.DDIM) else None
-    return Assembled(_ready(model), method.label, variant, untrained, weights_used, prior)
+    return LoadedModel(
+        _ready(model), model.name, method.label, variant, untrained=untrained, weights_used=weights_used, prior=prior
+    )
 
 
 def _ready(model: Any) -> Any:

@@ -75,16 +75,16 @@ def _module(loaded: LoadedModel) -> torch.nn.Module:
 
 def _card(loaded: LoadedModel) -> checkpoint.Card:
     """Our own card goes on; a foreign file gets one that says where it came from."""
-    if loaded.path.suffix == ".safetensors":
-        return checkpoint.read(loaded.path)[0]
+    if loaded.file.suffix == ".safetensors":
+        return checkpoint.read(loaded.file)[0]
     model = _module(loaded)
     return checkpoint.Card(
         method=method_of(model),
         name=loaded.name,
         config=dataclasses.asdict(model.config),  # type: ignore[call-overload]
         train_data={"name": loaded.train_data} if loaded.train_data else {},
-        training={CONVERTED: {"file": loaded.path.name, "sha256": loaded.sha256, "weights": loaded.weights_used}},
-        note=f"Converted from {loaded.path.name}.",
+        training={CONVERTED: {"file": loaded.file.name, "sha256": loaded.sha256, "weights": loaded.weights_used}},
+        note=f"Converted from {loaded.file.name}.",
     )
 
 
@@ -94,7 +94,7 @@ def _prior_card(loaded: LoadedModel, prior: LatentPrior, autoencoder: Path) -> c
         name=f"{loaded.name} prior",
         config=dataclasses.asdict(prior.config),
         train_data={"autoencoder": loaded.name, "autoencoder_sha256": sha256(autoencoder)},
-        training={CONVERTED: {"file": loaded.path.name, "sha256": loaded.sha256, "weights": loaded.weights_used}},
+        training={CONVERTED: {"file": loaded.file.name, "sha256": loaded.sha256, "weights": loaded.weights_used}},
         objective={"sampling": dataclasses.asdict(prior.sampling)},
     )
 

@@ -44,7 +44,7 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
     """Everything that is known about a model, by heading."""
     model = loaded.model
     facts: dict[str, Any] = {
-        "file": _sized(loaded.path),
+        "file": _sized(loaded.file),
         "sha256": loaded.sha256,
         "method": ", ".join(filter(None, (loaded.method, loaded.variant))),
         "weights": f"{loaded.weights_used}, {loaded.weights}",

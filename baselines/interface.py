@@ -1,14 +1,24 @@
-"""The protocol every benchmark talks to. A benchmark never asks for a model's class or name."""
+"""What every benchmark talks to: the protocols of a model, and `LoadedModel`, the only description of a loaded one.
+
+A benchmark never asks for a model's class or name.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from dbae.noise import Noise
+from dbae.noise import Noise, PerImageNoise
 from dbae.samplers import SamplerConfig
+
+WeightsUsed = Literal["EMA", "raw", "not told"]
 
 
 @runtime_checkable
@@ -99,3 +109,117 @@ class Prior(Protocol):
     def sample(self, noise: Noise, n: int) -> Drawn:
         """Draws n codes, on the scale that `decode` takes; all randomness comes from `noise`."""
         ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of the latents of a training set, shape (l,), float32."""
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedModel:
+    """A model and where it comes from: of a file (`baselines.load.load`), or a user's own object (`of`).
+
+    Attributes:
+        model: the model with its trained weights, in evaluation mode; of a file, float32 on the CPU.
+        name: name in result rows.
+        method: e.g. "DBAE"; variant: e.g. "deterministic".
+        train_data: what it was trained on, "" where neither the file nor a card says.
+        weights: "trained", or "untrained" for weights that have seen no image.
+        sha256: of the file, hex; of an object, see `of`.
+        untrained: seed -> the same architecture with fresh weights, a function of the seed; None where nobody knows
+            how, and then there is no such control.
+        path: the file; None for an object.
+        weights_used: "EMA" where the file has averaged weights, else "raw"; "not told" where it does not say.
+        prior: the distribution of z to generate from, where there is one.
+        statistics: mean and deviation of z over the training images, where the authors publish them.
+        notes: what else a user should know, one sentence each.
+    """
+
+    model: RepresentationModel
+    name: str
+    method: str = ""
+    variant: str = ""
+    train_data: str = ""
+    weights: Literal["trained", "untrained"] = "trained"
+    sha256: str = ""
+    untrained: Callable[[int], RepresentationModel] | None = None
+    path: Path | None = None
+    weights_used: WeightsUsed = "not told"
+    prior: Prior | None = None
+    statistics: Statistics | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> Path:
+        """The path of a model that came from a file."""
+        if self.path is None:
+            raise ValueError(f"{self.name} came from no file")
+        return self.path
+
+    def key(self, model: RepresentationModel) -> str:
+        """What decides what `model`, this one or its untrained twin, computes: the key of what can be kept of it.
+
+        Method, variant and weights; of an object also `sha256`, since nobody knows its code.
+        """
+        weights = weights_digest(model) if isinstance(model, nn.Module) else LoadedModel.of(model).sha256
+        return f"{self.method} {self.variant} {weights}{'' if self.path else f' {self.sha256}'}"
+
+    @classmethod
+    def of(
+        cls,
+        model: RepresentationModel,
+        *,
+        name: str | None = None,
+        method: str = "",
+        variant: str = "",
+        train_data: str = "",
+        weights: Literal["trained", "untrained"] = "trained",
+        untrained: Callable[[int], RepresentationModel] | None = None,
+        prior: Prior | None = None,
+    ) -> LoadedModel:
+        """The description of an object that came from no file; a module is put into evaluation mode.
+
+        Its `sha256`, by which latents are kept and rows are told apart, is the hash of its weights, where it is a torch
+        module, and of the z that it gives fixed images of noise, so that changed code is another model. An inversion
+        (`encode_nfe`) is not run for that: there the name takes its place.
+
+        Args:
+            name: None is the model's own.
+        """
+        name = model.name if name is None else name
+        digest = hashlib.sha256(name.encode() if model.encode_nfe else _of_noise(model))
+        if isinstance(model, nn.Module):
+            digest.update(weights_digest(model).encode())
+        return cls(model, name, method, variant, train_data, weights, digest.hexdigest(), untrained, prior=prior)
+
+
+def weights_digest(model: object) -> str:
+    """Hex SHA-256 of a model's parameters and buffers, names included: equal weights in two files are equal.
+
+    Raises:
+        TypeError: `model` is not a torch module.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a torch module, found {type(model).__name__}")
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def _of_noise(model: RepresentationModel) -> bytes:
+    """The z of four images of noise, in hundredths of the largest, so that a device's rounding hardly counts."""
+    device = None
+    if isinstance(model, nn.Module):
+        device = next((p.device for p in model.eval().parameters()), None)
+    size = model.image_size
+    x = PerImageNoise(0, range(4), stream="images", device=device or "cpu").normal((4, 3, size, size)).clamp(-1, 1)
+    outputs = [part.detach().float().cpu() for part in model.posterior(x) if part is not None]
+    hundredths = [(part / part.abs().max().clamp(min=1e-30) * 100).round().to(torch.int16) for part in outputs]
+    return b"".join(part.numpy().tobytes() for part in hundredths)

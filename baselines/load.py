@@ -14,18 +14,15 @@ lsun.pt.yaml beside it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 from urllib.parse import parse_qsl
 
 from torch import Tensor
 
 from baselines import assemble, cards, recognise
-from baselines.assemble import Assembled
 from baselines.cards import Card
-from baselines.interface import Prior, RepresentationModel
-from baselines.recognise import NO_MODEL, Found, Statistics, WeightsUsed
+from baselines.interface import LoadedModel, Prior, Statistics
+from baselines.recognise import NO_MODEL, Found
 from dbae import pretrained, prior
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints import torchfile
@@ -35,40 +32,6 @@ from dbae.support.errors import UserError
 from dbae.support.files import sha256
 
 __all__ = ["BUILTIN", "Classifier", "LoadedModel", "NoModel", "load", "load_classifier", "load_prior", "no_model"]
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadedModel:
-    """A model and where it comes from.
-
-    Attributes:
-        model: the model with its trained weights, float32, on the CPU, in evaluation mode.
-        name: name in result rows.
-        method: e.g. "DBAE"; variant: e.g. "deterministic".
-        train_data: what it was trained on, "" where neither the file nor a card says.
-        weights: "trained", or "untrained" for a checkpoint that has seen no image.
-        sha256: of the file.
-        untrained: seed -> the same architecture with fresh weights, a function of the seed.
-        path: the file.
-        weights_used: "EMA" where the file has averaged weights, else "raw"; "not told" where it does not say.
-        prior: the distribution of z to generate from, where the file carries one.
-        statistics: mean and deviation of z over the training images, where the authors publish them.
-        notes: what else a user should know, one sentence each.
-    """
-
-    model: RepresentationModel
-    name: str
-    method: str
-    variant: str
-    train_data: str
-    weights: Literal["trained", "untrained"]
-    sha256: str
-    untrained: Callable[[int], RepresentationModel]
-    path: Path
-    weights_used: WeightsUsed = "EMA"
-    prior: Prior | None = None
-    statistics: Statistics | None = None
-    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,45 +150,25 @@ def _resolve(source: str | Path) -> _Source:
 def _own(at: _Source) -> LoadedModel:
     if at.options:
         raise UserError(f"{at.path}: expected no options, since its card tells all; found {', '.join(at.options)}.")
-    card, _ = checkpoint.read(at.path)
+    card, states = checkpoint.read(at.path)
     seen = f" ({card.images_seen} images seen)" if card.images_seen else ""
-    return _loaded(
-        at,
-        assemble.own(card, at.path),
-        name=card.name,
+    trained = card.images_seen > 0 or assemble.CONVERTED in card.training
+    return dataclasses.replace(
+        assemble.own(card, states, at.path),
+        path=at.path,
+        sha256=sha256(at.path),
         train_data=f"{card.train_data.get('name', '')}{seen}",
-        trained=card.images_seen > 0 or assemble.CONVERTED in card.training,
+        weights="trained" if trained else "untrained",
     )
 
 
 def _published(at: _Source, found: Found) -> LoadedModel:
     told = {key: str(value) for key, value in at.card.options.items()} if at.card else {}
-    options = told | at.options
-    name = at.card.name if at.card else _name(at.path)
-    made = assemble.published(found, at.path, name, options)
-    if made.weights_used == "raw":
-        made = dataclasses.replace(
-            made, notes=(*made.notes, "the file holds no averaged weights; these are the raw ones.")
-        )
+    made = assemble.published(found, at.path, at.card.name if at.card else _name(at.path), told | at.options)
+    raw = ("the file holds no averaged weights; these are the raw ones.",) * (made.weights_used == "raw")
     train_data = at.card.train_data if at.card else str(found.hyper_parameters.get("data_name", ""))
-    return _loaded(at, made, name=name, train_data=train_data, trained=True)
-
-
-def _loaded(at: _Source, made: Assembled, *, name: str, train_data: str, trained: bool) -> LoadedModel:
-    return LoadedModel(
-        model=made.model,
-        name=name,
-        method=made.method,
-        variant=made.variant,
-        train_data=train_data,
-        weights="trained" if trained else "untrained",
-        sha256=sha256(at.path),
-        untrained=made.untrained,
-        path=at.path,
-        weights_used=made.weights_used,
-        prior=made.prior,
-        statistics=made.statistics,
-        notes=made.notes,
+    return dataclasses.replace(
+        made, path=at.path, sha256=sha256(at.path), train_data=train_data, notes=(*made.notes, *raw)
     )
 
 

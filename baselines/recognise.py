@@ -29,12 +29,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from baselines.interface import Statistics, WeightsUsed
 from dbae.checkpoints import official
 from dbae.support.errors import UserError
 
 Kind = Literal["DBAE", "DiffAE", "DDIM", "U-Net", "PDAE", "DiTi", "latent DPM", "classifier", "statistics", "optimiser"]
 State = dict[str, Tensor]
-WeightsUsed = Literal["EMA", "raw", "not told"]
 
 NO_MODEL: dict[Kind, str] = {
     "latent DPM": "a latent DPM without the autoencoder it belongs to; give it as --prior next to the autoencoder",
@@ -43,14 +43,6 @@ NO_MODEL: dict[Kind, str] = {
     "optimiser": "the state of an optimiser, without weights; the weights are in ema_*.pt or model_*.pt beside it",
 }
 """Kinds that are no model by themselves: what they are, and what to do."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation of the latents of a training set, shape (l,), float32."""
-
-    mean: Tensor
-    std: Tensor
 
 
 @dataclasses.dataclass(frozen=True)

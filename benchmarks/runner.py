@@ -22,9 +22,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
+from baselines.interface import LoadedModel
 from benchmarks.results.file import Results
 from benchmarks.subjects.inputs import require_names, require_size
-from benchmarks.subjects.subject import Loaded
 from dbae.data.base import ImageDataset
 from dbae.data.overlap import require_apart
 from dbae.data.source import open_data
@@ -36,7 +36,7 @@ from dbae.support.precision import Precision
 
 log = logging.getLogger(__name__)
 
-Load = Callable[[str], Loaded]
+Load = Callable[[str], LoadedModel]
 OpenData = Callable[..., ImageDataset]
 
 
@@ -205,7 +205,7 @@ class Benchmark(Family[OnData, Found]):
         """What all models share, besides the session; before any is loaded."""
 
     def measure(
-        self, loaded: Loaded, dataset: ImageDataset, session: Session, options: OnData, shared: Any
+        self, loaded: LoadedModel, dataset: ImageDataset, session: Session, options: OnData, shared: Any
     ) -> list[Found]:
         """All of one model on one data set, from the results where they are complete, else measured now and added."""
         raise NotImplementedError

@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
+from baselines.interface import LoadedModel
 from benchmarks.cost.jobs import Quantity, formulas, times_of_tables
 from benchmarks.cost.timing import Median, Times, median
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.record import Record
 from benchmarks.subjects.inputs import cells_of
-from benchmarks.subjects.subject import Loaded
 
 TASK_VERSION = 1
 Number = tuple[str, str]
@@ -65,7 +65,7 @@ class Sheet:
         batch: images a batch.
     """
 
-    subjects: Sequence[Loaded]
+    subjects: Sequence[LoadedModel]
     processor: str
     batch: int
     precision: str

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from baselines import assemble
-from baselines.interface import RepresentationModel
+from baselines.interface import LoadedModel, RepresentationModel, weights_digest
 from baselines.train import RECIPES
-from benchmarks.subjects.subject import Loaded, weights_digest
 from dbae import model as dbae_presets
 from dbae.support.errors import UserError
 from dbae.train import objective as dbae_objective
@@ -51,24 +50,7 @@ def objective_of(model: RepresentationModel) -> Objective | None:
     return next((method.objective for method in methods().values() if type(model) is method.model), None)
 
 
-@dataclasses.dataclass(frozen=True)
-class Untrained:
-    """An architecture with fresh weights, as a `Loaded`."""
-
-    model: RepresentationModel
-    name: str
-    method: str
-    sha256: str
-    build: Callable[[int], RepresentationModel]
-    variant: str = ""
-    train_data: str = ""
-    weights: Literal["trained", "untrained", "control"] = "untrained"
-
-    def untrained(self, seed: int) -> RepresentationModel:
-        return self.build(seed)
-
-
-def open_subject(source: str, load: Callable[[str], Loaded]) -> Loaded:
+def open_subject(source: str, load: Callable[[str], LoadedModel]) -> LoadedModel:
     """`load(source)`, or the architecture that `untrained:PRESET` (of DBAE) or `untrained:METHOD:PRESET` names.
 
     Raises:
@@ -91,7 +73,7 @@ def open_subject(source: str, load: Callable[[str], Loaded]) -> Loaded:
         return model.eval().to(memory_format=torch.channels_last)
 
     model = build(_SEED)
-    return Untrained(model, name, method.label, weights_digest(model), build)
+    return LoadedModel(model, name, method.label, weights="untrained", sha256=weights_digest(model), untrained=build)
 
 
 def _presets(module: ModuleType) -> dict[str, Callable[[], Any]]:

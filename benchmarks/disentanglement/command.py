@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from baselines.interface import LoadedModel
 from benchmarks.disentanglement.report import draw_tradeoff, format_rows
 from benchmarks.disentanglement.study import Study, Z
 from benchmarks.metrics.disentanglement import Protocol
@@ -35,7 +36,7 @@ from benchmarks.results.file import beside
 from benchmarks.results.record import Record, RecordFile
 from benchmarks.runner import Benchmark, ReadingOptions, Session
 from benchmarks.subjects.inputs import limited
-from benchmarks.subjects.subject import Loaded, subjects_of
+from benchmarks.subjects.subject import subjects_of
 from dbae.checkpoints import own as checkpoint
 from dbae.data.base import ImageDataset
 from dbae.support.errors import UserError
@@ -79,7 +80,7 @@ class Disentanglement(Benchmark[DisentanglementOptions, Record]):
     name, description, options = "disentanglement", __doc__, DisentanglementOptions
 
     def measure(
-        self, loaded: Loaded, dataset: ImageDataset, session: Session, options: DisentanglementOptions, shared: Any
+        self, loaded: LoadedModel, dataset: ImageDataset, session: Session, options: DisentanglementOptions, shared: Any
     ) -> list[Record]:
         """All rows of one model and its controls."""
         dataset = limited(dataset, options.limit)
@@ -107,9 +108,9 @@ class Disentanglement(Benchmark[DisentanglementOptions, Record]):
         return [beside(options.out, "_attributes.csv"), *([figure] if drawn else [])]
 
 
-def tc_weight(loaded: Loaded) -> float | None:
+def tc_weight(loaded: LoadedModel) -> float | None:
     """Weight of the total correlation in the model's training; None where we did not train it."""
-    path = getattr(loaded, "path", None)
+    path = loaded.path
     if path is None or path.suffix != ".safetensors":
         return None
     card, _ = checkpoint.read(path)

@@ -33,12 +33,13 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from baselines.interface import LoadedModel
 from benchmarks.downstream.probe import Protocol
 from benchmarks.downstream.report import Table, draw_attributes, format_table
 from benchmarks.downstream.study import Study
 from benchmarks.results.file import Results, beside
 from benchmarks.subjects.inputs import limited
-from benchmarks.subjects.subject import Loaded, subjects_of
+from benchmarks.subjects.subject import subjects_of
 from dbae.data.base import ImageDataset
 from dbae.data.overlap import require_apart
 from dbae.data.source import open_data
@@ -96,7 +97,7 @@ class Options:
 
 def run(
     options: Options,
-    load: Callable[[str], Loaded],
+    load: Callable[[str], LoadedModel],
     open_data: Callable[..., ImageDataset] = open_data,
 ) -> list[Table]:
     """Measure every checkpoint on every data set under every protocol; one table each.
@@ -132,7 +133,7 @@ def run(
 
 
 def _measure(
-    loaded: Loaded, dataset: ImageDataset, cache: LatentCache, results: Results, options: Options
+    loaded: LoadedModel, dataset: ImageDataset, cache: LatentCache, results: Results, options: Options
 ) -> list[Table]:
     """All protocols of one model on one data set."""
     if dataset.size != loaded.model.image_size:

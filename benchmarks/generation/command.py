@@ -34,7 +34,7 @@ import numpy as np
 from tyro.conf import arg
 
 from baselines import load as checkpoints
-from baselines.interface import Prior
+from baselines.interface import LoadedModel, Prior
 from benchmarks.extractors.features import ExtractorKind, load_extractors
 from benchmarks.generation.distribution import SMALLEST
 from benchmarks.generation.generated import GeneratedImages
@@ -47,7 +47,6 @@ from benchmarks.results.record import Record
 from benchmarks.runner import DataOptions, Family, Load, OpenData, Session
 from benchmarks.subjects.inputs import require_names
 from benchmarks.subjects.settings import sampler
-from benchmarks.subjects.subject import Loaded
 from dbae.data.base import ImageDataset
 from dbae.data.overlap import require_apart
 from dbae.prior import LatentSampling
@@ -244,9 +243,9 @@ def _images(data: str, size: int, at_most: int, options: GenerationOptions, open
     return Images.of(dataset, options.split, n, options.seed)
 
 
-def prior_of(loaded: Loaded, options: GenerationOptions) -> Prior | None:
+def prior_of(loaded: LoadedModel, options: GenerationOptions) -> Prior | None:
     """The distribution of z for a model: of the checkpoint, else of --prior."""
-    prior: Prior | None = getattr(loaded, "prior", None)  # not every kind of checkpoint can have one
+    prior = loaded.prior
     if prior is None and options.prior is not None:
         prior = load_prior(options.prior, of=loaded)
     if prior is None and "prior" in options.mode:

@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from baselines.interface import Prior, RepresentationModel
+from baselines.interface import LoadedModel, Prior, RepresentationModel, weights_digest
 from benchmarks.generation.distribution import SMALLEST
 from benchmarks.generation.generated import Made
 from benchmarks.subjects.inputs import cells_of
 from benchmarks.subjects.settings import sampler_columns
-from benchmarks.subjects.subject import Loaded, weights_digest
 from dbae.data.base import ImageDataset
 from dbae.images import naming, to_float, to_uint8
 from dbae.noise import PerImageNoise, mixed_seed
@@ -106,7 +105,7 @@ class Source:
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedModel,
         prior: Prior | None,
         images: Images,
         *,
@@ -191,7 +190,7 @@ class Source:
 
     @functools.cached_property
     def _model_key(self) -> str:
-        return f"{self.loaded.method} {self.loaded.variant} {weights_digest(self.model)}"
+        return self.loaded.key(self.model)
 
     @functools.cached_property
     def _prior_key(self) -> str:

@@ -36,6 +36,7 @@ from typing import Any
 
 import tyro
 
+from baselines.interface import LoadedModel
 from benchmarks.extractors import perceptual
 from benchmarks.reconstruction.report import draw_sweep, format_sweep
 from benchmarks.reconstruction.study import Protocol, Study
@@ -45,7 +46,7 @@ from benchmarks.runner import Benchmark, ReadingOptions, Session
 from benchmarks.subjects import inputs
 from benchmarks.subjects.decoding import on_device, reads_latents
 from benchmarks.subjects.settings import SettingOptions
-from benchmarks.subjects.subject import Loaded, encoder_of
+from benchmarks.subjects.subject import encoder_of
 from dbae.data.base import ImageDataset
 from dbae.support.errors import UserError
 
@@ -79,7 +80,7 @@ class Reconstruction(Benchmark[ReconstructionOptions, Record]):
         return perceptual.available(options.lpips_weights, session.device)
 
     def measure(
-        self, loaded: Loaded, dataset: ImageDataset, session: Session, options: ReconstructionOptions, shared: Any
+        self, loaded: LoadedModel, dataset: ImageDataset, session: Session, options: ReconstructionOptions, shared: Any
     ) -> list[Record]:
         """One record a protocol, setting and metric."""
         settings = options.settings.settings(loaded.model)
@@ -95,7 +96,7 @@ class Reconstruction(Benchmark[ReconstructionOptions, Record]):
 
 
 def _study(
-    loaded: Loaded,
+    loaded: LoadedModel,
     dataset: ImageDataset,
     session: Session,
     options: ReconstructionOptions,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.subjects.subject import Loaded
+from baselines.interface import LoadedModel
 from dbae.data.base import ImageDataset
 from dbae.data.subset import Subset
 from dbae.support.errors import UserError
@@ -21,7 +21,7 @@ def limited(dataset: ImageDataset, limit: int | None) -> ImageDataset:
     return Subset(dataset, np.unique(np.concatenate(kept)))
 
 
-def require_size(loaded: Loaded, dataset: ImageDataset) -> None:
+def require_size(loaded: LoadedModel, dataset: ImageDataset) -> None:
     """Raises UserError where the model takes images of another size."""
     if dataset.size != loaded.model.image_size:
         raise UserError(
@@ -30,7 +30,7 @@ def require_size(loaded: Loaded, dataset: ImageDataset) -> None:
         )
 
 
-def require_names(loaded: Loaded) -> Loaded:
+def require_names(loaded: LoadedModel) -> LoadedModel:
     """The model, if result rows can have its name. Raises UserError where they cannot, before hours are measured."""
     for what in ("name", "method", "variant", "train_data"):
         text = getattr(loaded, what)
@@ -46,7 +46,7 @@ def split_of(dataset: ImageDataset, wanted: str) -> str:
     return wanted or ("test" if "test" in dataset.splits else "all")
 
 
-def cells_of(loaded: Loaded) -> dict[str, Any]:
+def cells_of(loaded: LoadedModel) -> dict[str, Any]:
     """The columns of a record that say which model it is of."""
     return {
         "model": loaded.name,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import nn
 
-from baselines.interface import RepresentationModel
+from baselines.interface import LoadedModel, RepresentationModel, weights_digest
 from benchmarks.subjects.controls import pca_encoder, random_latents
 from dbae.data.base import ImageDataset
 from dbae.latents import Encoder, LatentCache, Latents
@@ -21,38 +20,6 @@ Weights = Literal["trained", "untrained", "control"]
 
 UNTRAINED_SEED = 0
 """Seed of the untrained encoder's weights. One encoder serves all probe seeds, as one checkpoint does."""
-
-
-@runtime_checkable
-class Loaded(Protocol):
-    """What is known about a model that was loaded from a file (`baselines.load.LoadedModel` is one)."""
-
-    @property
-    def model(self) -> RepresentationModel:
-        """The model, with its trained weights."""
-
-    @property
-    def name(self) -> str:
-        """Name in result rows; `method`, `variant` and `train_data` are the columns of those names."""
-
-    @property
-    def method(self) -> str: ...
-
-    @property
-    def variant(self) -> str: ...
-
-    @property
-    def train_data(self) -> str: ...
-
-    @property
-    def weights(self) -> Weights: ...
-
-    @property
-    def sha256(self) -> str:
-        """Hex SHA-256 of the checkpoint file."""
-
-    def untrained(self, seed: int) -> RepresentationModel:
-        """The same architecture with fresh weights, a function of `seed`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,8 +52,8 @@ class Subject:
         return {"z": "inferred x_T", "encode_nfe": self.encode_nfe} if self.encode_nfe else {"z": z}
 
 
-def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache: LatentCache) -> list[Subject]:
-    """The model itself and its controls: the same encoder untrained, PCA of pixels, random latents.
+def subjects_of(loaded: LoadedModel, dataset: ImageDataset, train: np.ndarray, cache: LatentCache) -> list[Subject]:
+    """The model itself and its controls: the same encoder untrained if it is known how, PCA of pixels, random latents.
 
     PCA is fitted to images `train`. Controls are computed when they are asked for.
     """
@@ -102,8 +69,7 @@ def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache:
     def components() -> Encoder:
         return pca_encoder(dataset, train, d, folder=cache.folder, workers=cache.workers)
 
-    untrained = loaded.untrained(UNTRAINED_SEED)
-    return [
+    subjects = [
         Subject(
             model=loaded.name,
             method=loaded.method,
@@ -115,39 +81,32 @@ def subjects_of(loaded: Loaded, dataset: ImageDataset, train: np.ndarray, cache:
             encode_nfe=loaded.model.encode_nfe,
             latents=encoded(encoder_of(loaded.model, loaded.name, loaded, cache.device)),
         ),
-        Subject(
-            model="untrained",
-            method=loaded.method,
-            variant=loaded.variant,
-            checkpoint_sha256=weights_digest(untrained),
-            latent_dim=d,
-            encode_nfe=untrained.encode_nfe,
-            latents=encoded(encoder_of(untrained, "untrained", loaded, cache.device)),
-        ),
         Subject(model="pca", latent_dim=min(d, len(train), 3 * dataset.size**2), latents=pca),
         Subject(model="random", latent_dim=d, latents=lambda indices, seed, mirrored: random_latents(indices, d, seed)),
     ]
+    if loaded.untrained is not None:
+        untrained = loaded.untrained(UNTRAINED_SEED)
+        control = Subject(
+            model="untrained",
+            method=loaded.method,
+            variant=loaded.variant,
+            checkpoint_sha256=_digest(untrained),
+            latent_dim=d,
+            encode_nfe=untrained.encode_nfe,
+            latents=encoded(encoder_of(untrained, "untrained", loaded, cache.device)),
+        )
+        subjects.insert(1, control)
+    return subjects
 
 
-def encoder_of(model: RepresentationModel, name: str, loaded: Loaded, device: torch.device) -> Encoder:
+def encoder_of(model: RepresentationModel, name: str, loaded: LoadedModel, device: torch.device) -> Encoder:
     """The model's posterior on `device`, keyed by its weights and by what computes with them."""
     inversion = f" {model.encode_nfe} evaluations" if model.encode_nfe else ""
-    key = f"{loaded.method} {loaded.variant} {weights_digest(model)}{inversion}"
+    key = f"{loaded.key(model)}{inversion}"
     if isinstance(model, nn.Module):
         model.to(device).eval()
     return Encoder(model.posterior, key, name)
 
 
-def weights_digest(model: object) -> str:
-    """Hex SHA-256 of a model's parameters and buffers, names included: equal weights in two files are equal.
-
-    Raises:
-        TypeError: `model` is not a torch module.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"expected a torch module, found {type(model).__name__}")
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _digest(model: RepresentationModel) -> str:
+    return weights_digest(model) if isinstance(model, nn.Module) else LoadedModel.of(model).sha256

@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 import tyro
 
+from baselines.interface import LoadedModel
 from benchmarks.extractors import perceptual
 from benchmarks.reconstruction.study import Protocol
 from benchmarks.results.file import beside
@@ -31,7 +32,6 @@ from benchmarks.runner import Benchmark, DataOptions, Session
 from benchmarks.subjects import inputs
 from benchmarks.subjects.decoding import on_device
 from benchmarks.subjects.settings import SettingOptions
-from benchmarks.subjects.subject import Loaded
 from benchmarks.variation.report import draw_maps, format_variation
 from benchmarks.variation.study import Study, Varied
 from dbae.data.base import ImageDataset
@@ -72,7 +72,7 @@ class Variation(Benchmark[VariationOptions, Varied]):
         return perceptual.available(options.lpips_weights, session.device)
 
     def measure(
-        self, loaded: Loaded, dataset: ImageDataset, session: Session, options: VariationOptions, shared: Any
+        self, loaded: LoadedModel, dataset: ImageDataset, session: Session, options: VariationOptions, shared: Any
     ) -> list[Varied]:
         """Rows and pictures of every protocol and setting."""
         on_device(loaded.model, session.device)

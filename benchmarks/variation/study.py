@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from baselines.interface import LoadedModel
 from benchmarks.extractors.perceptual import Distance
 from benchmarks.metrics.spread import spread
 from benchmarks.reconstruction.study import Protocol
@@ -30,7 +31,6 @@ from benchmarks.runner import Session
 from benchmarks.subjects.decoding import Decoding, decode, reads_latents
 from benchmarks.subjects.inputs import cells_of, cells_of_data
 from benchmarks.subjects.settings import Setting
-from benchmarks.subjects.subject import Loaded
 from benchmarks.variation.report import Shown
 from dbae.data.base import ImageDataset
 from dbae.images import naming, to_float, to_uint8
@@ -60,7 +60,7 @@ class Study:
     `lpips`: metric name -> network, of those whose weights are at hand.
     """
 
-    loaded: Loaded
+    loaded: LoadedModel
     dataset: ImageDataset
     split: str
     indices: np.ndarray

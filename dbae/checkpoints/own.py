@@ -27,6 +27,8 @@ from dbae.support.files import atomic_path
 
 FORMAT = 1
 Weights = Literal["ema", "raw"]
+States = Mapping[Weights, Mapping[str, Tensor]]
+"""State dicts of one model by kind."""
 _T = TypeVar("_T")
 _M = TypeVar("_M", bound=torch.nn.Module)
 
@@ -181,17 +183,29 @@ def load_as(
     card, states = read(path)
     if card.method != method:
         raise UserError(f"{path}: expected a checkpoint of method {method!r}, found one of method {card.method!r}.")
-    kind = weights or next(iter(states), "ema")
-    if kind not in states:
-        raise UserError(f"{path}: expected '{kind}.*' weights, found {' and '.join(states) or 'none'}.")
+    return filled(card, states, build, path, weights=weights), card
+
+
+def filled(
+    card: Card,
+    states: States,
+    build: Callable[[dict[str, Any], str], _M],
+    path: str | os.PathLike[str],
+    *,
+    weights: Weights | None = None,
+) -> _M:
+    """The module of a card and state dicts that `read(path)` gave; arguments and errors otherwise as in `load_as`."""
+    kind = weights or next(iter(states), None)
+    if kind is None or kind not in states:
+        raise UserError(f"{path}: expected '{kind or 'ema'}.*' weights, found {' and '.join(states) or 'none'}.")
     try:
         with torch.device("meta"):
             model = build(card.config, card.name)
     except (TypeError, KeyError, ValueError, RuntimeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise UserError(f"{path}: its card does not describe a model of method {method!r} ({reason}).") from error
+        raise UserError(f"{path}: its card does not describe a model of method {card.method!r} ({reason}).") from error
     load_strictly(model, states[kind], path)
-    return model.eval(), card
+    return model.eval()
 
 
 def _card(path: str | os.PathLike[str], values: dict[str, Any]) -> Card:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 from torch import nn
 
+from baselines.interface import LoadedModel
 from dbae.data.base import Attributes, ImageDataset
 
 
@@ -78,19 +81,20 @@ class TinyModel(nn.Module):
         return SimpleNamespace(images=x, nfe=1)
 
 
-@dataclasses.dataclass
-class FakeLoaded:
-    """What `baselines.load.load` returns, as far as benchmarks look."""
+@dataclasses.dataclass(frozen=True)
+class FakeLoaded(LoadedModel):
+    """What `baselines.load.load` returns, of a `TinyModel` or one derived from it."""
 
-    model: TinyModel
-    sha256: str = "ab" * 32
     name: str = "tiny"
     method: str = "Tiny"
     variant: str = "stochastic"
     train_data: str = "squares"
-    weights: str = "trained"
+    sha256: str = "ab" * 32
+    path: Path = Path("tiny.pt")
 
-    def untrained(self, seed: int) -> TinyModel:
-        return TinyModel(
-            seed + 100, latent_dim=self.model.latent_dim, size=self.model.image_size, stochastic=self.model.stochastic
+    def __post_init__(self) -> None:
+        model = self.model
+        fresh = functools.partial(
+            TinyModel, latent_dim=model.latent_dim, size=model.image_size, stochastic=model.stochastic
         )
+        object.__setattr__(self, "untrained", lambda seed: fresh(seed + 100))

@@ -257,17 +257,12 @@ def test_unlabelled_data_and_a_missing_generation_file_are_refused(options, tmp_
         measure(dataclasses.replace(options, generation=(tmp_path / "none.csv",)))
 
 
-@dataclasses.dataclass
-class FromFile(FakeLoaded):
-    path: Path = Path()
-
-
-def regularised(folder: Path, weight: float) -> FromFile:
+def regularised(folder: Path, weight: float) -> FakeLoaded:
     """A model with a checkpoint of this package whose card has the weight."""
     card = Card("tiny", "tiny", {}, images_seen=1, objective={"tc_weight": weight} if weight else {})
     path = folder / f"{weight:g}.safetensors"
     checkpoint.save(path, card, ema={"w": torch.zeros(1)})
-    return FromFile(TinyModel(seed=int(weight) + 1), sha256=f"{int(weight):02d}" * 32, path=path)
+    return FakeLoaded(TinyModel(seed=int(weight) + 1), sha256=f"{int(weight):02d}" * 32, path=path)
 
 
 def fid(sha: str, value: float) -> Record:
@@ -301,8 +296,8 @@ def test_only_models_that_were_trained_alike_make_a_curve(options, tmp_path):
 
 
 def test_no_weight_no_curve(options, tmp_path):
-    assert tc_weight(FakeLoaded(TinyModel())) is None
-    assert tc_weight(FromFile(TinyModel(), path=Path("ema_0.9999_1020000.pt"))) is None
+    assert tc_weight(FakeLoaded(TinyModel(), path=None)) is None
+    assert tc_weight(FakeLoaded(TinyModel(), path=Path("ema_0.9999_1020000.pt"))) is None
     options = dataclasses.replace(options, protocol=("infodiffusion",))
     rows = measure(options, regularised(tmp_path, 2.0))  # one weight is no curve
     assert not draw_tradeoff(rows, [], tmp_path / "tc.png")

@@ -5,8 +5,9 @@ import pytest
 import torch
 from stand_ins import FakeLoaded, Squares, TinyModel
 
+from baselines.interface import LoadedModel, weights_digest
 from benchmarks.subjects.controls import _blocks, fit_pca, pca_encoder, random_latents
-from benchmarks.subjects.subject import subjects_of, weights_digest
+from benchmarks.subjects.subject import encoder_of, subjects_of
 from dbae.latents import LatentCache
 
 CPU = torch.device("cpu")
@@ -79,6 +80,24 @@ def test_subjects_are_the_model_and_its_controls(tmp_path):
         same = np.array_equal(subject.latents(test, 1, False).array, latents[i])
         assert same == (subject.model != "random")
     assert not np.allclose(latents[0], latents[1])
+
+
+def test_an_object_without_an_untrained_twin_lacks_that_control(tmp_path):
+    squares, cache = Squares(), LatentCache(tmp_path, CPU)
+    found = subjects_of(LoadedModel.of(TinyModel()), squares, squares.splits["train"], cache)
+    assert [s.model for s in found] == ["tiny", "pca", "random"]
+
+
+def test_latents_of_an_object_are_kept_by_what_it_computes():
+    class Doubled(TinyModel):
+        def posterior(self, x):
+            return super().posterior(2 * x)[0] ** 2, None
+
+    keys = [
+        encoder_of(loaded.model, loaded.name, loaded, CPU).key
+        for loaded in (LoadedModel.of(TinyModel()), LoadedModel.of(Doubled()), LoadedModel.of(TinyModel()))
+    ]
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_untrained_encoder_is_one_control_for_all_checkpoints(tmp_path):
