@@ -15,6 +15,7 @@ import torch
 sys.path.append(str(Path(__file__).parent))
 from small_model import Pixels, small_model
 
+from baselines.interface import LoadedModel
 from benchmarks.generation import command as generation
 from benchmarks.generation.command import GenerationOptions, run
 
@@ -45,13 +46,14 @@ class Extractor:
         return torch.nn.functional.adaptive_avg_pool2d(images.float() / 255, 2).flatten(1)
 
 
-def loaded_small() -> types.SimpleNamespace:
+def loaded_small() -> LoadedModel:
     """A DBAE with a prior, as `baselines.load.load` gives it."""
     model = small_model()
     with torch.no_grad():
         model.score.out[2].weight.normal_(generator=torch.Generator().manual_seed(0))
-    return types.SimpleNamespace(
+    return LoadedModel(
         model=model,
+        path=Path("small.pt"),
         name="small",
         method="DBAE",
         variant="stochastic",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import types
 from pathlib import Path
 
 import torch
@@ -16,18 +15,19 @@ from stand_ins import FakeLoaded, Squares, TinyModel
 sys.path.append(str(Path(__file__).parent))
 from small_model import Pixels, small_model
 
+from baselines.interface import LoadedModel
 from benchmarks.disentanglement import command as disentanglement
 from benchmarks.reconstruction import command as reconstruction
 from benchmarks.subjects.settings import SettingOptions
 from benchmarks.variation import command as variation
 
 
-def loaded() -> types.SimpleNamespace:
+def loaded() -> LoadedModel:
     model = small_model()
     with torch.no_grad():
         model.score.out[2].weight.normal_(generator=torch.Generator().manual_seed(0))
     cells = {"name": "small", "method": "DBAE", "variant": "", "train_data": "", "sha256": "0" * 64}
-    return types.SimpleNamespace(model=model, weights="untrained", untrained=lambda seed: model, **cells)
+    return LoadedModel(model, weights="untrained", untrained=lambda seed: model, path=Path("small.pt"), **cells)
 
 
 def measure(folder: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from small_model import small_model
 
+from baselines.interface import LoadedModel
 from benchmarks.cost import command as cost
 from benchmarks.cost.command import CostOptions, run
 from benchmarks.cost.jobs import Bench, times_of_tables
@@ -27,7 +29,7 @@ CPU = torch.device("cpu")
 
 def loaded_as(model, name="small", sha="0" * 64):
     cells = {"method": "DBAE", "variant": "", "train_data": "", "weights": "trained"}
-    return types.SimpleNamespace(model=model, name=name, sha256=sha, untrained=lambda seed: model, **cells)
+    return LoadedModel(model, name, sha256=sha, untrained=lambda seed: model, path=Path("small.pt"), **cells)
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def test_mode_collapse_lowers_recall(loaded, options):
         def sample(self, noise, n):
             return types.SimpleNamespace(z=0.01 * noise.normal((n, 4)), nfe=0)
 
-    loaded.prior = Collapsed()
+    loaded = dataclasses.replace(loaded, prior=Collapsed())
     narrow = measure(dataclasses.replace(options, mode=("prior",), n=20), loaded)
     coverage = [{r.model: r.value for r in rows if r.metric == "Coverage-quarters"} for rows in (wide, narrow)]
     assert coverage[1]["small"] < 0.5 < coverage[1]["real"]
@@ -261,7 +261,7 @@ def test_impossible_options_are_refused(loaded, options, change, message):
 
 
 def test_without_a_prior_only_autoencoded_rows_are_possible(loaded, options):
-    loaded.prior = None
+    loaded = dataclasses.replace(loaded, prior=None)
     assert {r.z for r in measure(options, loaded) if r.model == "small"} == {"sampled"}
     with pytest.raises(UserError, match="--prior FILE"):
         measure(dataclasses.replace(options, mode=("prior",)), loaded)

@@ -6,12 +6,14 @@ import dataclasses
 import json
 import logging
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from small_model import Pixels, small_model
 
+from baselines.interface import LoadedModel
 from benchmarks.metrics import reconstruction as metrics
 from benchmarks.reconstruction import study as reconstruction_study
 from benchmarks.reconstruction.command import ReconstructionOptions, run
@@ -28,7 +30,7 @@ from dbae.support.errors import UserError
 
 def loaded_as(model, **cells):
     cells = {"name": "small", "method": "DBAE", "variant": "", "train_data": "", "sha256": "0" * 64} | cells
-    return types.SimpleNamespace(model=model, weights="untrained", untrained=lambda seed: model, **cells)
+    return LoadedModel(model, weights="untrained", untrained=lambda seed: model, path=Path("small.pt"), **cells)
 
 
 @pytest.fixture

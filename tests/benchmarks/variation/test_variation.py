@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from small_model import Pixels, small_model
 
+from baselines.interface import LoadedModel
 from benchmarks.metrics.spread import spread
 from benchmarks.subjects.settings import SettingOptions
 from benchmarks.variation import study as variation_study
@@ -57,7 +59,7 @@ class Noisy(torch.nn.Module):
 
 def loaded_as(model):
     cells = {"name": "m", "method": "M", "variant": "", "train_data": "", "sha256": "0" * 64, "weights": "trained"}
-    return types.SimpleNamespace(model=model, untrained=lambda seed: model, **cells)
+    return LoadedModel(model, untrained=lambda seed: model, path=Path("m.pt"), **cells)
 
 
 @pytest.fixture
