@@ -17,20 +17,30 @@ from jaxtyping import Float, Float64, Int8
 
 
 def average_precision(labels: Int8[np.ndarray, "n k"], scores: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, " k"]:
-    """AP of each attribute by scikit-learn. Range [0, 1]; a random scorer gets the attribute's prevalence.
+    """AP of each attribute; equal to scikit-learn's but for rounding, and faster. Range [0, 1].
+
+    A random scorer gets the attribute's prevalence.
 
     Args:
         labels: 0 or 1.
         scores: any monotone score; pass logits, since a float32 sigmoid saturates and its ties change AP.
 
     An attribute without a positive has AP 0, as in the reference's scikit-learn; one with positives only has AP 1.
-    """
-    from sklearn.metrics import average_precision_score
 
-    found = labels.any(axis=0)
+    Raises:
+        ValueError: a score of an attribute with positives is not finite.
+    """
+    found = np.flatnonzero(labels.any(axis=0))
+    bad = [column for column in found if not np.isfinite(scores[:, column]).all()]
+    if bad:
+        raise ValueError(f"average precision needs finite scores; those of attributes {bad} are not")
     result = np.zeros(labels.shape[1])
-    for column in np.flatnonzero(found):
-        result[column] = average_precision_score(labels[:, column], scores[:, column].astype(np.float64))
+    for column in found:
+        order = np.argsort(scores[:, column])[::-1]
+        falling = scores[order, column]
+        last = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(order) - 1)  # of each group of ties
+        hits = np.cumsum(labels[order, column], dtype=np.int64)[last]
+        result[column] = (np.diff(hits, prepend=0) * (hits / (last + 1))).sum() / hits[-1]
     return result
 
 

@@ -46,6 +46,31 @@ def test_average_precision_groups_ties_in_any_order():
         assert average_precision(labels[order], scores[order])[0] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize("n", [1, 2, 200, 5000])
+@pytest.mark.parametrize("ties", [None, 1, 0])
+def test_average_precision_is_that_of_scikit_learn(n, ties):
+    """On all scores different (None) and rounded to decimals, which ties many; attributes from rare to certain."""
+    from sklearn.metrics import average_precision_score
+
+    rng = np.random.default_rng(n)
+    labels = (rng.random((n, 9)) < np.linspace(0.01, 1, 9)).astype(np.int8)
+    labels[0] = 1
+    scores = (rng.standard_normal((n, 9)) + labels).astype(np.float32)
+    scores = scores if ties is None else scores.round(ties)
+    expected = [average_precision_score(labels[:, i], scores[:, i].astype(np.float64)) for i in range(9)]
+    np.testing.assert_allclose(average_precision(labels, scores), expected, rtol=0, atol=1e-15)
+
+
+def test_average_precision_counts_both_zeros_as_one_score_and_refuses_nan():
+    labels, scores = np.array([[1], [0], [1]], np.int8), np.array([[0.0], [-0.0], [0.0]], np.float32)
+    assert average_precision(labels, scores)[0] == pytest.approx(2 / 3, abs=1e-15)
+    scores[1] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        average_precision(labels, scores)
+    assert average_precision(np.zeros_like(labels), scores)[0] == 0  # no positive: the scores are not looked at
+
+
 @pytest.mark.golden
 def test_pearson_and_mse_are_the_reference(golden):
     names = json.loads((GOLDEN / "metrics.json").read_text())["reg_columns"]
