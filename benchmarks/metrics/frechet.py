@@ -4,10 +4,15 @@ r"""Frechet and kernel distance between two sets of features, and the Inception 
     kernel    MMD^2 with k(x, y) = (x . y / d + 1)^3, unbiased, mean over random subsets (KID of Inception features)
     IS        exp mean_i KL(p_i | mean_j p_j), mean over consecutive splits
 
-For any factors S = A^T A, with the singular values sigma of A_1 A_2^T:   tr (S_1 S_2)^{1/2} = sum sigma. The factor is
-the centred features over sqrt(n - 1), their R of a QR decomposition where n > d, and diag(lambda)^{1/2} V^T of the
-symmetric eigenproblem where only a covariance is known. No square root of a matrix is taken, nothing becomes complex,
-and a covariance without full rank is no special case.
+For any factors S = A^T A, with the singular values sigma of P = A_1 A_2^T:   tr (S_1 S_2)^{1/2} = sum sigma. The factor
+is the centred features over sqrt(n - 1) where n <= d, else the triangle of Cholesky. Where S is too close to singular
+for that, it is R of a QR decomposition, or diag(lambda)^{1/2} V^T of the symmetric eigenproblem if only a covariance is
+known. sigma^2 are the eigenvalues of P P^T, three times as fast as singular values; where their rounding would show in
+the sum, the singular values are computed after all. No square root of a matrix is taken, nothing becomes complex, and a
+covariance without full rank is no special case.
+
+The kernel is no function of x - y, so features cannot be centred for it; its products are in float64, since in float32
+those of features far from the origin lose the digits that matter.
 
 The Frechet distance is called FID for Inception features only. It is biased upwards for small n.
 Source: GaParmar/clean-fid, cleanfid/fid.py; openai/guided-diffusion, evaluations/evaluator.py (IS).
@@ -25,7 +30,11 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 _CHUNK = 8192
-_KERNEL_ROWS = 64
+_KERNEL_ROWS = 512
+_SINGULAR = 1e-10
+"""Smallest pivot of Cholesky, relative to the largest variance, that still counts as full rank."""
+_ROUNDING = 1e-8
+"""Of the sum of singular values: how much eigenvalues may change it by their rounding."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +59,26 @@ class Gaussian:
             raise ValueError("features must be finite")
         chunks = features.split(_CHUNK)
         mean = torch.stack([chunk.double().sum(dim=0) for chunk in chunks]).sum(dim=0) / n
-        factor = mean.new_empty(0, d)
+        if n <= d:
+            return cls(mean, (features.double() - mean) / math.sqrt(n - 1))
+        scatter = mean.new_zeros(d, d)
         for chunk in chunks:
-            factor = torch.cat([factor, chunk.double() - mean])
-            if len(factor) > d:
-                factor = torch.linalg.qr(factor, mode="r").R
+            scatter += _gram((chunk.double() - mean).T)
+        factor = _cholesky(scatter)
+        if factor is None:
+            factor = mean.new_empty(0, d)
+            for chunk in chunks:
+                factor = torch.linalg.qr(torch.cat([factor, chunk.double() - mean]), mode="r").R
         return cls(mean, factor / math.sqrt(n - 1))
 
     @classmethod
     def of_moments(cls, mean: Float[Tensor, " d"], covariance: Float[Tensor, "d d"]) -> Gaussian:
         """From a mean and a symmetric covariance, whose negative eigenvalues (rounding) count as 0."""
-        values, vectors = torch.linalg.eigh(covariance.double())
-        return cls(mean.double(), values.clamp(min=0).sqrt()[:, None] * vectors.T)
+        factor = _cholesky(covariance.double())
+        if factor is None:
+            values, vectors = torch.linalg.eigh(covariance.double())
+            factor = values.clamp(min=0).sqrt()[:, None] * vectors.T
+        return cls(mean.double(), factor)
 
 
 def frechet_distance(*, real: Float[Tensor, "n d"] | Gaussian, fake: Float[Tensor, "m d"] | Gaussian) -> float:
@@ -74,9 +91,33 @@ def frechet_distance(*, real: Float[Tensor, "n d"] | Gaussian, fake: Float[Tenso
     b = fake if isinstance(fake, Gaussian) else Gaussian.of_features(fake)
     if len(a.mean) != len(b.mean):
         raise ValueError(f"features of {len(a.mean)} and {len(b.mean)} dimensions cannot be compared")
-    cross = torch.linalg.svdvals(a.factor @ b.factor.T).sum()
+    cross = _sum_of_singular_values(a.factor @ b.factor.T)
     spread = a.factor.square().sum() + b.factor.square().sum() - 2 * cross
     return max(float((a.mean - b.mean).square().sum() + spread), 0.0)
+
+
+def _cholesky(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"] | None:
+    """The upper triangle A with A^T A = covariance; None where rounding would decide its last rows."""
+    factor, failed = torch.linalg.cholesky_ex(covariance, upper=True)
+    if failed or factor.diagonal().min().square() < _SINGULAR * covariance.diagonal().max():
+        return None
+    return factor
+
+
+def _sum_of_singular_values(p: Float64[Tensor, "r s"]) -> Tensor:
+    """Through the eigenvalues of p p^T, unless their error, of the size eps times the largest, is too much for it."""
+    if p.shape[0] == p.shape[1]:
+        squares = torch.linalg.eigvalsh(_gram(p))
+        values = squares.clamp(min=0).sqrt()
+        error = torch.finfo(p.dtype).eps * squares[-1] / (2 * values)  # of each value; infinite or NaN at 0
+        if error.norm() <= _ROUNDING * values.sum():
+            return values.sum()
+    return torch.linalg.svdvals(p).sum()
+
+
+def _gram(a: Float64[Tensor, "m d"]) -> Float64[Tensor, "m m"]:
+    """a a^T; on a CPU by NumPy, which does half the work since it is symmetric."""
+    return torch.from_numpy(a.numpy() @ a.numpy().T) if a.device.type == "cpu" else a @ a.T
 
 
 class KernelDistance(NamedTuple):
@@ -98,46 +139,57 @@ def kernel_distance(
 ) -> KernelDistance:
     """Unbiased MMD^2 with the cubic kernel; may be negative. Subsets are no larger than the smaller set.
 
-    The subsets are those of clean-fid's `kernel_distance(real, fake)` after `numpy.random.seed(seed)`.
+    The subsets are those of clean-fid's `kernel_distance(real, fake)` after `numpy.random.seed(seed)`. Where they have
+    more pairs of images than there are (up to 10,000 images of each kind by default), every pair is computed once.
+    Memory beside the features: these in float64, and a block of 512 rows by all images.
     """
     size = min(len(real), len(fake), subset_size)
     if size < 2:
         raise ValueError(f"the kernel distance needs two images or more of each kind, got {len(real)} and {len(fake)}")
     rng = np.random.RandomState(seed)
-    values = []
-    for _ in range(subsets):
-        x = fake[torch.from_numpy(rng.choice(len(fake), size, replace=False)).to(fake.device)]
-        y = real[torch.from_numpy(rng.choice(len(real), size, replace=False)).to(real.device)]
-        values.append(_mmd(x, y))
-    return KernelDistance(float(np.mean(values)), float(np.std(values)), size, tuple(values))
+    drawn = [[torch.from_numpy(rng.choice(len(x), size, replace=False)) for x in (fake, real)] for _ in range(subsets)]
+    if (len(fake) + len(real)) ** 2 <= subsets * (2 * size) ** 2:  # all pairs once are fewer than those of the subsets
+        members = [_members(x, [pair[i] for pair in drawn]) for i, x in enumerate((fake, real))]
+        values = _mmd(fake, real, *members)
+    else:
+        whole = torch.ones(size, 1, dtype=torch.float64, device=fake.device)
+        pairs = ((fake[i.to(fake.device)], real[j.to(real.device)]) for i, j in drawn)
+        values = torch.cat([_mmd(x, y, whole, whole) for x, y in pairs])
+    return KernelDistance(float(values.mean()), float(values.std(correction=0)))
 
 
-def _mmd(x: Float[Tensor, "m d"], y: Float[Tensor, "m d"]) -> float:
-    """Products in the dtype of the features, everything after them in float64.
-
-    The cubes are taken in blocks that stay in the processor's cache; of the symmetric matrices above the diagonal only.
-    """
-    m, d = x.shape
-    xx, yy, xy = _products(x, x), _products(y, y), _products(x, y)
-    within, between = 0.0, 0.0
-    for start in range(0, m, _KERNEL_ROWS):
-        rows, right = slice(start, start + _KERNEL_ROWS), slice(start + _KERNEL_ROWS, None)
-        for products in (xx, yy):
-            diagonal = products.diagonal()[rows].double().div(d).add(1).pow(3).sum()
-            within += _cubes(products[rows, rows], d) - float(diagonal) + 2 * _cubes(products[rows, right], d)
-        between += _cubes(xy[rows], d)
-    return within / (m * (m - 1)) - 2 * between / m**2
+def _members(x: Float[Tensor, "n d"], subsets: list[Tensor]) -> Float64[Tensor, "n s"]:
+    """1 where a row is in a subset, else 0."""
+    result = torch.zeros(len(x), len(subsets), dtype=torch.float64)
+    for column, rows in enumerate(subsets):
+        result[rows, column] = 1
+    return result.to(x.device)
 
 
-def _products(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
-    """a b^T; on a CPU by NumPy, which does half the work where b is a."""
-    return torch.from_numpy(a.numpy() @ b.numpy().T) if a.device.type == "cpu" else a @ b.T
+def _mmd(
+    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], in_x: Float64[Tensor, "n s"], in_y: Float64[Tensor, "m s"]
+) -> Float64[Tensor, " s"]:
+    """Unbiased MMD^2 between the rows of x and of y that are in a subset, for each of s subsets of equal size."""
+    x, y, size = x.double(), y.double(), in_x[:, 0].sum()
+    within = _sums_within(x, in_x) + _sums_within(y, in_y)
+    between = torch.zeros_like(within)
+    for part, members in zip(x.split(_KERNEL_ROWS), in_x.split(_KERNEL_ROWS), strict=True):
+        between += (members * (_kernel(part, y) @ in_y)).sum(dim=0)
+    return within / (size * (size - 1)) - 2 * between / size**2
 
 
-def _cubes(products: Float[Tensor, "m n"], d: int) -> float:
-    """Sum of the kernel over a block of products."""
-    k = products.double().div_(d).add_(1)
-    return float(torch.dot(k.square().flatten(), k.flatten()))
+def _sums_within(x: Float64[Tensor, "n d"], members: Float64[Tensor, "n s"]) -> Float64[Tensor, " s"]:
+    """Sum of the kernel over ordered pairs of different rows of a subset: the half above the diagonal, twice."""
+    result = x.new_zeros(members.shape[1])
+    for start in range(0, len(x), _KERNEL_ROWS):
+        rows = slice(start, start + _KERNEL_ROWS)
+        kernel = _kernel(x[rows], x[start:]).triu_(diagonal=1)
+        result += 2 * (members[rows] * (kernel @ members[start:])).sum(dim=0)
+    return result
+
+
+def _kernel(x: Float64[Tensor, "n d"], y: Float64[Tensor, "m d"]) -> Float64[Tensor, "n m"]:
+    return torch.addmm(x.new_ones(1), x, y.T, alpha=1 / x.shape[1]).pow_(3)
 
 
 def inception_score(logits: Float[Tensor, "n classes"], *, split_size: int = 5000) -> float:
