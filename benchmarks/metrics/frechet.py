@@ -11,8 +11,9 @@ known. sigma^2 are the eigenvalues of P P^T, three times as fast as singular val
 the sum, the singular values are computed after all. No square root of a matrix is taken, nothing becomes complex, and a
 covariance without full rank is no special case.
 
-The kernel is no function of x - y, so features cannot be centred for it; its products are in float64, since in float32
-those of features far from the origin lose the digits that matter.
+The kernel's products are x . y = u . v + u . c + c . v + c . c, with u = x - c and v = y - c from the mean c of all
+features: u . v in the dtype of the features, all else in float64. In float32 alone, features far from the origin lose
+the digits that matter; where they are so far that u . v would still show, it is float64 as well.
 
 The Frechet distance is called FID for Inception features only. It is biased upwards for small n.
 Source: GaParmar/clean-fid, cleanfid/fid.py; openai/guided-diffusion, evaluations/evaluator.py (IS).
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +32,9 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 _CHUNK = 8192
-_KERNEL_ROWS = 512
+_KERNEL_ROWS = 256
+_KERNEL_ROUNDING = 1e-6
+"""Largest change of one value of the kernel by rounding of u . v; the mean of all of them changes far less."""
 _SINGULAR = 1e-10
 """Smallest pivot of Cholesky, relative to the largest variance, that still counts as full rank."""
 _ROUNDING = 1e-8
@@ -141,55 +145,78 @@ def kernel_distance(
 
     The subsets are those of clean-fid's `kernel_distance(real, fake)` after `numpy.random.seed(seed)`. Where they have
     more pairs of images than there are (up to 10,000 images of each kind by default), every pair is computed once.
-    Memory beside the features: these in float64, and a block of 512 rows by all images.
+    Memory beside the features: as much again, and a block of 256 rows by all images.
     """
     size = min(len(real), len(fake), subset_size)
     if size < 2:
         raise ValueError(f"the kernel distance needs two images or more of each kind, got {len(real)} and {len(fake)}")
     rng = np.random.RandomState(seed)
     drawn = [[torch.from_numpy(rng.choice(len(x), size, replace=False)) for x in (fake, real)] for _ in range(subsets)]
+    centre = (real.double().sum(dim=0) + fake.double().sum(dim=0)) / (len(real) + len(fake))
+    x, y = (_Centred.of(features, centre) for features in (fake, real))
+    if torch.finfo(real.dtype).eps * max(x.steepness(), y.steepness()) > _KERNEL_ROUNDING:
+        x, y = (_Centred.of(features.double(), centre) for features in (fake, real))
     if (len(fake) + len(real)) ** 2 <= subsets * (2 * size) ** 2:  # all pairs once are fewer than those of the subsets
-        members = [_members(x, [pair[i] for pair in drawn]) for i, x in enumerate((fake, real))]
-        values = _mmd(fake, real, *members)
+        of_fake, of_real = zip(*drawn, strict=True)
+        values = _mmd(x, y, _members(len(fake), of_fake, centre), _members(len(real), of_real, centre))
     else:
-        whole = torch.ones(size, 1, dtype=torch.float64, device=fake.device)
-        pairs = ((fake[i.to(fake.device)], real[j.to(real.device)]) for i, j in drawn)
-        values = torch.cat([_mmd(x, y, whole, whole) for x, y in pairs])
+        whole = centre.new_ones(size, 1)
+        values = torch.cat([_mmd(x.rows(i), y.rows(j), whole, whole) for i, j in drawn])
     return KernelDistance(float(values.mean()), float(values.std(correction=0)))
 
 
-def _members(x: Float[Tensor, "n d"], subsets: list[Tensor]) -> Float64[Tensor, "n s"]:
+class _Centred(NamedTuple):
+    """Rows u = x - c in the dtype of the features, and the float64 u . c / d + (c . c / d + 1) / 2."""
+
+    u: Float[Tensor, "n d"]
+    rest: Float64[Tensor, " n"]
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "n d"], c: Float64[Tensor, " d"]) -> _Centred:
+        parts = [chunk.double() - c for chunk in x.split(_CHUNK)]
+        rest = torch.cat([part @ c for part in parts]) / len(c) + (c @ c / len(c) + 1) / 2
+        return cls(torch.cat([part.to(x.dtype) for part in parts]), rest)
+
+    def steepness(self) -> float:
+        """Change of the kernel, on average, with the relative change of u . v."""
+        return float(12 * self.rest.mean().square() * self.u.square().mean())
+
+    def rows(self, which: Tensor | slice) -> _Centred:
+        return _Centred(self.u[which], self.rest[which])
+
+
+def _members(n: int, subsets: Sequence[Tensor], like: Tensor) -> Float64[Tensor, "n s"]:
     """1 where a row is in a subset, else 0."""
-    result = torch.zeros(len(x), len(subsets), dtype=torch.float64)
+    result = torch.zeros(n, len(subsets), dtype=torch.float64)
     for column, rows in enumerate(subsets):
         result[rows, column] = 1
-    return result.to(x.device)
+    return result.to(like.device)
 
 
-def _mmd(
-    x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], in_x: Float64[Tensor, "n s"], in_y: Float64[Tensor, "m s"]
-) -> Float64[Tensor, " s"]:
+def _mmd(x: _Centred, y: _Centred, in_x: Float64[Tensor, "n s"], in_y: Float64[Tensor, "m s"]) -> Float64[Tensor, " s"]:
     """Unbiased MMD^2 between the rows of x and of y that are in a subset, for each of s subsets of equal size."""
-    x, y, size = x.double(), y.double(), in_x[:, 0].sum()
-    within = _sums_within(x, in_x) + _sums_within(y, in_y)
-    between = torch.zeros_like(within)
-    for part, members in zip(x.split(_KERNEL_ROWS), in_x.split(_KERNEL_ROWS), strict=True):
-        between += (members * (_kernel(part, y) @ in_y)).sum(dim=0)
-    return within / (size * (size - 1)) - 2 * between / size**2
+    size = in_x[:, 0].sum()
+    within = _sums(x, x, in_x, in_x) + _sums(y, y, in_y, in_y)
+    return within / (size * (size - 1)) - 2 * _sums(x, y, in_x, in_y) / size**2
 
 
-def _sums_within(x: Float64[Tensor, "n d"], members: Float64[Tensor, "n s"]) -> Float64[Tensor, " s"]:
-    """Sum of the kernel over ordered pairs of different rows of a subset: the half above the diagonal, twice."""
-    result = x.new_zeros(members.shape[1])
-    for start in range(0, len(x), _KERNEL_ROWS):
-        rows = slice(start, start + _KERNEL_ROWS)
-        kernel = _kernel(x[rows], x[start:]).triu_(diagonal=1)
-        result += 2 * (members[rows] * (kernel @ members[start:])).sum(dim=0)
+def _sums(
+    x: _Centred, y: _Centred, in_x: Float64[Tensor, "n s"], in_y: Float64[Tensor, "m s"]
+) -> Float64[Tensor, " s"]:
+    """Of the kernel over pairs of a subset; within one set (x is y) not of a row with itself, half of them, twice."""
+    result = torch.zeros_like(in_x[0])
+    for start in range(0, len(in_x), _KERNEL_ROWS):
+        part, right = slice(start, start + _KERNEL_ROWS), slice(start if x is y else 0, None)
+        kernel = _kernel(x.rows(part), y.rows(right))
+        if x is y:
+            kernel.triu_(diagonal=1).mul_(2)
+        result += (in_x[part] * (kernel @ in_y[right])).sum(dim=0)
     return result
 
 
-def _kernel(x: Float64[Tensor, "n d"], y: Float64[Tensor, "m d"]) -> Float64[Tensor, "n m"]:
-    return torch.addmm(x.new_ones(1), x, y.T, alpha=1 / x.shape[1]).pow_(3)
+def _kernel(x: _Centred, y: _Centred) -> Float64[Tensor, "n m"]:
+    products = x.u @ y.u.T
+    return (x.rest[:, None] + y.rest).add_(products, alpha=1 / x.u.shape[1]).pow_(3)
 
 
 def inception_score(logits: Float[Tensor, "n classes"], *, split_size: int = 5000) -> float:

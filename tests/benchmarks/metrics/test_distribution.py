@@ -159,6 +159,64 @@ def test_frechet_distance_survives_constant_features_and_large_offsets():
     assert np.isfinite(frechet_distance(real=real, fake=fake))
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize("decay", [0, 1.5, 4])
+def test_frechet_distance_keeps_its_digits_whatever_the_spectrum(decay):
+    """Against singular values of the centred features themselves; 4 leaves nothing to eigenvalues of their squares."""
+    d, n = 128, 500
+    order = np.random.RandomState(5).permutation(d)
+    scale = torch.from_numpy(np.arange(1, d + 1.0)[order] ** (-decay / 2))
+    real, fake = gaussian(n, d).double() * scale, gaussian(n, d, 1, 1.1).double() * scale
+    a, b = ((x - x.mean(dim=0)) / np.sqrt(n - 1) for x in (real, fake))
+    spread = a.square().sum() + b.square().sum()
+    cross = torch.linalg.svdvals(torch.linalg.qr(a).R @ torch.linalg.qr(b).R.T).sum()
+    expected = (real.mean(dim=0) - fake.mean(dim=0)).square().sum() + spread - 2 * cross
+    assert frechet_distance(real=real, fake=fake) == pytest.approx(float(expected), rel=0, abs=1e-10 * float(spread))
+
+
+def test_eigenvalues_are_taken_only_where_they_keep_the_digits(monkeypatch):
+    real, fake = gaussian(300, 32).double(), gaussian(300, 32, 1).double()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.linalg, "svdvals", lambda p: pytest.fail("singular values of a regular matrix"))
+        frechet_distance(real=real, fake=fake)
+    real[:, 3] = real[:, 4]
+    monkeypatch.setattr(torch.linalg, "eigvalsh", lambda p: torch.full((len(p),), torch.nan))
+    assert np.isfinite(frechet_distance(real=real, fake=fake))
+
+
+def cubic_kernel_distance(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+    """Unbiased MMD^2 of all rows in float64, term by term, and the size of its terms."""
+    x, y, m = x.double(), y.double(), len(x)
+    xx, yy, xy = ((a @ b.T / a.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+    within = (xx.sum() - xx.trace() + yy.sum() - yy.trace()) / (m * (m - 1))
+    return float(within - 2 * xy.mean()), float(xy.mean())
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("offset", [0, 10, 300])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernel_distance_far_from_the_origin(offset, dtype):
+    """Float32 products lose digits of the distance there; terms of float64 have 1e-14 of their size to lose."""
+    real, fake = (gaussian(600, 64, seed).to(dtype) + offset for seed in (0, 1))
+    expected, terms = cubic_kernel_distance(fake, real)
+    found = kernel_distance(real=real, fake=fake, subsets=1)
+    assert found.mean == pytest.approx(expected, rel=0, abs=1e-8 + 1e-14 * terms)
+    assert found.std == 0
+
+
+def test_every_pair_once_or_for_each_subset_is_the_same_distance():
+    real, fake = gaussian(400, 16), gaussian(300, 16, 1, 1.1)
+    state = np.random.RandomState(2)
+    expected = []
+    for _ in range(30):
+        x, y = (part[state.choice(len(part), 50, replace=False)] for part in (fake, real))
+        expected.append(cubic_kernel_distance(x, y)[0])
+    for subsets in (30, 3):  # 30 subsets have more pairs than there are, 3 have fewer
+        found = kernel_distance(real=real, fake=fake, subsets=subsets, subset_size=50, seed=2)
+        assert found.mean == pytest.approx(np.mean(expected[:subsets]), rel=0, abs=1e-8)
+        assert found.std == pytest.approx(np.std(expected[:subsets]), rel=0, abs=1e-8)
+
+
 def test_inception_score_ends():
     sharp = 1e4 * torch.eye(10)  # a probability of zero in float32
     assert inception_score(sharp) == pytest.approx(10, rel=1e-12)
