@@ -162,7 +162,7 @@ def kernel_distance(
     else:
         whole = centre.new_ones(size, 1)
         values = torch.cat([_mmd(x.rows(i), y.rows(j), whole, whole) for i, j in drawn])
-    return KernelDistance(float(values.mean()), float(values.std(correction=0)))
+    return KernelDistance(float(values.mean()), float(values.std(correction=0)), size, tuple(values.tolist()))
 
 
 class _Centred(NamedTuple):
