@@ -131,8 +131,7 @@ class Args(ImageTraining):
 def train(args: Args) -> Path:
     """Run the command; returns the last checkpoint."""
     require_apart([args.data], args.out)
-    if not args.resume:
-        RunFolder(args.out).require_new()  # before the images are read
+    RunFolder(args.out).require_usable(resume=args.resume)  # before the images are read
     recipe = RECIPES[args.method]
     config = _config(args)
     pretrained = _pretrained(args)

@@ -133,18 +133,29 @@ class Gallery:
 
     def _require_same_settings(self) -> None:
         path = self.folder / "run.json"
-        if path.exists():
-            found = json.loads(path.read_text())
-            expected = json.loads(json.dumps(self.settings))
-            differ = [name for name in expected if found.get(name) != expected[name]]
-            if differ:
-                shown = "; ".join(f"{name} was {found.get(name)}, is {expected[name]}" for name in differ)
-                raise UserError(f"{self.folder}: holds pictures of another run ({shown}). Name another --out.")
-            return
-        if self.index.exists():
+        if self.index.exists() and not path.exists():
             raise UserError(f"{self.folder}: expected an empty or new folder, found an index.csv. Name another --out.")
+        if self._rows():  # a run that failed before its first grid claims nothing
+            require_same_settings(path, self.settings, "pictures")
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(self.settings, indent=1))
+
+
+def require_same_settings(path: Path, settings: Mapping[str, Any], what: str) -> None:
+    """Raise UserError unless the JSON at `path` has all of `settings`; says which differ.
+
+    Args:
+        what: the folder of `path` holds, for the message.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        differ = [
+            f"{k} was {found.get(k)}, is {v}" for k, v in json.loads(json.dumps(settings)).items() if found.get(k) != v
+        ]
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        differ = [f"of which {path.name} does not tell: {error}"]
+    if differ:
+        raise UserError(f"{path.parent}: holds {what} of another run ({'; '.join(differ)}). Name another --out.")
 
 
 def _sheet(pictures: list[Tensor | None]) -> UInt8[Tensor, "3 sheet_h sheet_w"]:

@@ -43,6 +43,7 @@ from dbae.samplers.config import BOOTED_METHODS
 from dbae.support import cli, distributed
 from dbae.support.compiling import compile_networks
 from dbae.support.errors import UserError
+from dbae.support.locking import alone
 from dbae.support.precision import Precision, autocast
 from dbae.support.progress import progress_bar
 
@@ -149,6 +150,13 @@ def run(options: Options) -> Gallery:
     if options.compile:
         compile_networks(loaded.model)
     gallery = Gallery(options.out, len(data), options.per_grid, settings(options, loaded, data))
+    with alone(options.out):
+        _fill(gallery, loaded.model, data, options, device)
+    return gallery
+
+
+def _fill(gallery: Gallery, model: DBAE, data: NamedImages, options: Options, device: torch.device) -> None:
+    """Make the grids that are not there yet."""
     missing = gallery.open()
     together = max(1, options.batch_size // options.per_grid)  # grids
     groups = [missing[i : i + together] for i in range(0, len(missing), together)]
@@ -157,15 +165,14 @@ def run(options: Options) -> Gallery:
     done = len(data) - sum(len(gallery.members(grid)) for grid in missing)
     with progress_bar(len(data), "reconstructing", done=done) as bar:
         for group, batch in zip(groups, batches, strict=True):
-            pictures = _pictures(loaded.model, data, batch, options, device, bar)
+            pictures = _pictures(model, data, batch, options, device, bar)
             for grid in group:
                 _write_grid(gallery, grid, batch, pictures, data, options.individual)
             bar.update(len(batch.broken))
-    return gallery
 
 
 def settings(options: Options, loaded: LoadedDBAE, data: NamedImages) -> dict[str, Any]:
-    """All that decides what the pictures show; an image replaced under its old name is not noticed."""
+    """All that decides what the pictures show: the images' bytes too, so that a replaced one is noticed."""
     names = hashlib.sha256()
     for i in range(len(data)):
         names.update(f"{data.label(i)}\n".encode(errors="surrogateescape"))
@@ -175,6 +182,7 @@ def settings(options: Options, loaded: LoadedDBAE, data: NamedImages) -> dict[st
         "model": loaded.model.name,
         "size": data.size,
         "names_sha256": names.hexdigest(),
+        "images_sha256": data.fingerprint,
         **{name: getattr(options, name) for name in own},
         **dataclasses.asdict(options.sampler),
     }

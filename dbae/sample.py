@@ -24,6 +24,7 @@ import tyro
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from dbae.gallery import require_same_settings
 from dbae.images import contact_sheet, naming, save_png, to_uint8
 from dbae.model import DBAE
 from dbae.noise import PerImageNoise
@@ -35,6 +36,7 @@ from dbae.support import cli, distributed
 from dbae.support.arrays import array_file
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path, sha256
+from dbae.support.locking import alone
 from dbae.support.precision import Precision, autocast
 from dbae.support.progress import progress_bar
 
@@ -132,16 +134,12 @@ class SampleFolder:
     def _make(self, settings: dict[str, Any]) -> None:
         path = self.path
         described = path / "run.json"
-        if described.exists():
-            found = json.loads(described.read_text())
-            differ = [f"{k} was {found.get(k)}, is {v}" for k, v in settings.items() if found.get(k) != v]
-            if differ:
-                raise UserError(f"{path}: holds images of another run ({'; '.join(differ)}). Name another --out.")
-        elif (path / "images").exists():
+        if (path / "images").exists() and not described.exists():
             raise UserError(f"{path}: expected an empty or new folder, found images/ in it. Name another --out.")
-        else:
-            with atomic_path(described) as temporary:
-                temporary.write_text(json.dumps(settings, indent=1))
+        if any((path / "images").glob("*.png")):  # a run that failed before its first image claims nothing
+            require_same_settings(described, settings, "images")
+        with atomic_path(described) as temporary:
+            temporary.write_text(json.dumps(settings, indent=1))
 
     def image_file(self, index: int) -> Path:
         return self.path / "images" / f"{index:06d}.png"
@@ -200,14 +198,15 @@ def run(options: Options) -> SampleFolder:
     }
     device = cli.device(options.device)
     world = distributed.world(device)
-    folder = SampleFolder(options.out, settings, make=world.is_main)
-    missing = world.broadcast(folder.missing(options.n))[world.rank :: world.size]
-    _fill(folder, missing, loaded.model.to(device), prior.to(device), options, blend)
-    world.barrier()
-    if world.is_main:
-        folder.write_grids(options.n)
-    if world.is_main and options.npz:
-        folder.write_npz(options.n)
+    with alone(options.out) if world.is_main else contextlib.nullcontext():
+        folder = SampleFolder(options.out, settings, make=world.is_main)
+        missing = world.broadcast(folder.missing(options.n))[world.rank :: world.size]
+        _fill(folder, missing, loaded.model.to(device), prior.to(device), options, blend)
+        world.barrier()
+        if world.is_main:
+            folder.write_grids(options.n)
+        if world.is_main and options.npz:
+            folder.write_npz(options.n)
     return folder
 
 

@@ -87,8 +87,7 @@ class Args(ImageTraining):
 def train(args: Args) -> Path:
     """Run the command; returns the last checkpoint."""
     require_apart([args.data], args.out)
-    if not args.resume:
-        RunFolder(args.out).require_new()  # before the images are read
+    RunFolder(args.out).require_usable(resume=args.resume)  # before the images are read
     config = _config(args)
     images = training_images(args, config.image_size)
     model = DBAE.initialised(config, args.train.seed, name=args.name or f"dbae-{args.preset}")

@@ -150,8 +150,7 @@ def train(args: Args) -> Path:
         UserError: see `dbae.training.loop.fit`, `dbae.pretrained.load` and `dbae.latents.LatentCache`.
     """
     require_apart([args.data], args.out)
-    if not args.resume:
-        RunFolder(args.out).require_new()  # before the images are read
+    RunFolder(args.out).require_usable(resume=args.resume)  # before the images are read
     loaded = load(args.ckpt)
     data = open_data(args.data, size=loaded.model.image_size)
     split = "train" if "train" in data.splits else "all"

@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from dbae.model import DBAE, DBAEConfig
 from dbae.support.errors import UserError
-from dbae.support.files import atomic_path
+from dbae.support.files import atomic_path, remove
 
 FORMAT = 1
 Weights = Literal["ema", "raw"]
@@ -105,11 +106,23 @@ def save(
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
     """Write a safetensors file atomically from tensors on any device."""
     plain = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, _private_folder(temporary) as folder:
         try:
-            save_file(plain, temporary, metadata=dict(header))
+            save_file(plain, folder / temporary.name, metadata=dict(header))
         except SafetensorError as error:  # its own type for a full disk
             raise OSError(None, str(error), str(temporary)) from error
+        os.replace(folder / temporary.name, temporary)
+
+
+@contextlib.contextmanager
+def _private_folder(temporary: Path) -> Iterator[Path]:
+    """A folder for the temporary files that safetensors makes under names of its own, so that they can be found."""
+    folder = temporary.with_suffix(".d")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        remove(folder)
 
 
 def read_tensors(path: str | os.PathLike[str], header: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

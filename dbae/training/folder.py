@@ -19,8 +19,10 @@ from typing import Any
 from torch import Tensor
 
 from dbae.checkpoints import own as checkpoint
+from dbae.support.distributed import is_main
 from dbae.support.errors import UserError
-from dbae.support.files import atomic_path
+from dbae.support.files import atomic_path, remove
+from dbae.support.locking import require_free
 from dbae.training.config import FIXED, TrainConfig
 
 LOG_COLUMNS = ("images", "step", "loss", "mse", "grad_norm", "images_per_second", "seconds")
@@ -74,12 +76,16 @@ class RunFolder:
             state_path(path).unlink()
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed run left behind: temporary files, and state files without their checkpoint."""
-        leftovers = [*self.path.glob(".log.csv.*.tmp"), *self.path.glob("*/.images-*.tmp")]
+        """Delete what a killed run left behind: temporary files, and state files without their checkpoint.
+
+        Only for a process that is alone in the folder: those of a living run look the same.
+        """
+        patterns = (".log.csv.*.tmp", "*/.images-*.tmp", "*/.images-*.d", "*/.tmp??????")  # the last: of safetensors
+        leftovers = [path for pattern in patterns for path in self.path.glob(pattern)]
         wanted = {state_path(path) for path in self.checkpoints()}
         states = (self.path / "checkpoints").glob("images-*.state.safetensors")
         for leftover in [*leftovers, *(path for path in states if path not in wanted)]:
-            leftover.unlink()
+            remove(leftover)
 
     def start_log(self, upto_images: int) -> None:
         """Make `log.csv` end at `upto_images`, dropping rows that a resumed run will write again."""
@@ -95,9 +101,11 @@ class RunFolder:
         with open(self.log_file, "a", newline="") as file:
             csv.writer(file).writerow([row[column] for column in LOG_COLUMNS])
 
-    def require_new(self) -> None:
-        """Raise UserError if the folder already holds a run."""
-        if self.checkpoints():
+    def require_usable(self, *, resume: bool) -> None:
+        """Raise UserError if another process is at work in the folder, or if it holds a run and is not to resume it."""
+        if is_main():
+            require_free(self.path)
+        if not resume and self.checkpoints():
             raise UserError(
                 f"{self.path}: holds a run already (newest: {self.checkpoints()[-1].name}). "
                 "Add --resume to go on with it, or name another --out."

@@ -20,7 +20,7 @@ class TrainingLog:
 
     Attributes:
         sums: of loss, mse and gradient norm over the steps since the last row, on this process; to be added to.
-        logged_step: step of the last row.
+        logged_step: step of the last row; timed_step: that from which this process has the time.
     """
 
     def __init__(self, folder: RunFolder, config: TrainConfig, world: World, device: torch.device) -> None:
@@ -37,7 +37,16 @@ class TrainingLog:
             if self.config.tensorboard:
                 self.writer = _summary_writer(self.folder.path)
         self.bar = progress_bar(self.config.images, "training", done=done)
-        self.clock, self.logged_step = time.perf_counter(), step
+        self.clock, self.timed_step = time.perf_counter(), step
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint between two rows has to keep; to be asked for on all processes."""
+        return {"step": self.logged_step, "totals": self.totals()}
+
+    def restore(self, state: dict[str, Any] | None, step: int) -> None:
+        """Go on from a `state`; None (checkpoints of old) begins a row at `step`."""
+        self.logged_step = step if state is None else state["step"]
+        self.sums.copy_(torch.zeros(3) if state is None else torch.tensor(state["totals"]))
 
     def totals(self) -> list[float]:
         """Sums of loss, mse and gradient norm since the last row, means over processes."""
@@ -46,11 +55,12 @@ class TrainingLog:
     def write(self, step: int) -> None:
         """Write a row."""
         steps, seconds = step - self.logged_step, max(time.perf_counter() - self.clock, 1e-9)  # a clock may stand
+        rate = (step - self.timed_step) * self.config.batch_size / seconds
         means = dict(zip(("loss", "mse", "grad_norm"), (total / steps for total in self.totals()), strict=True))
         if self.world.is_main:
-            self._row(step, means, steps * self.config.batch_size / seconds, seconds)
+            self._row(step, means, rate, seconds)
         self.sums.zero_()
-        self.clock, self.logged_step = time.perf_counter(), step
+        self.clock, self.logged_step, self.timed_step = time.perf_counter(), step, step
 
     def _row(self, step: int, means: dict[str, float], rate: float, seconds: float) -> None:
         images, loss = step * self.config.batch_size, means["loss"]

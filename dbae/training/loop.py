@@ -33,6 +33,7 @@ from dbae.support.cli import device
 from dbae.support.compiling import compile_networks
 from dbae.support.distributed import world
 from dbae.support.errors import UserError
+from dbae.support.locking import alone
 from dbae.support.precision import autocast
 from dbae.training.config import TrainConfig
 from dbae.training.ema import EMA
@@ -102,12 +103,17 @@ def fit(
         resume: go on from the newest checkpoint in `out`, if there is one.
 
     Raises:
-        UserError: `out` holds a run and `resume` is False; the loss becomes NaN or infinite (names the last good
-            checkpoint); a file cannot be written or an image not read; processes cannot share a batch evenly.
+        UserError: another process is at work in `out`; it holds a run and `resume` is False; the loss becomes NaN or
+            infinite (names the last good checkpoint); a file cannot be written or an image not read; processes cannot
+            share a batch evenly.
     """
     trainer = Trainer(model, objective, config, RunFolder(out), card, prepare)
-    trainer.start(resume)
-    with _sigterm() as stopped, contextlib.closing(trainer.log):
+    with contextlib.ExitStack() as stack:
+        if trainer.world.is_main:
+            stack.enter_context(alone(out))
+        trainer.start(resume)
+        stack.enter_context(contextlib.closing(trainer.log))
+        stopped = stack.enter_context(_sigterm())
         batches = stream.batches(trainer.step, rank=trainer.world.rank, size=trainer.world.size)
         for _, images in batches:
             if trainer.images >= config.images or trainer.agree(stopped()):
@@ -154,10 +160,10 @@ class Trainer:
 
     def start(self, resume: bool) -> None:
         """Prepare the folder, or take up the newest checkpoint in it."""
-        if not resume:
-            self.folder.require_new()
+        self.folder.require_usable(resume=resume)
         if self.world.is_main:
             self.folder.remove_leftovers()
+        self.log.restore(None, 0)
         for newest in self.world.broadcast(self.folder.checkpoints()[-1:]):
             self._restore(newest)
         self.log.start(self.step)
@@ -214,8 +220,9 @@ class Trainer:
         """Write a checkpoint of this step, if it has none yet, and prune the old ones."""
         if self.saved != self.step:
             self.require_finite()
+            about_log = self.log.state()
             if self.world.is_main:
-                state = {"step": self.step, "scaler": self.scaler.state_dict()}
+                state = {"step": self.step, "scaler": self.scaler.state_dict(), "log": about_log}
                 self.folder.save_state(self.images, self.optimizer.state_dict(), state)
                 self.folder.save(self.images, self.current_card(), self.model.state_dict(), self.ema.state_dict())
                 self.folder.prune(self.config.keep)
@@ -250,6 +257,7 @@ class Trainer:
             averages |= {k: torch.empty_like(parameter).copy_(v) for k, v in averages.items() if v.ndim}
         self.scaler.load_state_dict(state["scaler"])
         self.step = self.saved = state["step"]
+        self.log.restore(state.get("log"), self.step)
 
 
 class _Losses(nn.Module):
@@ -265,19 +273,22 @@ class _Losses(nn.Module):
 
 
 def _due_files(trainer: Trainer, preview: Callable[[Any, Path], None] | None) -> None:
-    """Checkpoint, milestone and picture, each where its interval was just completed."""
+    """Milestone, picture and checkpoint, each where its interval was just completed.
+
+    The checkpoint comes last: a run killed before it makes the others again.
+    """
 
     def due(every: int) -> bool:
         return trainer.images // every > (trainer.images - trainer.config.batch_size) // every
 
     if due(trainer.config.milestone_every):
         trainer.save_milestone()
-    if due(trainer.config.save_every):
-        trainer.save()
     if preview and trainer.world.is_main and due(trainer.config.preview_every):
         with trainer.ema.applied():
             preview(trainer.model.eval(), trainer.folder.preview(trainer.images))
         trainer.model.train()
+    if due(trainer.config.save_every):
+        trainer.save()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import fcntl
+import json
 import os
 import shlex
 
@@ -157,6 +159,31 @@ def test_folder_of_another_run_is_refused(folder, capfd):
     command(folder, *FAST, status=2)
     assert "expected an empty or new folder" in capfd.readouterr().err
     assert before.items() >= files(out).items()
+
+
+def test_an_image_that_was_replaced_is_noticed(folder, capfd):
+    out = command(folder, *FAST)
+    save_png(torch.zeros(3, SIZE, SIZE, dtype=torch.uint8), folder / "photos" / "3.png")
+    command(folder, *FAST, status=2)
+    assert "holds pictures of another run (images_sha256 was" in capfd.readouterr().err
+    assert len(index(out)) == N
+
+
+def test_a_failed_run_claims_nothing(folder):
+    (folder / "photos" / "3.png").write_bytes(b"broken")
+    command(folder, *FAST, status=2)
+    (folder / "photos" / "3.png").unlink()
+    out = command(folder, *FAST, "--seed", "1")
+    assert len(index(out)) == N - 1
+    assert json.loads((out / "run.json").read_text())["seed"] == 1
+
+
+def test_a_folder_in_which_another_run_is_at_work_is_refused(folder, capfd):
+    (folder / "out").mkdir()
+    with open(folder / "out" / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command(folder, *FAST, status=2)
+    assert "another run is at work in this folder" in capfd.readouterr().err
 
 
 def test_individual_pictures(folder):

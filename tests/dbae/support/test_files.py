@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import socket
 import stat
+import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +83,33 @@ def test_path_that_is_a_folder(tmp_path):
     with pytest.raises(UserError, match="a: could not be written"), atomic_path(tmp_path / "a") as temporary:
         temporary.write_text("new")
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_dead_writers_left_is_swept_and_what_the_living_write_is_not(tmp_path):
+    path, host = tmp_path / "a[1].csv", f"{zlib.crc32(socket.gethostname().encode()):08x}"
+    done = subprocess.Popen(["true"])
+    done.wait()
+    dead = [f".a[1].csv.{done.pid}-{host}-x.tmp", f".a[1].csv.{done.pid}-{host}-x.d", ".a[1].csv.old.tmp"]
+    alive = [f".a[1].csv.{os.getpid()}-{host}-x.tmp", f".a[1].csv.{done.pid}-00000000-x.tmp", ".a[1].csv.new.tmp"]
+    others = [f".b.csv.{done.pid}-{host}-x.tmp", ".a[1].csv.lock", f".a1.csv.{done.pid}-{host}-x.tmp"]
+    for name in (*dead, *alive, *others):
+        (tmp_path / name).mkdir() if name.endswith(".d") else (tmp_path / name).touch()
+    os.utime(tmp_path / ".a[1].csv.old.tmp", (0, 0))
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert set(os.listdir(tmp_path)) == {path.name, *alive, *others}
+
+
+def test_a_link_is_written_through(tmp_path):
+    (tmp_path / "there").mkdir()
+    link, target = tmp_path / "link", tmp_path / "there" / "a.txt"
+    link.symlink_to(Path("there") / "a.txt")
+    for text in ("new", "newer"):
+        with atomic_path(link) as temporary:
+            assert temporary.parent == target.parent
+            temporary.write_text(text)
+        assert link.is_symlink()
+        assert target.read_text() == text
 
 
 def test_sha256(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -128,6 +129,7 @@ def test_leftovers_of_a_killed_run(tmp_path):
     foreign = tmp_path / "checkpoints" / ".other.tmp"
     for leftover in (
         folder / ".images-000000064.safetensors.ab.tmp",
+        folder / ".tmpAb3x9Z",
         folder / "images-000000064.state.safetensors",
         tmp_path / ".log.csv.xy.tmp",
         foreign,
@@ -162,6 +164,61 @@ def test_killed_between_state_and_weights(tmp_path, monkeypatch):
     assert [p.name for p in RunFolder(tmp_path / "parts").checkpoints()] == ["images-000000032.safetensors"]
     run(tmp_path / "parts", resume=True)
     assert_same(tmp_path / "parts", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("save_every", [8, 24, 56])
+def test_rows_are_those_of_the_whole_run_wherever_it_was_interrupted(tmp_path, save_every):
+    """A row every three steps: checkpoints fall between them."""
+    run(tmp_path / "whole", log_every=3)
+    run(tmp_path / "parts", images=40, log_every=3, save_every=save_every)
+    run(tmp_path / "parts", resume=True, log_every=3)
+    columns = ("images", "step", "loss", "mse", "grad_norm")
+    found, expected = ([[row[c] for c in columns] for row in rows(tmp_path / n)] for n in ("parts", "whole"))
+    assert found == expected
+    assert_same(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_states_of_before_running_sums_were_kept_go_on(tmp_path):
+    _, last = run(tmp_path, images=32, log_every=3)
+    tensors, values = checkpoint.read_tensors(state_path(last), "state")
+    del values["log"]
+    checkpoint.write_tensors(state_path(last), tensors, {"state": json.dumps(values)})
+    run(tmp_path, resume=True, log_every=3)
+    assert [int(row["images"]) for row in rows(tmp_path)] == [24, 48, 72]
+    assert all(math.isfinite(float(row["loss"])) for row in rows(tmp_path))
+
+
+def test_a_picture_due_at_a_checkpoint_is_made_by_the_resumed_run(tmp_path, monkeypatch):
+    made: list[str] = []
+    save = Trainer.save
+
+    def killed(self: Trainer) -> Path:
+        path = save(self)
+        if self.images == 64:
+            raise SystemError("killed")
+        return path
+
+    monkeypatch.setattr(Trainer, "save", killed)
+    with pytest.raises(SystemError):
+        run(tmp_path, preview=lambda model, path: made.append(path.name))
+    monkeypatch.undo()
+    run(tmp_path, resume=True, preview=lambda model, path: made.append(path.name))
+    assert made == ["images-000000032.png", "images-000000064.png"]
+
+
+def test_a_folder_in_which_another_run_is_at_work_is_refused(tmp_path):
+    run(tmp_path, images=32)
+    (tmp_path / "checkpoints" / ".images-000000064.safetensors.x.tmp").touch()
+    handle = os.open(tmp_path / ".lock", os.O_CREAT | os.O_RDWR)  # another process would have its own
+    os.write(handle, b"process 1 on there")
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    for resume in (True, False):
+        with pytest.raises(UserError, match=r"another run is at work in this folder \(process 1 on there\)"):
+            run(tmp_path, resume=resume)
+    assert (tmp_path / "checkpoints" / ".images-000000064.safetensors.x.tmp").exists()
+    os.close(handle)
+    run(tmp_path, resume=True)
+    assert names(tmp_path) == ["checkpoints", "log.csv", "milestones"]
 
 
 def test_truncated_checkpoint_is_named(tmp_path):
