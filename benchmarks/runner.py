@@ -15,6 +15,7 @@ all measure, and rank 0 writes and speaks.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 
-from baselines.interface import LoadedModel
+from baselines.interface import LoadedModel, RepresentationModel
 from benchmarks.results.file import Results
 from benchmarks.subjects.inputs import require_names, require_size
 from dbae.data.base import ImageDataset
@@ -133,6 +134,21 @@ class Session:
         return cls(device, world, results, options.precision, options.batch_size, workers)
 
 
+@dataclasses.dataclass(frozen=True)
+class Lack:
+    """Something that a run needs or could use, and that is not there.
+
+    Attributes:
+        what: the thing; without: what is left out for want of it; remedy: how to get it.
+        metric: beginning of the names of the metrics that want it; "" where all do.
+    """
+
+    what: str
+    without: str
+    remedy: str
+    metric: str = ""
+
+
 Chosen = TypeVar("Chosen", bound=ModelOptions)
 OnData = TypeVar("OnData", bound=DataOptions)
 Found = TypeVar("Found")
@@ -159,6 +175,20 @@ class Family(Generic[Chosen, Found]):
 
     def report(self, options: Chosen, found: Sequence[Found]) -> Sequence[Path]:
         """Print the tables and draw the figures of a run; the files they are in. Called on rank 0."""
+        raise NotImplementedError
+
+    def open(self, source: str, load: Load) -> LoadedModel:
+        """The model that --ckpt names."""
+        return load(source)
+
+    def possible(
+        self, options: Chosen, loaded: LoadedModel, dataset: ImageDataset | None
+    ) -> tuple[Chosen | None, list[Lack]]:
+        """What of the options can be measured of a model with what is there (None: nothing), and what is not there."""
+        return options, []
+
+    def work(self, options: Chosen, model: RepresentationModel, dataset: ImageDataset | None) -> tuple[int, int]:
+        """Images, and network evaluations of each, as far as known beforehand."""
         raise NotImplementedError
 
     def run(self, options: Chosen, load: Load, open_data: OpenData = open_data) -> list[Found]:
@@ -210,6 +240,11 @@ class Benchmark(Family[OnData, Found]):
         """All of one model on one data set, from the results where they are complete, else measured now and added."""
         raise NotImplementedError
 
+    def work(self, options: OnData, model: RepresentationModel, dataset: ImageDataset | None) -> tuple[int, int]:
+        """All images are encoded."""
+        images, limit = len(dataset or ()), getattr(options, "limit", None)
+        return min(images, limit or images), model.encode_nfe
+
     def measured(self, options: OnData, session: Session, load: Load, open_data: OpenData) -> list[Found]:
         """Every checkpoint on every data set."""
         shared = self.begin(options, session)
@@ -221,6 +256,12 @@ class Benchmark(Family[OnData, Found]):
                 require_size(loaded, dataset)
                 found += self.measure(loaded, dataset, session, options, shared)
         return found
+
+
+def family(name: str) -> Family[Any, Any]:
+    """The benchmark `python -m benchmarks.NAME`."""
+    found: Family[Any, Any] = getattr(importlib.import_module(f"benchmarks.{name}.command"), name.upper())
+    return found
 
 
 def _flag(name: str) -> str:

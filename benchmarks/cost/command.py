@@ -28,7 +28,8 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from benchmarks.cost.jobs import Bench
+from baselines.interface import LoadedModel, RepresentationModel
+from benchmarks.cost.jobs import FEW, MANY, Bench
 from benchmarks.cost.report import format_costs
 from benchmarks.cost.rows import Measured, Number, Sheet, processor
 from benchmarks.cost.subjects import objective_of, open_subject
@@ -37,6 +38,7 @@ from benchmarks.results.record import Record
 from benchmarks.runner import Family, Load, ModelOptions, OpenData, Session
 from benchmarks.subjects.decoding import on_device
 from benchmarks.subjects.inputs import require_names
+from dbae.data.base import ImageDataset
 from dbae.model import parameter_counts
 from dbae.support import distributed
 
@@ -73,9 +75,19 @@ class Cost(Family[CostOptions, Record]):
 
     name, description, options, one_file = "cost", __doc__, CostOptions, True
 
+    def open(self, source: str, load: Load) -> LoadedModel:
+        """A checkpoint, or an architecture."""
+        return open_subject(source, load)
+
+    def work(self, options: CostOptions, model: RepresentationModel, dataset: ImageDataset | None) -> tuple[int, int]:
+        """Of every repetition: two runs of decoding, two of inferring x_T, a training step as three evaluations."""
+        sampling = (FEW + MANY) * (1 + ("inferred" in model.endpoints)) if "sampling" in options.measure else 0
+        training = 3 if "training" in options.measure else 0
+        return options.batch_size * (options.repeats + 1), sampling + training
+
     def measured(self, options: CostOptions, session: Session, load: Load, open_data: OpenData) -> list[Record]:
         """One record a model and quantity; all are measured unless all are in the results."""
-        subjects = [require_names(open_subject(source, load)) for source in options.ckpt]
+        subjects = [require_names(self.open(source, load)) for source in options.ckpt]
         benches = [
             Bench(on_device(s.model, session.device), objective_of(s.model), options.batch_size, session.device,
                   options.precision)

@@ -30,11 +30,11 @@ from typing import Any, ClassVar
 
 from baselines.interface import LoadedModel
 from benchmarks.disentanglement.report import draw_tradeoff, format_rows
-from benchmarks.disentanglement.study import Study, Z
+from benchmarks.disentanglement.study import Study, Z, binary_labels
 from benchmarks.metrics.disentanglement import Protocol
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record, RecordFile
-from benchmarks.runner import Benchmark, ReadingOptions, Session
+from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
 from benchmarks.subjects.inputs import limited
 from benchmarks.subjects.subject import subjects_of
 from dbae.checkpoints import own as checkpoint
@@ -78,6 +78,14 @@ class Disentanglement(Benchmark[DisentanglementOptions, Record]):
     """Every model and its controls, but for single attributes, which are in a file of their own."""
 
     name, description, options = "disentanglement", __doc__, DisentanglementOptions
+
+    def possible(
+        self, options: DisentanglementOptions, loaded: LoadedModel, dataset: ImageDataset | None
+    ) -> tuple[DisentanglementOptions, list[Lack]]:
+        """Binary labels. Raises UserError where the data set has none."""
+        assert dataset is not None
+        binary_labels(dataset)
+        return options, []
 
     def measure(
         self, loaded: LoadedModel, dataset: ImageDataset, session: Session, options: DisentanglementOptions, shared: Any

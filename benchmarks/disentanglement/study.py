@@ -87,7 +87,7 @@ class Study:
             "data_sha256": dataset.fingerprint,
             "precision": session.precision,
         }
-        self.labels = _binary_labels(dataset)
+        self.labels = binary_labels(dataset)
         self.factors, self.factor_images = factor_classes(dataset, factors), factor_images
 
     def rows(self, subject: Subject, protocol: Protocol, z: Z) -> list[Record]:
@@ -252,7 +252,8 @@ def _names(protocol: Protocol) -> list[str]:
     return ["TAD", "ATTRS", *ends]
 
 
-def _binary_labels(dataset: ImageDataset) -> Attributes:
+def binary_labels(dataset: ImageDataset) -> Attributes:
+    """The labels of a data set. Raises UserError where none of them is binary."""
     labels = dataset.attributes
     if labels is None or not labels.binary_names:
         raise UserError(f"{dataset.name}: expected binary attributes, found none. Name labelled data: --data faces.")

@@ -31,6 +31,14 @@ class WeightFile:
     digest: str
 
 
+def there(files: tuple[WeightFile, ...], path: Path | None = None) -> bool:
+    """Whether `find_weights` would find a file."""
+    try:
+        return bool(find_weights("weights", files, path, option=""))
+    except UserError:
+        return False
+
+
 def find_weights(what: str, files: tuple[WeightFile, ...], path: Path | None, *, option: str) -> Path:
     """The first file found; a file under its published name must have the published hash.
 

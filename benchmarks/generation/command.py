@@ -33,9 +33,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from tyro.conf import arg
 
-from baselines import load as checkpoints
-from baselines.interface import LoadedModel, Prior
-from benchmarks.extractors.features import ExtractorKind, load_extractors
+from baselines.interface import LoadedModel, Prior, RepresentationModel
+from baselines.load import load_prior
+from benchmarks.extractors.features import INCEPTION_FILES, ExtractorKind, load_extractors
+from benchmarks.extractors.weights import there
 from benchmarks.generation.distribution import SMALLEST
 from benchmarks.generation.generated import GeneratedImages
 from benchmarks.generation.report import format_generation, save_sheet
@@ -44,7 +45,7 @@ from benchmarks.generation.source import Endpoint, Generation, Images, Mode, Pro
 from benchmarks.generation.study import Study
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record
-from benchmarks.runner import DataOptions, Family, Load, OpenData, Session
+from benchmarks.runner import DataOptions, Family, Lack, Load, OpenData, Session
 from benchmarks.subjects.inputs import require_names
 from benchmarks.subjects.settings import sampler
 from dbae.data.base import ImageDataset
@@ -54,7 +55,6 @@ from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
 
-load_prior: Callable[..., Prior] = checkpoints.load_prior
 log = logging.getLogger(__name__)
 
 
@@ -164,6 +164,36 @@ class GenerationBenchmark(Family[GenerationOptions, Record]):
     """Every checkpoint and every set of samples against every data set."""
 
     name, description, options = "generation", __doc__, GenerationOptions
+
+    def possible(
+        self, options: GenerationOptions, loaded: LoadedModel, dataset: ImageDataset | None
+    ) -> tuple[GenerationOptions | None, list[Lack]]:
+        """A prior, for unconditional samples; weights of FID's Inception."""
+        lacks = []
+        if dataset is not None:
+            dataset.split(options.split)
+        if not options.extractor and not there(INCEPTION_FILES, options.inception_weights):
+            remedy = f"put {INCEPTION_FILES[0].url} into $DBAE_WEIGHTS_DIR"
+            lacks.append(Lack("FID's Inception", "FD-faces is measured in place of FID", remedy))
+        if "prior" not in options.mode:
+            return options, lacks
+        try:
+            prior_of(loaded, options)
+        except UserError as error:
+            left = tuple(mode for mode in options.mode if mode != "prior")
+            lacks.append(
+                Lack(f"a distribution of z for {loaded.name}", "unconditional samples are left out", str(error))
+            )
+            return (dataclasses.replace(options, mode=left) if left else None), lacks
+        return options, lacks
+
+    def work(
+        self, options: GenerationOptions, model: RepresentationModel, dataset: ImageDataset | None
+    ) -> tuple[int, int]:
+        """Evaluations of all budgets, samplers and modes."""
+        methods = [m for m in options.method if m in model.samplers] or model.samplers[:1]
+        images = min(options.n, options.limit or options.n)
+        return images, sum(options.nfe) * len(methods) * max(len(options.mode), 1)
 
     def measured(self, options: GenerationOptions, session: Session, load: Load, open_data: OpenData) -> list[Record]:
         """All rows, on rank 0. Models and samples of one size share the features of the real images."""

@@ -36,13 +36,15 @@ from typing import Any
 
 import tyro
 
-from baselines.interface import LoadedModel
+from baselines.interface import LoadedModel, RepresentationModel
 from benchmarks.extractors import perceptual
+from benchmarks.extractors.features import LPIPS_FILES
+from benchmarks.extractors.weights import there
 from benchmarks.reconstruction.report import draw_sweep, format_sweep
 from benchmarks.reconstruction.study import Protocol, Study
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record, RecordFile
-from benchmarks.runner import Benchmark, ReadingOptions, Session
+from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
 from benchmarks.subjects import inputs
 from benchmarks.subjects.decoding import on_device, reads_latents
 from benchmarks.subjects.settings import SettingOptions
@@ -78,6 +80,23 @@ class Reconstruction(Benchmark[ReconstructionOptions, Record]):
     def begin(self, options: ReconstructionOptions, session: Session) -> dict[str, perceptual.Distance]:
         """LPIPS, as far as its weights are there."""
         return perceptual.available(options.lpips_weights, session.device)
+
+    def possible(
+        self, options: ReconstructionOptions, loaded: LoadedModel, dataset: ImageDataset | None
+    ) -> tuple[ReconstructionOptions, list[Lack]]:
+        """LPIPS may have no weights."""
+        if options.lpips_weights or there((LPIPS_FILES["alex"],)):
+            return options, []
+        remedy = f"put {LPIPS_FILES['alex'].url} into $DBAE_WEIGHTS_DIR"
+        return options, [Lack("AlexNet's weights", "LPIPS is left out", remedy, metric="LPIPS")]
+
+    def work(
+        self, options: ReconstructionOptions, model: RepresentationModel, dataset: ImageDataset | None
+    ) -> tuple[int, int]:
+        """Every setting's evaluations."""
+        assert dataset is not None
+        images = len(dataset.split(inputs.split_of(dataset, options.split))[: options.limit])
+        return images, sum(s.sampler.nfe + s.encode_steps for s in options.settings.settings(model))
 
     def measure(
         self, loaded: LoadedModel, dataset: ImageDataset, session: Session, options: ReconstructionOptions, shared: Any

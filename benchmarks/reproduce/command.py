@@ -17,6 +17,12 @@ Without checkpoints and data, the same code on the built-in model and drawn face
 
     python -m benchmarks.reproduce table1
 
+Costs (tables 5 and 8) of the paper's networks, which need no checkpoint, instead of small ones:
+
+    python -m benchmarks.reproduce table8 --full-size
+
+What a step lacks is said before anything is measured, and a step that fails does not keep the others from their rows.
+
 results/table2.csv has one line an answer to a published number: value, standard error, published value, difference, and
 what tells it from the other answers (SSIM in three conventions, end_data as trained and as released, three protocols of
 TAD: see docs/deviations.md). results/table2_measured.csv has the records behind it. A killed run continues where it
@@ -26,21 +32,22 @@ stopped.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tyro.conf import Positional
 
 from benchmarks.reproduce import plan
 from benchmarks.reproduce.answers import format_answers, format_measured, write_answers, write_measured
 from benchmarks.reproduce.plan import Missing, Plan
-from benchmarks.reproduce.tables import TABLES_BY_NUMBER, Run, Table
+from benchmarks.reproduce.prepare import Ready, describe, prepare, require_writable
+from benchmarks.reproduce.tables import TABLES_BY_NUMBER, Table
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record, RecordFile
+from benchmarks.runner import Load, family
 from dbae.support import cli, distributed
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
@@ -50,11 +57,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
-    """The command line."""
+class ReproduceOptions:
+    """Options of the command."""
 
     table: Positional[Name]
-    """Which table."""
+    """The table to reproduce."""
     checkpoints: Path | None = None
     """Folder of published checkpoints; default: $DBAE_CHECKPOINTS."""
     images: Path | None = None
@@ -70,48 +77,60 @@ class Options:
     batch_size: int | None = None
     """Images at a time; changes no number beyond rounding."""
     precision: Precision = "fp32"
-    """Of the networks."""
+    """Arithmetic of the networks."""
     device: str = "auto"
-    """Where they run: auto, cpu, cuda, cuda:1."""
+    """Where the networks run: auto, cpu, cuda, cuda:1."""
+    full_size: bool = False
+    """Tables 5 and 8: the paper's networks with fresh weights, without checkpoints too; else those of built-in size."""
     dry_run: bool = False
     """Print the plan, with network evaluations and an estimate of the time; measure nothing."""
 
 
-def main(options: Options) -> None:
+def main(options: ReproduceOptions) -> None:
     """Reproduce, or show the plan."""
-    from baselines.load import load, load_prior
+    from baselines.load import load
 
     for variable, folder in (("DBAE_CHECKPOINTS", options.checkpoints), ("DBAE_DATA", options.images)):
         if folder is not None:
             os.environ[variable] = str(folder)
     table = TABLES_BY_NUMBER[options.table.removeprefix("table")]
-    at_hand = bool(options.row) or ("DBAE_CHECKPOINTS" in os.environ and "DBAE_DATA" in os.environ)
-    if table.architectures:
-        found = plan.architectures(table)
-    else:
-        found = plan.published(table, options.row) if at_hand else plan.builtin(table)
-    _say(_missing(found.missing))
-    if not found.steps:
+    found = planned(table, options)
+    given = {name: getattr(options, name) for name in ("prior", "limit", "batch_size", "precision", "device")}
+    metrics = {cell["metric"] for subject in found.subjects for cell in subject.cells}
+    ready, missing = prepare(found, given, load, metrics, estimate=options.dry_run)
+    _say(_missing([*found.missing, *missing]))
+    if not ready:
         raise UserError(f"{options.table}: nothing to measure; what is missing stands above.")
     if options.dry_run:
-        print(plan.describe(found, load, device=options.device, limit=options.limit))
+        print(describe(ready))
         return
     out = options.out or Path("results" if found.is_published else "results/builtin", f"{options.table}.csv")
-    records = measure(found, beside(out, "_measured.csv"), options, load, load_prior)
+    require_writable(out.parent)
+    records, failed = measure(ready, beside(out, "_measured.csv"), load)
     if distributed.is_main():
         report(table, found, records, out)
+    if failed:
+        raise UserError("\n".join([f"{len(failed)} of {len(ready)} steps failed, the others are in {out}:", *failed]))
 
 
-def measure(
-    found: Plan, path: Path, options: Options, load: Callable[[str], Any], load_prior: Callable[..., Any]
-) -> list[Record]:
-    """Run every step into the records file `path`; what it has afterwards."""
-    for step in found.steps:
-        module = importlib.import_module(f"benchmarks.{step.run.benchmark}.command")
-        data = {} if step.data is None else {"data": (step.data,)}
-        arguments = _arguments(step.run, options, module.Options)
-        module.run(module.Options(**arguments, **data, ckpt=step.checkpoints, out=path), load)
-    return RecordFile(path).read()
+def planned(table: Table, options: ReproduceOptions) -> Plan:
+    """Published checkpoints and data where they are named; else built-in models on drawn faces."""
+    at_hand = bool(options.row) or ("DBAE_CHECKPOINTS" in os.environ and "DBAE_DATA" in os.environ)
+    if table.architectures and (at_hand or options.full_size):
+        return plan.architectures(table)
+    return plan.published(table, options.row) if at_hand else plan.builtin(table)
+
+
+def measure(ready: Sequence[Ready], path: Path, load: Load) -> tuple[list[Record], list[str]]:
+    """Run every step into the records file `path`; what it has afterwards, and what the steps that failed said."""
+    failed = []
+    for step in ready:
+        try:
+            family(step.step.run.benchmark).run(dataclasses.replace(step.options, out=path), load)
+        except UserError as error:
+            log.error("%s: %s", step.step.words, error)
+            failed.append(f"{step.step.words}: {error}")
+    return RecordFile(path).read(), failed
 
 
 def report(table: Table, found: Plan, records: list[Record], out: Path) -> None:
@@ -126,13 +145,6 @@ def report(table: Table, found: Plan, records: list[Record], out: Path) -> None:
     log.info("%s, %s", out, beside(out, "_measured.csv"))
 
 
-def _arguments(run: Run, options: Options, kind: type) -> dict[str, Any]:
-    """Options of a run: the table's, and those of the command that the benchmark has."""
-    given = {name: getattr(options, name) for name in ("prior", "limit", "batch_size", "precision", "device")}
-    known = {field.name for field in dataclasses.fields(kind)}
-    return {**run.options, **{k: v for k, v in given.items() if k in known and v is not None}}
-
-
 def _missing(missing: Sequence[Missing]) -> str:
     return "\n".join(f"missing: {m.what}\n    needed for {m.needed_for}\n    {m.remedy}" for m in missing)
 
@@ -144,4 +156,4 @@ def _say(text: str) -> None:
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """`python -m benchmarks.reproduce`; returns the exit status."""
-    return cli.run(main, Options, module="benchmarks.reproduce", description=__doc__, arguments=arguments)
+    return cli.run(main, ReproduceOptions, module="benchmarks.reproduce", description=__doc__, arguments=arguments)

@@ -1,32 +1,19 @@
-"""What reproducing a table takes: checkpoints and data that are there, what is missing, and how long it lasts."""
+"""What reproducing a table takes: checkpoints and data that are there, and what is missing."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from baselines.cards import Card, cards
 from baselines.load import BUILTIN
 from benchmarks.reproduce.answers import Answer
 from benchmarks.reproduce.tables import Cell, Run, Table
-from benchmarks.results import text
 from benchmarks.results.record import Record
-from benchmarks.subjects.settings import SettingOptions
 from dbae.data.source import open_data
-from dbae.noise import PerImageNoise
-from dbae.samplers import SamplerConfig
-from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.files import sha256
-
-Load = Callable[[str], Any]
 
 BUILTIN_DATA = "faces"
 
@@ -60,6 +47,11 @@ class Step:
     run: Run
     data: str | None
     checkpoints: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """What it is, in a line."""
+        return " ".join(filter(None, (self.run.benchmark, *self.checkpoints, self.data and f"on {self.data}")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,27 +124,12 @@ def architectures(table: Table) -> Plan:
 
 
 def builtin(table: Table) -> Plan:
-    """The plan for the models that come with this package, on drawn faces."""
+    """The plan for the models that come with this package, on drawn faces; for a table about models, of their size."""
+    if table.small_architectures:
+        return Plan((), {}, tuple(Step(run, None, table.small_architectures) for run in table.builtin))
     subjects = tuple(Subject(name, path, ()) for name, path in BUILTIN.items())
-    steps = tuple(Step(run, BUILTIN_DATA, tuple(s.source for s in subjects)) for run in table.builtin)
+    steps = tuple(Step(run, BUILTIN_DATA, (s.source,)) for run in table.builtin for s in subjects)
     return Plan(subjects, {}, steps)
-
-
-def describe(plan: Plan, load: Load, *, device: str, limit: int | None) -> str:
-    """A table of the steps: images, network evaluations, and the time they take at the speed measured here and now."""
-    lines = [["benchmark", "checkpoint", "data", "options", "images", "NFE an image", "about"]]
-    for step in plan.steps:
-        options = _words(step.run.options)
-        if step.data is None:
-            lines.append([step.run.benchmark, " ".join(step.checkpoints), "", options, "", "", ""])
-            continue
-        for source in step.checkpoints:
-            model = load(source).model.to(cli.device(device))
-            images, evaluations = _work(step, model, limit)
-            seconds = images * (evaluations * _seconds_per_evaluation(model) + _seconds_to_encode(model))
-            row = [step.run.benchmark, source, step.data, options, str(images), str(evaluations), _duration(seconds)]
-            lines.append(row)
-    return text.columns(lines)
 
 
 def _bound(row: str, cells: Sequence[Cell], table: Table) -> Subject:
@@ -205,73 +182,10 @@ def _on_data(table: Table, subjects: Sequence[Subject], missing: list[Missing]) 
             methods = _methods([cell for s in theirs for cell in s.cells])
             missing.append(Missing(source, methods, f"{error} `python -m dbae.data check {source}` tells more."))
             continue
-        names = tuple(dict.fromkeys(s.source for s in theirs))
-        steps += [Step(run, source, names) for run in table.runs]
+        names = dict.fromkeys(s.source for s in theirs)
+        steps += [Step(run, source, (name,)) for run in table.runs for name in names]
     return Plan(tuple(subjects), datasets, tuple(steps), tuple(missing))
 
 
 def _methods(cells: Sequence[Cell]) -> str:
     return ", ".join(dict.fromkeys(" ".join(filter(None, (c["method"], c["variant"]))) for c in cells))
-
-
-def _work(step: Step, model: Any, limit: int | None) -> tuple[int, int]:
-    """Images, and network evaluations of each."""
-    options = importlib.import_module(f"benchmarks.{step.run.benchmark}.command").Options(**step.run.options)
-    limit = limit or getattr(options, "limit", None)
-    if step.run.benchmark == "generation":
-        methods = [m for m in options.method if m in model.samplers] or model.samplers[:1]
-        images, each = options.n, sum(options.nfe) * len(methods) * max(len(options.mode), 1)
-        return min(images, limit or images), each
-    dataset = open_data(step.data or BUILTIN_DATA, size=model.image_size)
-    if step.run.benchmark == "reconstruction":
-        split = "test" if "test" in dataset.splits else "all"
-        images = len(dataset.split(split))
-        return min(images, limit or images), sum(
-            s.sampler.nfe + s.encode_steps for s in options.settings.settings(model)
-        )
-    return min(len(dataset), limit or len(dataset)), model.encode_nfe
-
-
-@torch.inference_mode()
-def _seconds_per_evaluation(model: Any, batch: int = 8) -> float:
-    """Of one image, from two evaluations more of a small batch."""
-    z = torch.zeros(batch, model.latent_dim, device=next(model.parameters()).device)
-
-    def decode(nfe: int) -> None:
-        noise = PerImageNoise(0, range(batch), device=z.device)
-        model.decode(z, sampler=SamplerConfig(model.samplers[0], nfe), noise=noise)
-
-    few, many = (_timed(functools.partial(decode, nfe)) for nfe in (2, 4))
-    return max(many - few, 0.0) / (2 * batch)
-
-
-@torch.inference_mode()
-def _seconds_to_encode(model: Any, batch: int = 8) -> float:
-    x = torch.zeros(batch, 3, model.image_size, model.image_size, device=next(model.parameters()).device)
-    return 0.0 if model.encode_nfe else _timed(lambda: model.posterior(x)) / batch
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    """Seconds of a second call."""
-    work()
-    started = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def _words(options: Mapping[str, Any]) -> str:
-    """Options as a person would type them."""
-    flat = dict(options)
-    if settings := flat.pop("settings", None):
-        default = SettingOptions()
-        flat |= {k: v for k, v in vars(settings).items() if v != getattr(default, k)}
-    return " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in flat.items())
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"

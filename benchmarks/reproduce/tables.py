@@ -50,6 +50,7 @@ class Table:
         runs: what measures it.
         builtin: the same, small, for the models that come with this package.
         architectures: method -> subject of `benchmarks.cost`, of tables that need neither weights nor data.
+        small_architectures: the same at the size of the built-in model.
         incomparable: published metrics that depend on the machine: no difference is taken.
     """
 
@@ -61,6 +62,7 @@ class Table:
     runs: tuple[Run, ...]
     builtin: tuple[Run, ...] = ()
     architectures: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    small_architectures: tuple[str, ...] = ()
     incomparable: tuple[str, ...] = ()
 
     def cells(self) -> list[dict[str, str]]:
@@ -141,7 +143,9 @@ def _cost(number: str, title: str, measure: tuple[str, ...]) -> Table:
         sources={},
         answers={},
         runs=(Run("cost", {"measure": measure, "infer_steps": tuple(INFERENCE_STEPS.values())}),),
+        builtin=(Run("cost", {"measure": measure, "infer_steps": tuple(INFERENCE_STEPS.values())}),),
         architectures={method: f"untrained:{kind}ffhq128" for method, kind in methods.items()},
+        small_architectures=tuple(f"untrained:{kind}faces32" for kind in methods.values()),
         incomparable=("training_time", "testing_time", "total_time_ms"),
     )
 

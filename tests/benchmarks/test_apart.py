@@ -19,7 +19,7 @@ def _never(*_: object, **__: object) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_out_inside_of_the_data_is_refused_before_anything_is_read(tmp_path: Path, name: str) -> None:
     command = importlib.import_module(f"benchmarks.{name}.command")
-    kind = getattr(command, f"{name.capitalize()}Options", None) or command.Options
+    kind = getattr(command, f"{name.capitalize()}Options")
     options = kind(data=(f"folder:{tmp_path}",), out=tmp_path / "rows.csv")
     with pytest.raises(UserError, match="expected a place outside of the data"):
         command.run(options, _never, _never)

@@ -25,7 +25,7 @@ from tyro.conf import Positional
 sys.path.append(str(Path(__file__).parent))
 from stand_ins import FakeLoaded, Squares, TinyModel
 
-from benchmarks.downstream.command import Options as DownstreamOptions
+from benchmarks.downstream.command import DownstreamOptions
 from benchmarks.downstream.command import run as downstream
 from dbae.data import TrainingStream
 from dbae.losses import bridge_loss

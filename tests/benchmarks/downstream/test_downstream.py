@@ -11,7 +11,7 @@ import pytest
 from stand_ins import FakeLoaded, Squares, TinyModel
 
 from benchmarks.downstream import command as downstream
-from benchmarks.downstream.command import Options, run
+from benchmarks.downstream.command import DownstreamOptions, run
 from benchmarks.downstream.probe import probe_config
 from benchmarks.downstream.problems import carve_validation
 from benchmarks.downstream.report import draw_attributes, format_table
@@ -24,11 +24,13 @@ SEEDS = ("0", "1", "mean of 0 1")
 
 
 @pytest.fixture
-def options(tmp_path) -> Options:
-    return Options(ckpt=("a",), data=("squares",), out=tmp_path / "d.csv", seeds=(0, 1), device="cpu", batch_size=32)
+def options(tmp_path) -> DownstreamOptions:
+    return DownstreamOptions(
+        ckpt=("a",), data=("squares",), out=tmp_path / "d.csv", seeds=(0, 1), device="cpu", batch_size=32
+    )
 
 
-def measure(options: Options, model: TinyModel | None = None, dataset: Squares | None = None):
+def measure(options: DownstreamOptions, model: TinyModel | None = None, dataset: Squares | None = None):
     loaded = FakeLoaded(model or TinyModel())
     tables = run(options, lambda source: loaded, lambda source, size: dataset or Squares(size=size))
     return tables, RecordFile(options.out).read(), RecordFile(options.out.with_name("d_attributes.csv")).read()
@@ -38,14 +40,16 @@ def measure(options: Options, model: TinyModel | None = None, dataset: Squares |
 def finished(tmp_path_factory):
     """A run that is over: its options, cache folder, tables, mean rows and attribute rows. Not to be written to."""
     folder = tmp_path_factory.mktemp("finished")
-    options = Options(("a",), ("squares",), folder / "d.csv", seeds=(0, 1), device="cpu", batch_size=32)
+    options = DownstreamOptions(
+        ckpt=("a",), data=("squares",), out=folder / "d.csv", seeds=(0, 1), device="cpu", batch_size=32
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DBAE_CACHE", str(folder / "cache"))
         return options, folder / "cache", *measure(options)
 
 
 @pytest.fixture
-def continued(finished, tmp_path, monkeypatch) -> Options:
+def continued(finished, tmp_path, monkeypatch) -> DownstreamOptions:
     """Options of a run in a copy of the finished one's folder."""
     options, cache, *_ = finished
     shutil.copytree(options.out.parent, tmp_path, dirs_exist_ok=True)
@@ -285,7 +289,7 @@ def test_command_line_fails_with_a_message_and_status_2(tmp_path, capsys):
     out.write_text("mine\n")
     arguments = ["--ckpt", "a", "--out", str(out)]
     main = lambda options: run(options, lambda source: FakeLoaded(TinyModel()))  # noqa: E731
-    status = cli.run(main, Options, module="benchmarks.downstream", description=None, arguments=arguments)
+    status = cli.run(main, DownstreamOptions, module="benchmarks.downstream", description=None, arguments=arguments)
     assert status == 2
     assert capsys.readouterr().err.startswith(f"{out}: expected a results file")
     assert out.read_text() == "mine\n"
@@ -301,5 +305,5 @@ def test_help_has_examples_and_every_option():
     )
     assert done.returncode == 0
     assert "python -m benchmarks.downstream --limit 500" in done.stdout
-    for field in dataclasses.fields(Options):
+    for field in dataclasses.fields(DownstreamOptions):
         assert f"--{field.name.replace('_', '-')}" in done.stdout

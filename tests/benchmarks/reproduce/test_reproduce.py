@@ -12,11 +12,13 @@ from PIL import Image
 
 from baselines.cards import cards
 from benchmarks.reproduce import command as reproduce
-from benchmarks.reproduce import plan
+from benchmarks.reproduce import plan, prepare
 from benchmarks.reproduce.tables import TABLES_BY_NUMBER, Run, Table
 from benchmarks.results.record import Record, RecordFile
+from benchmarks.runner import family
 from benchmarks.subjects.settings import SettingOptions
 from dbae.support import cli
+from dbae.support.errors import UserError
 
 RECORD = Record(
     task="reconstruction",
@@ -40,7 +42,7 @@ RECORD = Record(
 
 def run(*arguments: str) -> int:
     return cli.run(
-        reproduce.main, reproduce.Options, module="benchmarks.reproduce", description="", arguments=arguments
+        reproduce.main, reproduce.ReproduceOptions, module="benchmarks.reproduce", description="", arguments=arguments
     )
 
 
@@ -174,8 +176,76 @@ def test_estimates_need_no_more_than_the_model():
     step = plan.Step(table.runs[0], "faces?n=20", ("builtin:dbae",))
     from baselines.load import load
 
-    described = plan.describe(plan.Plan((), {}, (step,)), load, device="cpu", limit=10)
-    assert "nfe=2 end_data=0.5,0.0" in described
+    given = {"device": "cpu", "limit": 10, "prior": None}
+    ready, missing = prepare.prepare(plan.Plan((), {}, (step,)), given, load, (), estimate=True)
+    assert not missing
+    assert ready[0].options.limit == 10
+    line = prepare.describe(ready).splitlines()[1]
+    assert "nfe=2 end_data=0.5,0.0" in line
+    assert line.endswith(("second", "seconds"))
+
+
+def test_what_a_step_lacks_is_said_before_anything_is_measured_and_the_others_go_on(celebahq, monkeypatch, caplog):
+    """Table 3 without a prior: TAD has its rows, unconditional samples are left out beforehand."""
+    runs = (
+        Run("disentanglement", {"protocol": ("paper",)}),
+        Run("generation", {"mode": ("prior",), "n": 10, "nfe": (1,), "method": ("one_step",)}),
+    )
+    monkeypatch.setitem(
+        TABLES_BY_NUMBER, "3", replace(TABLES_BY_NUMBER["3"], runs=runs, sources={"CelebA": "celebahq"})
+    )
+    said = []
+
+    def instead(ready, path, load):
+        said.append((ready, caplog.text))
+        return [], []
+
+    monkeypatch.setattr(reproduce, "measure", instead)
+    assert run("table3", "--row", "DBAE/+TC=builtin:dbae", "--out", str(celebahq / "t.csv")) == 0
+    ((ready, before),) = said
+    assert [step.step.run.benchmark for step in ready] == ["disentanglement"]
+    assert "a distribution of z for" in before
+    assert "--prior FILE" in before
+
+
+def test_a_step_that_fails_does_not_hide_the_others(celebahq, monkeypatch, capsys):
+    monkeypatch.setitem(TABLES_BY_NUMBER, "2", replace(small("2"), runs=small("2").runs * 2))
+    benchmark, calls = family("reconstruction"), []
+
+    def fails_once(options, load):
+        calls.append(options)
+        if len(calls) == 1:
+            raise UserError("the disk is full")
+        return type(benchmark).run(benchmark, options, load)
+
+    monkeypatch.setattr(benchmark, "run", fails_once)
+    out = celebahq / "table2.csv"
+    assert run("table2", "--row", "DBAE/stochastic=builtin:dbae", "--out", str(out)) == 2
+    captured = capsys.readouterr()
+    assert "1 of 2 steps failed" in captured.err
+    assert "the disk is full" in captured.err
+    assert "SSIM" in captured.out
+    assert out.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(celebahq, monkeypatch, capsys):
+    monkeypatch.setitem(TABLES_BY_NUMBER, "2", small("2"))
+    monkeypatch.setattr(reproduce, "measure", lambda *_: pytest.fail("measured"))
+    (celebahq / "file").write_text("")
+    assert run("table2", "--row", "DBAE/stochastic=builtin:dbae", "--out", str(celebahq / "file" / "t.csv")) == 2
+    assert "expected a folder that can be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["5", "8"])
+def test_costs_are_of_built_in_size_unless_full_size_is_asked_for(number, monkeypatch, capsys):
+    for variable in ("DBAE_DATA", "DBAE_CHECKPOINTS"):
+        monkeypatch.delenv(variable, raising=False)
+    assert run(f"table{number}", "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[1] for line in lines] == list(TABLES_BY_NUMBER[number].small_architectures)
+    assert all("second" in line or "minute" in line for line in lines)
+    full = reproduce.planned(TABLES_BY_NUMBER[number], reproduce.ReproduceOptions(f"table{number}", full_size=True))
+    assert set(full.steps[0].checkpoints) <= set(TABLES_BY_NUMBER[number].architectures.values())
 
 
 def test_costs_need_neither_weights_nor_data_and_times_have_no_difference(tmp_path, monkeypatch):
@@ -187,14 +257,14 @@ def test_costs_need_neither_weights_nor_data_and_times_have_no_difference(tmp_pa
         monkeypatch.setitem(
             TABLES_BY_NUMBER, number, replace(TABLES_BY_NUMBER[number], architectures=small_ones, runs=(quick,))
         )
-    assert run("table5", "--out", str(tmp_path / "table5.csv")) == 0
+    assert run("table5", "--full-size", "--out", str(tmp_path / "table5.csv")) == 0
     with open(tmp_path / "table5.csv", newline="") as file:
         lines = {(line["method"], line["metric"]): line for line in csv.DictReader(file)}
     assert float(lines["DiffAE", "NFE_score"]["difference"]) == 0  # 250 steps of inference, not 500
     assert float(lines["DBAE", "NFE_score"]["value"]) == 0
     assert lines["DBAE", "total_time_ms"]["published"] == "0.31"
     assert lines["DBAE", "total_time_ms"]["difference"] == ""
-    assert run("table8", "--out", str(tmp_path / "table8.csv")) == 0
+    assert run("table8", "--full-size", "--out", str(tmp_path / "table8.csv")) == 0
     with open(tmp_path / "table8.csv", newline="") as file:
         parameters = {line["method"]: line for line in csv.DictReader(file) if line["metric"] == "parameters_M"}
     assert float(parameters["DBAE"]["difference"]) == pytest.approx(float(parameters["DBAE"]["value"]) - 161)
