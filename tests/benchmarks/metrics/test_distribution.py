@@ -260,8 +260,58 @@ def test_copies_and_near_copies():
 
 def test_blocks_do_not_change_the_result(golden, monkeypatch):
     whole = neighbours(real=golden["ref"], fake=golden["smp"])
-    monkeypatch.setattr(precision_recall, "_BLOCK_BYTES", 8 * 350 * 7)
+    for name, value in {"_SYMMETRIC": 64, "_ROWS": 7, "_BLOCK_BYTES": 8 * 350 * 7}.items():
+        monkeypatch.setattr(precision_recall, name, value)
     assert neighbours(real=golden["ref"], fake=golden["smp"]) == whole
+    monkeypatch.setattr(precision_recall, "_OPEN", -1)
+    assert neighbours(real=golden["ref"], fake=golden["smp"]) == whole
+
+
+def lattice(n: int, seed: int) -> torch.Tensor:
+    """Points of which many are at equal distances, so that balls have others on their rim."""
+    return torch.from_numpy(np.random.RandomState(seed).randint(0, 4, (n, 5)).astype(np.float32))
+
+
+CLOUDS = {
+    "gaussian": lambda seed: gaussian(500, 256, seed),
+    "few dimensions": lambda seed: gaussian(500, 3, seed),
+    "one dimension": lambda seed: gaussian(60, 1, seed),
+    "shifted": lambda seed: gaussian(500, 64, seed) + 100 + 0.1 * seed,
+    "tiny": lambda seed: gaussian(500, 32, seed).double() * 1e-120,
+    "huge": lambda seed: gaussian(500, 32, seed).double() * 1e120,
+    "outlier": lambda seed: torch.cat([gaussian(400, 32, seed), 1e4 * gaussian(1, 32, seed + 7)]),
+    "lattice": lambda seed: lattice(300, seed),
+    "modes": lambda seed: torch.cat([gaussian(150, 16, seed), gaussian(150, 16, seed + 7) * 1e-3 + 5]),
+    "smallest": lambda seed: gaussian(6, 4, seed),
+    "one point": lambda seed: torch.zeros(20, 4),
+}
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_float32_gives_the_same_answers(monkeypatch, name):
+    real, fake = (CLOUDS[name](seed) for seed in (0, 1))
+    found = neighbours(real=real, fake=fake)
+    calls = []
+    with monkeypatch.context() as patch:
+        patch.setattr(precision_recall, "_mostly_float32", lambda *_: calls.append(1))
+        exact = neighbours(real=real, fake=fake)
+    assert calls == [1]
+    assert found == exact
+    monkeypatch.setattr(precision_recall, "_OPEN", np.inf)  # however much is left open
+    assert neighbours(real=real, fake=fake) == exact
+
+
+def test_float32_decides_most_and_says_where_it_does_not(monkeypatch):
+    quick = precision_recall._mostly_float32
+    real, fake = (gaussian(500, 64, seed).double() for seed in (0, 1))
+    assert quick(real, fake, 3, 5) is not None
+    rows = []
+    distances = precision_recall._distances
+    monkeypatch.setattr(precision_recall, "_distances", lambda u, v: (rows.append(len(u)), distances(u, v))[1])
+    quick(real, fake, 3, 5)
+    assert sum(rows) < 0.1 * 1500  # of all balls
+    copies = real[:50].repeat(10, 1)
+    assert quick(copies, copies, 3, 5) is None
 
 
 def test_order_does_not_change_the_result(golden):
