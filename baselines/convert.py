@@ -20,8 +20,9 @@ from typing import Any, Literal
 import torch
 from tyro.conf import Positional
 
-from baselines.assemble import CONVERTED, method_of
+from baselines.assemble import CONVERTED
 from baselines.load import LoadedModel, load
+from baselines.methods import method_of
 from dbae.checkpoints import own as checkpoint
 from dbae.prior import METHOD as PRIOR
 from dbae.prior import LatentPrior
@@ -78,8 +79,10 @@ def _card(loaded: LoadedModel) -> checkpoint.Card:
     if loaded.file.suffix == ".safetensors":
         return checkpoint.read(loaded.file)[0]
     model = _module(loaded)
+    method = method_of(model)
+    assert method is not None  # all that `load` makes have one
     return checkpoint.Card(
-        method=method_of(model),
+        method=method.key,
         name=loaded.name,
         config=dataclasses.asdict(model.config),  # type: ignore[call-overload]
         train_data={"name": loaded.train_data} if loaded.train_data else {},

@@ -30,7 +30,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from dbae.model import DBAE
-from dbae.noise import Noise
+from dbae.noise import GeneratorNoise, Noise
 
 TCEstimator = Literal["weighted", "stratified", "stratified_released"]
 
@@ -95,6 +95,12 @@ def bridge_loss(
         joint, marginals = log_densities(z, mean, sigma, images=tc.images, estimator=tc.estimator)
         loss = loss + tc.weight * (joint - marginals)
     return BridgeLoss(loss=loss, mse=error.detach().mean(1))
+
+
+def objective(model: DBAE, x0: Tensor, generator: torch.Generator, *, tc: TotalCorrelation | None = None) -> BridgeLoss:
+    """Bridge score matching at times drawn uniformly (order of draws: t, encoder, endpoint, bridge, then dropout)."""
+    t = model.config.bridge.sample_times(len(x0), generator)
+    return bridge_loss(model, x0, t, noise=GeneratorNoise(generator), tc=tc)
 
 
 def log_densities(

@@ -19,20 +19,18 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from dbae import model as presets
 from dbae.checkpoints.own import Card
 from dbae.data.overlap import require_apart
-from dbae.losses import BridgeLoss, TCEstimator, TotalCorrelation, bridge_loss
+from dbae.losses import TCEstimator, TotalCorrelation, objective
 from dbae.model import DBAE, DBAEConfig, parameter_counts
-from dbae.noise import GeneratorNoise, PerImageNoise
+from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
 from dbae.support.cli import run
 from dbae.support.errors import UserError
 from dbae.training.command import (
-    SMALL_PRESETS,
     ImageTraining,
     Preview,
     TrainingImages,
@@ -41,10 +39,11 @@ from dbae.training.command import (
     training_images,
     with_defaults,
 )
+from dbae.training.config import SMALL_PRESETS
 from dbae.training.folder import RunFolder
 from dbae.training.loop import Objective, TrainConfig, fit
 
-__all__ = ["Args", "fit", "main", "train"]
+__all__ = ["Args", "fit", "main", "objective", "train"]
 
 Preset = Literal["faces32", "faces64", "celeba64", "ffhq128", "horse128", "bedroom128"]
 log = logging.getLogger(__name__)
@@ -109,12 +108,6 @@ def _config(args: Args) -> DBAEConfig:
     config: DBAEConfig = getattr(presets, args.preset)(stochastic=args.stochastic)
     latent_dim = config.latent_dim if args.latent_dim is None else args.latent_dim
     return dataclasses.replace(config, latent_dim=latent_dim, endpoint_blend=args.endpoint_blend)
-
-
-def objective(model: DBAE, x0: Tensor, generator: torch.Generator, *, tc: TotalCorrelation | None = None) -> BridgeLoss:
-    """Bridge score matching at times drawn uniformly (order of draws: t, encoder, endpoint, bridge, then dropout)."""
-    t = model.config.bridge.sample_times(len(x0), generator)
-    return bridge_loss(model, x0, t, noise=GeneratorNoise(generator), tc=tc)
 
 
 def _objective(args: Args, images: int) -> Objective:

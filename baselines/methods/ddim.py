@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -20,9 +21,11 @@ from baselines.diffusion.model import DiffusionModel
 from baselines.diffusion.process import NoiseLoss, Schedule, draw, noise_loss
 from baselines.diffusion.samplers import Predict
 from baselines.diffusion.shapes import unet_shape
+from baselines.method import Method, Official, Preset
 from dbae import model as dbae_models
 from dbae.networks.trunk import Layers, Trunk, UNetConfig
 from dbae.noise import Noise
+from dbae.training.config import SMALL_PRESETS
 
 ATTENTION = 16
 """Side of the only maps with attention in the networks of DiffAE's and PDAE's authors."""
@@ -115,8 +118,7 @@ def loss(model: DDIM, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) 
 def detect(state: Mapping[str, Tensor]) -> DDIMConfig | None:
     """Configuration of a network of DiffAE's or PDAE's authors; None for any other.
 
-    They have one head of attention, in maps of 16x16 pixels alone. Files of guided-diffusion with attention in
-    more places do not show their heads, nor the size of their images: give `build` their configuration.
+    They have one head of attention, in maps of 16x16 pixels alone.
     """
     shape = unet_shape(state)
     if shape is None or (shape.in_channels, shape.out_channels) != (3, 3) or len(shape.attention_levels) != 1:
@@ -128,12 +130,6 @@ def detect(state: Mapping[str, Tensor]) -> DDIMConfig | None:
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our state dict of theirs: the same keys under `network.`."""
     return {f"network.{key}": value for key, value in state.items()}
-
-
-def build(config: DDIMConfig, name: str) -> DDIM:
-    """The model of a configuration on the meta device, to be filled by `dbae.checkpoints.own.load_strictly`."""
-    with torch.device("meta"):
-        return DDIM(config, name=name)
 
 
 # --- presets ----------------------------------------------------------------------------------------------------------
@@ -168,3 +164,32 @@ def faces64() -> DDIMConfig:
 def faces32() -> DDIMConfig:
     """32 px, the sizes of DBAE's `faces32`."""
     return DDIMConfig(32, dbae_models.faces32().score)
+
+
+# DEVIATION: the authors of DiffAE train in float16; here --precision is fp32 unless given.
+AUTHORS: dict[str, Any] = dict(optimizer="adam", clip_grad=1.0, images=130_000_000)
+"""Training options of DiffAE's authors, for their autoencoders and for their plain diffusion models."""
+
+METHOD = Method(
+    key="ddim",
+    label="DDIM",
+    config=DDIMConfig,
+    model=DDIM,
+    loss=loss,
+    presets={
+        "celeba64": Preset(celeba64, AUTHORS | dict(images=72_000_000)),
+        "ffhq128": Preset(ffhq128, AUTHORS),
+        "horse128": Preset(horse128, AUTHORS),
+        "bedroom128": Preset(bedroom128, AUTHORS | dict(images=120_000_000)),
+        "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
+        "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
+    },
+    official=(
+        Official(
+            claims=("DDIM", "U-Net"),
+            detect=lambda parts: detect(parts["model"]),
+            state=lambda parts: from_official(parts["model"]),
+        ),
+    ),
+    prior=lambda model: NormalPrior(model.latent_dim),
+)

@@ -29,7 +29,8 @@ from baselines.diffusion.model import DiffusionModel
 from baselines.diffusion.process import NoiseLoss, draw, noise_loss
 from baselines.diffusion.samplers import Predict
 from baselines.diffusion.shapes import encoder_shape, unet_shape
-from baselines.methods.ddim import ATTENTION, published_unet
+from baselines.method import LatentOptions, Method, Official, Preset
+from baselines.methods.ddim import ATTENTION, AUTHORS, published_unet
 from dbae import model as dbae_models
 from dbae.checkpoints.own import load_strictly
 from dbae.model import DBAEConfig
@@ -37,6 +38,7 @@ from dbae.networks import latent_mlp
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.networks.trunk import Layers, Trunk, UNetConfig
 from dbae.prior import LatentPrior
+from dbae.training.config import SMALL_PRESETS
 
 _RENAMED = (("time_embed.time_embed.", "time_embed."), (".cond_emb_layers.", ".latent_layers."))
 
@@ -102,7 +104,7 @@ def loss(model: DiffAE, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator
     the U-Net, and then of its blocks, start at zero.
     """
     t, noise = draw(x0, generator)
-    z = model.encode(x0)
+    z, _ = model.posterior(x0)
     return noise_loss(lambda x, t: model.network(x, t, z), model.schedule, x0, t, noise=noise)
 
 
@@ -135,12 +137,6 @@ def our_key(key: str) -> str:
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our state dict of theirs (without `ema_model.`)."""
     return {our_key(key): value for key, value in state.items()}
-
-
-def build(config: DiffAEConfig, name: str) -> DiffAE:
-    """The model of a configuration on the meta device, to be filled by `dbae.checkpoints.own.load_strictly`."""
-    with torch.device("meta"):
-        return DiffAE(config, name=name)
 
 
 def build_prior(
@@ -211,3 +207,29 @@ def _published(
 
 def _sized_as(other: DBAEConfig) -> DiffAEConfig:
     return DiffAEConfig(other.image_size, other.latent_dim, other.score, other.encoder)
+
+
+METHOD = Method(
+    key="diffae",
+    label="DiffAE",
+    config=DiffAEConfig,
+    model=DiffAE,
+    loss=loss,
+    presets={
+        "celeba64": Preset(celeba64, AUTHORS | dict(images=72_000_000)),
+        "ffhq128": Preset(ffhq128, AUTHORS),
+        "horse128": Preset(horse128, AUTHORS),
+        "bedroom128": Preset(bedroom128, AUTHORS | dict(images=120_000_000)),
+        "ffhq256": Preset(ffhq256, AUTHORS | dict(images=200_000_000, batch_size=64)),
+        "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
+        "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
+    },
+    options=LatentOptions,
+    official=(
+        Official(
+            claims=("DiffAE",),
+            detect=lambda parts: detect(parts["model"]),
+            state=lambda parts: from_official(parts["model"]),
+        ),
+    ),
+)

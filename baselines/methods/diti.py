@@ -29,14 +29,19 @@ from torch import Tensor
 
 from baselines.diffusion.process import Process, T, draw
 from baselines.diffusion.samplers import DDIMSampler, Inversion
+from baselines.method import Method, Official, Preset
 from baselines.methods.pdae import model as pdae
-from baselines.methods.pdae.model import PDAE, PDAEConfig, ShiftLoss, from_official, shift_loss
+from baselines.methods.pdae.model import PDAE, OnPretrained, PDAEConfig, ShiftLoss, from_official, shift_loss
 from baselines.methods.pdae.sampling import Heads, ddim_noise
 from dbae.noise import Noise
 from dbae.samplers import Sampled
 from dbae.support.errors import UserError
+from dbae.training.config import SMALL_PRESETS
 
-__all__ = ["DiTi", "DiTiConfig", "Partition", "build", "detect", "from_official", "loss"]
+__all__ = ["METHOD", "DiTi", "DiTiConfig", "Partition", "detect", "from_official", "loss"]
+
+
+Objective = Literal["base", "stop_grad", "dual"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +108,7 @@ class DiTiConfig(PDAEConfig):
     """
 
     partition: Partition = Partition()
-    objective: Literal["base", "stop_grad", "dual"] = "base"
+    objective: Objective = "base"
 
     def __post_init__(self) -> None:
         self.partition.ends(self.latent_dim)
@@ -199,7 +204,7 @@ def partition_loss(
 def loss(model: DiTi, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> ShiftLoss:
     """The objective at uniform times (order of draws: t, eps, then dropout)."""
     t, noise = draw(x0, generator)
-    return partition_loss(model, x0, t, model.encode(x0), noise.normal(x0.shape).to(x0))
+    return partition_loss(model, x0, t, model.posterior(x0)[0], noise.normal(x0.shape).to(x0))
 
 
 # --- files of others --------------------------------------------------------------------------------------------------
@@ -211,12 +216,6 @@ def detect(parts: Mapping[str, Mapping[str, Tensor]]) -> DiTiConfig | None:
     if found is None:
         return None
     return _partitioned(found, Partition() if found.latent_dim == 512 else Partition(stages=(), dims=()))
-
-
-def build(config: DiTiConfig, name: str) -> DiTi:
-    """The model of a configuration on the meta device, to be filled by `dbae.checkpoints.own.load_strictly`."""
-    with torch.device("meta"):
-        return DiTi(config, name=name)
 
 
 # --- presets ----------------------------------------------------------------------------------------------------------
@@ -248,3 +247,44 @@ def faces32() -> DiTiConfig:
 def _partitioned(config: PDAEConfig, partition: Partition) -> DiTiConfig:
     fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     return DiTiConfig(**fields, partition=partition)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiTiOptions(OnPretrained):
+    """What else DiTi can be told.
+
+    Attributes:
+        objective: diti's, see `baselines.methods.diti`; None is "base".
+    """
+
+    objective: Objective | None = None
+
+    def configured(self, config: DiTiConfig) -> DiTiConfig:
+        config = super().configured(config)
+        return config if self.objective is None else dataclasses.replace(config, objective=self.objective)
+
+
+METHOD = Method(
+    key="diti",
+    label="DiTi",
+    config=DiTiConfig,
+    model=DiTi,
+    loss=loss,
+    presets={
+        "celeba64": Preset(celeba64, dict(optimizer="adam", images=pdae.LENGTHS["celeba64"], lr=2e-4)),
+        "ffhq128": Preset(ffhq128, dict(optimizer="adam", images=pdae.LENGTHS["ffhq128"], lr=2e-4)),
+        "bedroom128": Preset(bedroom128, dict(optimizer="adam", images=pdae.LENGTHS["bedroom128"], lr=2e-4)),
+        "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
+        "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
+    },
+    options=DiTiOptions,
+    official=(
+        Official(
+            claims=("DiTi",),
+            on_request=("PDAE",),
+            detect=detect,
+            state=from_official,
+            latent_sampling=pdae.LATENT_SAMPLING,
+        ),
+    ),
+)

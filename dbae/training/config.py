@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
@@ -104,3 +104,12 @@ class TrainConfig:
                 f"{self.batch_size}; change --batch-size or --accumulate."
             )
         return each
+
+
+# What differs from the defaults, the paper's, for the models that train on small machines.
+_SMALL = dict(batch_size=64, accumulate=1, lr=1e-3, ema_rate=0.999, ema_warmup=True, clip_grad=1.0)
+SMALL_PRESETS: dict[str, dict[str, Any]] = {
+    "faces32": _SMALL | dict(images=600_000, save_every=50_000, preview_every=50_000, milestone_every=100_000),
+    "faces64": _SMALL | dict(images=20_000_000, batch_size=128, lr=2e-4, save_every=500_000, preview_every=500_000),
+}
+"""Training options of the presets that every method has."""

@@ -27,7 +27,7 @@ def model_keys(name: str) -> State:
 
 def fits(module: Any, config: Any, state: Any) -> bool:
     """Whether the model of `config` has exactly the keys and shapes of `state`."""
-    own = module.build(config, "x").state_dict()
+    own = module.METHOD.blank(config, "x").state_dict()
     theirs = module.from_official(state)
     return own.keys() == theirs.keys() and all(own[key].shape == theirs[key].shape for key in own)
 

@@ -12,11 +12,12 @@ from diffusion_networks import tiny_ddim_config, tiny_diffae_config
 
 from baselines import train
 from baselines.load import load
+from baselines.method import Preset
 from baselines.methods import ddim, diffae
 from dbae.checkpoints import own as checkpoint
 from dbae.samplers import SamplerConfig
 from dbae.support.files import sha256
-from dbae.training.config import TrainConfig
+from dbae.training.config import SMALL_PRESETS, TrainConfig
 from dbae.training.folder import RunFolder
 
 LOOP = ["--images", "24", "--batch-size", "4", "--log-every", "2", "--preview-every", "24", "--device", "cpu"]
@@ -25,8 +26,9 @@ LOOP = ["--images", "24", "--batch-size", "4", "--log-every", "2", "--preview-ev
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The preset faces32 with a few thousand parameters, on images of 16 px."""
-    monkeypatch.setattr(ddim, "faces32", tiny_ddim_config)
-    monkeypatch.setattr(diffae, "faces32", tiny_diffae_config)
+    small = SMALL_PRESETS["faces32"]
+    monkeypatch.setitem(ddim.METHOD.presets, "faces32", Preset(tiny_ddim_config, small))
+    monkeypatch.setitem(diffae.METHOD.presets, "faces32", Preset(tiny_diffae_config, small))
 
 
 def command(out: Path, method: str, *options: str) -> int:
@@ -76,7 +78,8 @@ def test_resumed_run_is_the_same_run(tmp_path):
 )
 def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method, options):
     """Its weights are in the new model, and training leaves them as they were."""
-    monkeypatch.setattr(ddim, "faces32", lambda: ddim.DDIMConfig(32, tiny_ddim_config().unet))  # pdae's has 32 px
+    of_pdae = Preset(lambda: ddim.DDIMConfig(32, tiny_ddim_config().unet), SMALL_PRESETS["faces32"])  # of 32 px
+    monkeypatch.setitem(ddim.METHOD.presets, "faces32", of_pdae)
     assert command(tmp_path / "ddim", "ddim", "--preview-every", "999") == 0
     [pretrained] = RunFolder(tmp_path / "ddim").checkpoints()
     assert command(tmp_path / method, method, "--pretrained", str(pretrained), *options) == 0
@@ -98,13 +101,16 @@ def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method,
     ("options", "message"),
     [
         (["--method", "ddim", "--preset", "ffhq512"], "--preset ffhq512: ddim has the presets celeba64, ffhq128,"),
-        (["--method", "ddim", "--latent-dim", "4"], "--latent-dim: ddim has no code of its own; leave it out."),
-        (["--method", "pdae", "--objective", "dual", "--pretrained", "x"], "--objective dual: only for diti;"),
+        (["--method", "ddim", "--latent-dim", "4"], "--latent-dim 4: only for diffae, pdae, diti; leave it out for"),
+        (
+            ["--method", "pdae", "--objective", "dual", "--pretrained", "x"],
+            "--objective dual: only for diti; leave",
+        ),
         (["--method", "diffae", "--latent-dim", "0"], "--latent-dim: expected 1 or more, found 0;"),
         (["--method", "pdae"], "--method pdae: name the ddim checkpoint it builds on with --pretrained."),
         (
             ["--method", "ddim", "--pretrained", "x"],
-            "--pretrained: --method ddim builds on no other model;",
+            "--pretrained x: only for pdae, diti; leave it out for ddim.",
         ),
         (["--method", "pdae", "--pretrained", "builtin:dbae"], "builtin:dbae: expected a plain diffusion model (ddim)"),
     ],

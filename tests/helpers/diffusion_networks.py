@@ -41,7 +41,7 @@ def filled_diffae(name: str) -> DiffAE:
     state = published(name)
     config = diffae.detect(state)
     assert config is not None
-    model = diffae.build(config, name)
+    model = diffae.METHOD.blank(config, name)
     load_strictly(model, diffae.from_official(fill(state)), name)
     return model.requires_grad_(True).eval()
 
@@ -52,7 +52,7 @@ def filled_ddim(name: str) -> DDIM:
     state = published(name)
     config = ddim.detect(state)
     assert config is not None
-    model = ddim.build(config, name)
+    model = ddim.METHOD.blank(config, name)
     load_strictly(model, ddim.from_official(fill(state)), name)
     return model.requires_grad_(True).eval()
 

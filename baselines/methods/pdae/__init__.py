@@ -1,1 +1,5 @@
-"""PDAE (arXiv 2212.12990): a diffusion model that is there already, and an encoder that fills its gap."""
+"""PDAE: `model` (the method itself), its `networks`, its `sampling`."""
+
+from baselines.methods.pdae.model import METHOD
+
+__all__ = ["METHOD"]

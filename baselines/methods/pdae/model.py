@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -32,6 +33,8 @@ from baselines.diffusion.model import DiffusionModel
 from baselines.diffusion.process import Process, T, draw, q_sample
 from baselines.diffusion.samplers import Predict
 from baselines.diffusion.shapes import unet_shape
+from baselines.interface import LoadedModel
+from baselines.method import Built, LatentOptions, Method, Official, Preset
 from baselines.methods import ddim
 from baselines.methods.pdae import sampling as pdae_sampling
 from baselines.methods.pdae.networks import FROZEN, PDAEEncoder, PDAEEncoderConfig, ShiftUNet
@@ -41,6 +44,7 @@ from dbae.noise import Noise
 from dbae.prior import LatentSampling
 from dbae.samplers import Sampled, SamplerConfig
 from dbae.support.errors import UserError
+from dbae.training.config import SMALL_PRESETS
 
 _M = TypeVar("_M", bound="PDAE")
 
@@ -181,7 +185,7 @@ def shift_loss(
 def loss(model: PDAE, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> ShiftLoss:
     """The objective at uniform times (order of draws: t, eps, then dropout)."""
     t, noise = draw(x0, generator)
-    return shift_loss(model.decoder, x0, t, model.encode(x0), noise.normal(x0.shape).to(x0))
+    return shift_loss(model.decoder, x0, t, model.posterior(x0)[0], noise.normal(x0.shape).to(x0))
 
 
 @functools.cache
@@ -226,12 +230,6 @@ def from_official(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor
     return dict(parts["encoder"]) | decoder
 
 
-def build(config: PDAEConfig, name: str) -> PDAE:
-    """The model of a configuration on the meta device, to be filled by `dbae.checkpoints.own.load_strictly`."""
-    with torch.device("meta"):
-        return PDAE(config, name=name)
-
-
 # --- presets ----------------------------------------------------------------------------------------------------------
 
 
@@ -257,3 +255,55 @@ def faces64() -> PDAEConfig:
 def faces32() -> PDAEConfig:
     """32 px, latent 32, around `ddim.faces32`."""
     return PDAEConfig(32, 32, ddim.faces32().unet, PDAEEncoderConfig((32, 64, 96), attention_size=8, groups=8))
+
+
+@dataclasses.dataclass(frozen=True)
+class OnPretrained(LatentOptions):
+    """Options of methods that learn a representation for a diffusion model that is there already.
+
+    Attributes:
+        pretrained: checkpoint of a ddim, for pdae and diti.
+    """
+
+    pretrained: str | None = None
+
+    def built(self, method: Method, config: Any, seed: int, name: str, load: Callable[[str], LoadedModel]) -> Built:
+        if self.pretrained is None:
+            raise UserError(f"--method {method.key}: name the ddim checkpoint it builds on with --pretrained.")
+        found = load(self.pretrained)
+        if not isinstance(found.model, ddim.DDIM):
+            raise UserError(
+                f"{self.pretrained}: expected a plain diffusion model (ddim) to build on, found {found.method}."
+            )
+        model = method.model.on_pretrained(found.model, config, seed, name=name)
+        return Built(model, {"pretrained": found.name, "sha256": found.sha256})
+
+    def shown(self) -> dict[str, str]:
+        return super().shown() | ({} if self.pretrained is None else {"pretrained": Path(self.pretrained).name})
+
+
+# PDAE's authors do not say how long they trained: these are the lengths of DiTi's runs of it.
+LENGTHS = {"celeba64": 38_000_000, "ffhq128": 64_000_000, "celebahq128": 64_000_000}
+LENGTHS |= {"horse128": 70_000_000, "bedroom128": 70_000_000}
+"""Training images of each preset."""
+
+METHOD = Method(
+    key="pdae",
+    label="PDAE",
+    config=PDAEConfig,
+    model=PDAE,
+    loss=loss,
+    presets={
+        "celeba64": Preset(celeba64, dict(optimizer="adam", images=LENGTHS["celeba64"])),
+        "ffhq128": Preset(ffhq128, dict(optimizer="adam", images=LENGTHS["ffhq128"])),
+        "celebahq128": Preset(celebahq128, dict(optimizer="adam", images=LENGTHS["celebahq128"])),
+        "horse128": Preset(horse128, dict(optimizer="adam", images=LENGTHS["horse128"])),
+        "bedroom128": Preset(bedroom128, dict(optimizer="adam", images=LENGTHS["bedroom128"])),
+        "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
+        "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
+    },
+    options=OnPretrained,
+    official=(
+        Official(claims=("PDAE", "latent DPM"), detect=detect, state=from_official, latent_sampling=LATENT_SAMPLING),
+    ),
+)

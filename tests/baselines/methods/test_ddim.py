@@ -30,7 +30,7 @@ def test_published_keys_and_parameters(name):
     state = published(name)
     config, parameters = PUBLISHED[name]
     assert ddim.detect(state) == config
-    model = ddim.build(config, name)
+    model = ddim.METHOD.blank(config, name)
     ours = ddim.from_official(state)
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in model.state_dict().items()}
     assert parameter_counts(model)["total"] == parameters
@@ -52,7 +52,7 @@ SHAPES = [
 @pytest.mark.parametrize("config", SHAPES, ids=lambda c: f"{len(c.channel_mult)} levels")
 @pytest.mark.parametrize("learn_sigma", [False, True])
 def test_shape_of_any_unet_is_read_off_its_keys(config, learn_sigma):
-    model = ddim.build(DDIMConfig(32, config, learn_sigma=learn_sigma), "")
+    model = ddim.METHOD.blank(DDIMConfig(32, config, learn_sigma=learn_sigma), "")
     state = {key.removeprefix("network."): value for key, value in model.state_dict().items()}
     shape = unet_shape(state)
     found = shape.config(32, head_channels=8)
@@ -62,7 +62,7 @@ def test_shape_of_any_unet_is_read_off_its_keys(config, learn_sigma):
 
 def test_networks_that_do_not_show_their_heads_are_not_guessed():
     for config in (DDIMConfig(32, SHAPES[1]), DDIMConfig(32, SHAPES[2], learn_sigma=True), DDIMConfig(32, SHAPES[0])):
-        state = {k.removeprefix("network."): v for k, v in ddim.build(config, "").state_dict().items()}
+        state = {k.removeprefix("network."): v for k, v in ddim.METHOD.blank(config, "").state_dict().items()}
         assert ddim.detect(state) is None
 
 

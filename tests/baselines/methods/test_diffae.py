@@ -35,7 +35,7 @@ def test_published_keys_and_parameters(name):
     state = published(name)
     config, unet, encoder = PUBLISHED[name]
     assert diffae.detect(state) == config
-    model = diffae.build(config, name)
+    model = diffae.METHOD.blank(config, name)
     ours = diffae.from_official(state)
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in model.state_dict().items()}
     counts = parameter_counts(model)
@@ -49,7 +49,7 @@ def test_published_keys_and_parameters(name):
 
 def test_the_papers_129_million():
     """DBAE's Table 8 rounds: 129 M = 105 M + 24 M."""
-    counts = parameter_counts(diffae.build(diffae.ffhq128(), ""))
+    counts = parameter_counts(diffae.METHOD.blank(diffae.ffhq128(), ""))
     assert round(counts["total"] / 1e6) == 129
 
 

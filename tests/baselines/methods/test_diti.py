@@ -112,11 +112,11 @@ def test_it_is_a_representation_model_and_reads_official_files():
     assert isinstance(model, RepresentationModel)
     parts: dict[str, dict[str, torch.Tensor]] = {"encoder": {}, "decoder": {}}
     config = dataclasses.replace(diti.celeba64(), latent_dim=16, partition=Partition(64, (), ()))
-    for key, value in diti.build(config, "meta").state_dict().items():
+    for key, value in diti.METHOD.blank(config, "meta").state_dict().items():
         part, name = official_key(key)
         parts[part][name] = value
     assert diti.detect(parts) == config
-    assert diti.from_official(parts).keys() == diti.build(config, "meta").state_dict().keys()
+    assert diti.from_official(parts).keys() == diti.METHOD.blank(config, "meta").state_dict().keys()
     assert diti.detect({"encoder": {}, "decoder": {}}) is None
 
 
@@ -136,7 +136,10 @@ def test_training_on_a_pretrained_model(tmp_path):
     assert "shift_out" in moved
     assert not moved & {"time_embed", "input_blocks", "middle_block", "output_blocks", "out"}
     again, _ = checkpoint.load_as(
-        "diti", lambda config, name: diti.build(checkpoint.from_json(DiTiConfig, config), name), last, weights=None
+        "diti",
+        lambda config, name: diti.METHOD.blank(checkpoint.from_json(DiTiConfig, config), name),
+        last,
+        weights=None,
     )
     assert again.config == model.config
     assert again.mask(torch.tensor([999])).sum() == 4

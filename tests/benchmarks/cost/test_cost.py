@@ -13,12 +13,13 @@ import torch
 from small_model import small_model
 
 from baselines.interface import LoadedModel
+from baselines.methods import METHODS
 from benchmarks.cost import command as cost
 from benchmarks.cost.command import CostOptions, run
 from benchmarks.cost.jobs import Bench, times_of_tables
 from benchmarks.cost.report import format_costs
 from benchmarks.cost.rows import Measured, Sheet, processor
-from benchmarks.cost.subjects import methods, objective_of, open_subject
+from benchmarks.cost.subjects import objective_of, open_subject
 from benchmarks.cost.timing import interleaved, median
 from benchmarks.results.record import RecordFile
 from dbae.model import parameter_counts
@@ -135,7 +136,7 @@ def test_a_training_step_leaves_weights_and_random_state_alone():
 
     def objective(model, x, generator):
         assert model.training
-        losses = methods()["dbae"].objective(model, x, generator)
+        losses = METHODS["dbae"].loss(model, x, generator)
         seen.append(float(losses.loss.detach().mean()))
         return losses
 
@@ -158,7 +159,7 @@ def test_presets_open_without_weights(source):
     assert loaded.weights == "untrained"
     assert loaded.model.image_size == 32
     assert loaded.sha256 == open_subject(source, load).sha256  # resumable: the weights are a function of the preset
-    assert objective_of(loaded.model) is methods()[(source.split(":")[1:-1] or ["dbae"])[0]].objective
+    assert objective_of(loaded.model) is METHODS[(source.split(":")[1:-1] or ["dbae"])[0]].loss
 
 
 @pytest.mark.parametrize(

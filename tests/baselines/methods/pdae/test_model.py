@@ -30,8 +30,8 @@ from baselines.interface import InfersEndpoint, RepresentationModel
 from baselines.methods.pdae.model import (
     GENERATION,
     LATENT_SAMPLING,
+    METHOD,
     PDAE,
-    build,
     detect,
     faces32,
     faces64,
@@ -107,7 +107,7 @@ def test_published_files_are_recognised_and_fit(name):
         for part in ("encoder", "decoder")
     }
     assert detect(parts) == CONFIGS[name]
-    model = build(CONFIGS[name], name)
+    model = METHOD.blank(CONFIGS[name], name)
     ours = {key: value.shape for key, value in from_official(parts).items()}
     assert ours == {key: value.shape for key, value in model.state_dict().items()}
 
@@ -125,7 +125,7 @@ def test_a_file_gives_the_model_back():
     parts = official_parts(model)
     config = detect(parts)
     assert config == model.config
-    other = build(config, "other")
+    other = METHOD.blank(config, "other")
     checkpoint.load_strictly(other, from_official(parts), "file")
     x = seeded(1, 1, 3, 64, 64)
     assert torch.equal(other.eval().encode(x), model.encode(x))
@@ -277,7 +277,7 @@ def test_our_checkpoint_opens(tmp_path):
     checkpoint.save(tmp_path / "mine.safetensors", card, ema=model.state_dict())
 
     def from_card(config, name):
-        return build(checkpoint.from_json(type(model.config), config), name)
+        return METHOD.blank(checkpoint.from_json(type(model.config), config), name)
 
     loaded, _ = checkpoint.load_as("pdae", from_card, tmp_path / "mine.safetensors", weights=None)
     assert loaded.config == model.config
