@@ -1,1 +1,22 @@
 """Disentanglement of latents: TAD, ATTRS, and metrics of known factors (Table 3, Figure 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def measure(
+    model: Any, *, data: Any = "faces", out: str | Path = "runs/disentanglement.csv", **options: Any
+) -> pandas.DataFrame:
+    """TAD, ATTRS and scores against known factors. Takes z alone too, as an array or an npz.
+
+    Models, data and options: `benchmarks.call`. Rows go to `out`, and come back as a pandas table.
+    """
+    from benchmarks import call
+    from benchmarks.disentanglement.command import DISENTANGLEMENT
+
+    return call.measure(DISENTANGLEMENT, model, data, out=out, **options)

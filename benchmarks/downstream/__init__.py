@@ -1,1 +1,22 @@
 """Attribute prediction from latents: linear probes (Table 1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def measure(
+    model: Any, *, data: Any = "faces", out: str | Path = "runs/downstream.csv", **options: Any
+) -> pandas.DataFrame:
+    """Linear probes: how well attributes are read from z. Takes z alone too, as an array or an npz.
+
+    Models, data and options: `benchmarks.call`. Rows go to `out`, and come back as a pandas table.
+    """
+    from benchmarks import call
+    from benchmarks.downstream.command import DOWNSTREAM
+
+    return call.measure(DOWNSTREAM, model, data, out=out, **options)

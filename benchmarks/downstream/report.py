@@ -98,7 +98,7 @@ _MARKS = {"untrained": ("s", "tab:orange"), "pca": ("^", "tab:green"), "prevalen
 
 def _draw(axes: Axes, table: Table, metric: str) -> None:
     shown = {name: m[metric, "test"].mean(axis=0) for name, m in table.columns.items() if (metric, "test") in m}
-    order = np.argsort(shown[table.model] - shown["untrained"])
+    order = np.argsort(shown[table.model] - shown.get("untrained", 0))
     for name, values in shown.items():
         if name == table.model or name in _MARKS:
             marker, colour = _MARKS.get(name, ("o", "tab:blue"))

@@ -34,7 +34,7 @@ def require_names(loaded: LoadedModel) -> LoadedModel:
     """The model, if result rows can have its name. Raises UserError where they cannot, before hours are measured."""
     for what in ("name", "method", "variant", "train_data"):
         text = getattr(loaded, what)
-        if "\n" in text or "\r" in text or (what in ("name", "method") and not text.strip()):
+        if "\n" in text or "\r" in text or (what == "name" and not text.strip()):
             raise UserError(
                 f"{what} of the model: expected text in one line, found {text!r}. Rename the file or correct its card."
             )

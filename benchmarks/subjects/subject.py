@@ -13,6 +13,7 @@ from torch import nn
 
 from baselines.interface import LoadedModel, RepresentationModel, weights_digest
 from benchmarks.subjects.controls import pca_encoder, random_latents
+from benchmarks.subjects.given import HasLatents
 from dbae.data.base import ImageDataset
 from dbae.latents import Encoder, LatentCache, Latents
 
@@ -55,9 +56,11 @@ class Subject:
 def subjects_of(loaded: LoadedModel, dataset: ImageDataset, train: np.ndarray, cache: LatentCache) -> list[Subject]:
     """The model itself and its controls: the same encoder untrained if it is known how, PCA of pixels, random latents.
 
-    PCA is fitted to images `train`. Controls are computed when they are asked for.
+    PCA is fitted to images `train`. Controls are computed when they are asked for. Of a model whose z is there already
+    (`HasLatents`), nobody looks at an image: there is no PCA either.
     """
-    d = loaded.model.latent_dim
+    d, model = loaded.model.latent_dim, loaded.model
+    kept = model if isinstance(model, HasLatents) else None
 
     def encoded(encoder: Encoder) -> Callable[[np.ndarray, int, bool], Latents]:
         return lambda indices, seed, mirrored: cache.get(encoder, dataset, indices, mirrored=mirrored)
@@ -79,11 +82,14 @@ def subjects_of(loaded: LoadedModel, dataset: ImageDataset, train: np.ndarray, c
             checkpoint_sha256=loaded.sha256,
             latent_dim=d,
             encode_nfe=loaded.model.encode_nfe,
-            latents=encoded(encoder_of(loaded.model, loaded.name, loaded, cache.device)),
+            latents=(lambda indices, seed, mirrored: kept.latents(indices))
+            if kept
+            else encoded(encoder_of(model, loaded.name, loaded, cache.device)),
         ),
-        Subject(model="pca", latent_dim=min(d, len(train), 3 * dataset.size**2), latents=pca),
         Subject(model="random", latent_dim=d, latents=lambda indices, seed, mirrored: random_latents(indices, d, seed)),
     ]
+    if kept is None:
+        subjects.insert(1, Subject(model="pca", latent_dim=min(d, len(train), 3 * dataset.size**2), latents=pca))
     if loaded.untrained is not None:
         untrained = loaded.untrained(UNTRAINED_SEED)
         control = Subject(

@@ -1,0 +1,132 @@
+"""Benchmarks from Python: a model that is there already in place of --ckpt, a data set in place of --data.
+
+    import benchmarks.reconstruction
+    table = benchmarks.reconstruction.measure(model, data="folder:photos", out="mine.csv", nfe=(10, 20))
+
+A model is what `baselines.load.load` returns, any object that satisfies `baselines.interface.RepresentationModel`, a
+checkpoint's file or name, z alone (`benchmarks.subjects.given`), or a list of them. Every option of the command line is
+an argument of the same name. Rows go to `out` as they do from a command, and come back as a pandas table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from baselines.interface import LoadedModel
+from benchmarks.results.table import table
+from benchmarks.runner import Family, ModelOptions
+from benchmarks.subjects.given import GivenLatents, LabelTable, open_latents
+from dbae.data.base import ImageDataset
+from dbae.data.source import open_data
+from dbae.support.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas
+
+Models = dict[str, LoadedModel | None]
+"""What stands for --ckpt -> the model; None where it is the name of a checkpoint."""
+
+
+def measure(family: Family[Any, Any], model: Any, data: Any = None, **options: Any) -> pandas.DataFrame:
+    """Measure; all rows of this call, those found in `out` included.
+
+    Args:
+        model: see the module; one or a list.
+        data: a source as in --data, an `ImageDataset`, a pandas table of labels (z alone needs no images), or a list.
+
+    Raises:
+        UserError: an option that the benchmark has not, or what its command refuses.
+    """
+    prior = options.pop("prior") if not isinstance(options.get("prior", ""), str | None) else None
+    models = dict(_model(one, i, prior) for i, one in enumerate(model if isinstance(model, list) else [model]))
+    datasets = {} if data is None else dict(map(_dataset, data if isinstance(data, list) else [data]))
+    given: dict[str, Any] = {"ckpt": tuple(models)} | ({"data": tuple(datasets)} if datasets else {})
+    chosen = options_of(family.options, options | given)
+
+    def load(source: str) -> LoadedModel:
+        from baselines.load import load
+
+        return models.get(source) or load(source)
+
+    def opened(source: str, *, size: int | None = None) -> ImageDataset:
+        return datasets.get(source) or open_data(source, size=size or None)
+
+    for source, loaded in models.items():
+        if loaded is not None and isinstance(loaded.model, GivenLatents):
+            models[source] = _fitted(loaded, loaded.model, [opened(name) for name in datasets], chosen)
+    chosen.check()
+    session = family.session(chosen)
+    family.measured(chosen, session, load, opened)
+    return table(session.results.touched.values())
+
+
+def options_of(kind: type[ModelOptions], given: Mapping[str, Any]) -> Any:
+    """Options of a class, those of its nested `settings` included; a single value or a list stands for a tuple.
+
+    Raises:
+        UserError: an option that the class has not.
+    """
+    default: Any = kind()
+    own = {field.name for field in dataclasses.fields(kind)}
+    nested = getattr(default, "settings", None)
+    inner = {field.name for field in dataclasses.fields(nested)} if nested is not None else set()
+    for name in given:
+        if name not in own | inner:
+            known = ", ".join(sorted((own | inner) - {"settings", "ckpt"}))
+            raise UserError(f"{name}: expected an option of this benchmark, found none of that name. There is {known}.")
+    values = {name: _like(getattr(default, name), value) for name, value in given.items() if name in own}
+    changes = {name: _like(getattr(nested, name), value) for name, value in given.items() if name not in own}
+    if changes and nested is not None:
+        values["settings"] = dataclasses.replace(values.get("settings", nested), **changes)
+    return dataclasses.replace(default, **values)
+
+
+def _like(default: Any, value: Any) -> Any:
+    """`value` as its option wants it: tuples, paths."""
+    if isinstance(default, tuple):
+        return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    return Path(value) if isinstance(default, Path) else value
+
+
+def _model(model: Any, number: int, prior: Any) -> tuple[str, LoadedModel | None]:
+    source, loaded = f"model {number}", model
+    named = isinstance(model, str | Path)
+    if isinstance(model, np.ndarray) or (named and str(model).endswith((".npz", ".npy"))):
+        loaded = open_latents(model)
+    elif named:
+        if prior is None:
+            return str(model), None
+        from baselines.load import load
+
+        loaded = load(model)
+    elif not isinstance(model, LoadedModel):
+        loaded = LoadedModel.of(model)
+    return source, dataclasses.replace(loaded, prior=prior) if prior is not None else loaded
+
+
+def _dataset(data: Any) -> tuple[str, ImageDataset | None]:
+    if isinstance(data, str | Path):
+        return str(data), None
+    dataset = data if isinstance(data, ImageDataset) else LabelTable(data)
+    return dataset.name, dataset
+
+
+def _fitted(
+    loaded: LoadedModel, given: GivenLatents, datasets: Sequence[ImageDataset], options: ModelOptions
+) -> LoadedModel:
+    """z alone, as a model of images of the data's size."""
+    for dataset in datasets:
+        if len(dataset) != len(given):
+            raise UserError(
+                f"{loaded.name}: expected one row of z for each of the {len(dataset)} images of {dataset.name}, in "
+                f"their order; found {len(given)}."
+            )
+        given.image_size = dataset.size
+    if getattr(options, "limit", None) is not None:
+        raise UserError("limit: expected none where z alone is given. Give fewer rows of z and of labels.")
+    return loaded

@@ -1,0 +1,127 @@
+"""Benchmarks from Python: any model, z alone, data sets and tables in place of names; the README's example."""
+
+from __future__ import annotations
+
+import re
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from small_model import Pixels, small_model
+from stand_ins import Squares, TinyModel
+
+import benchmarks.cost
+import benchmarks.disentanglement
+import benchmarks.downstream
+import benchmarks.reconstruction
+from baselines.load import load
+from benchmarks.results.record import COLUMNS, RecordFile
+from dbae.support.errors import UserError
+
+README = Path(benchmarks.cost.__file__).parents[2] / "README.md"
+
+
+class OwnModel:
+    """A user's autoencoder that is no torch module: z is the mean colour, decoded as a plain image."""
+
+    name, image_size, latent_dim = "mine", 8, 3
+    samplers, endpoints, encode_nfe = ("one_step",), ("decoded",), 0
+
+    def posterior(self, x):
+        return x.mean((2, 3)), None
+
+    def encode(self, x, *, noise=None):
+        return self.posterior(x)[0]
+
+    def decode(self, z, *, x_T=None, sampler=None, noise=None):
+        return types.SimpleNamespace(images=z[:, :, None, None].expand(-1, -1, 8, 8), nfe=1)
+
+
+def test_an_object_of_ones_own_is_measured_without_touching_the_project(tmp_path):
+    out = tmp_path / "r.csv"
+    found = benchmarks.reconstruction.measure(OwnModel(), data=Squares(), out=out, device="cpu", batch_size=8)
+    assert list(found.columns) == list(COLUMNS)
+    assert set(found.model) == {"mine"}
+    row = found[found.metric == "MSE"].iloc[0]
+    assert (row.n, row.nfe, row.dataset) == (20, 1, "squares")
+    assert [r.value for r in RecordFile(out).read() if r.metric == "MSE"] == [row.value]
+    again = benchmarks.reconstruction.measure(OwnModel(), data=Squares(), out=out, device="cpu", batch_size=8)
+    assert sorted(again.value) == sorted(found.value)
+    assert set(again.seconds) == set(found.seconds)  # read back, not measured again
+
+
+def test_several_models_and_options_of_settings_by_their_names(tmp_path):
+    models = [small_model(), small_model(seed=1)]
+    found = benchmarks.reconstruction.measure(
+        models, data=Pixels(6), out=tmp_path / "r.csv", nfe=2, method=["dbim"], device="cpu"
+    )
+    assert len(set(found.checkpoint_sha256)) == 2
+    assert set(found.sampler) == {"one_step", "dbim"}
+
+
+def test_z_alone_is_probed_with_the_labels_of_a_data_set(tmp_path):
+    squares = Squares()
+    z = np.column_stack([squares.colour, squares.bright]).astype(np.float32)
+    options = {"data": squares, "seeds": (0,), "protocol": "paper", "device": "cpu"}
+    found = benchmarks.downstream.measure(z, out=tmp_path / "d.csv", **options)
+    assert set(found.model) == {"z", "random", "prevalence"}
+    assert squares.reads == 0
+    assert set(found[found.metric == "AP"].attribute) == {"mean", "Red", "Bright"}
+    with pytest.raises(UserError, match="one row of z for each of the 100 images"):
+        benchmarks.downstream.measure(z[:50], out=tmp_path / "d.csv", **options)
+
+
+def test_z_of_a_file_and_a_table_of_labels_need_no_data_set(tmp_path):
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((120, 3)).astype(np.float32)
+    np.savez(tmp_path / "codes.npz", z=z, sigma=np.full_like(z, 0.1))
+    labels = pandas.DataFrame({"Tall": z[:, 0] > 0, "Old": (z[:, 1] > 0.5).astype(int), "Age": z[:, 2] * 3})
+    out = tmp_path / "d.csv"
+    found = benchmarks.disentanglement.measure(
+        tmp_path / "codes.npz", data=labels, out=out, protocol="standard", device="cpu"
+    )
+    tad = {row.model: row.value for row in found[(found.metric == "TAD") & (found.attribute == "mean")].itertuples()}
+    assert set(tad) == {"codes", "random"}
+    assert tad["codes"] > tad["random"]
+    assert set(found[found.attribute != "mean"].attribute) == {"Tall", "Old"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"Name": ["a", "b"]}, "column Name"),
+        ({"Age": [1.0, float("nan")]}, "column Age"),
+        ({"Unnamed: 0": [0, 1]}, "a name in one line"),
+        ({"Age": [1.5, 2.5], "split": ["train", "dev"]}, "expected train, test"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_before_anything_is_measured(tmp_path, labels, message):
+    with pytest.raises(UserError, match=message):
+        benchmarks.downstream.measure(np.zeros((2, 2)), data=pandas.DataFrame(labels), out=tmp_path / "d.csv")
+
+
+def test_z_alone_decodes_nothing_and_unknown_options_are_named(tmp_path):
+    with pytest.raises(UserError, match="found z alone"):
+        benchmarks.reconstruction.measure(np.zeros((100, 2)), data=Squares(), out=tmp_path / "r.csv", device="cpu")
+    with pytest.raises(UserError, match="repeats"):
+        benchmarks.cost.measure(TinyModel(), out=tmp_path / "c.csv", repetitions=3)
+    model = TinyModel()
+    model.name = "two\nlines"
+    with pytest.raises(UserError, match="expected text in one line"):
+        benchmarks.downstream.measure(model, data=Squares(), out=tmp_path / "d.csv", device="cpu")
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    section = README.read_text().partition("## From Python")[2].partition("\n## ")[0]
+    example = next(code for code in re.findall(r"```python\n(.*?)```", section, re.S) if "measure(" in code)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    model = load("builtin:dbae").model
+    names["model"] = model
+    exec(example.replace('"faces"', '"faces?n=60"'), names)
+    found = names["table"]
+    assert isinstance(found, pandas.DataFrame)
+    assert len(found)
+    assert list(tmp_path.rglob("*.csv"))
