@@ -32,7 +32,8 @@ class TrainConfig:
         weight_decay: of the optimiser; with adamw it is decoupled from the gradient.
         ema_rate: r of the moving average of the weights, r average + (1 - r) weights after every step.
         ema_warmup: at step k use (1 + k) / (10 + k) where it is less than r.
-        precision: of the networks, by autocast; parameters stay float32.
+        precision: of the networks, by autocast; parameters stay float32. "auto" times fp32 and bf16 for about a second,
+            takes bf16 if it gains a tenth, and says so; a resumed run keeps what was chosen.
         clip_grad: largest gradient norm; None leaves gradients alone, as the reference does.
         flip: mirror training images left-right with probability 1/2.
         seed: of initial weights, data order and noise.
@@ -59,7 +60,7 @@ class TrainConfig:
     weight_decay: float = 0.0
     ema_rate: float = 0.9999
     ema_warmup: bool = False
-    precision: Precision = "fp32"
+    precision: Precision | Literal["auto"] = "fp32"
     clip_grad: float | None = None
     flip: bool = True
     seed: int = 0

@@ -34,7 +34,8 @@ from dbae.support.compiling import compile_networks
 from dbae.support.distributed import world
 from dbae.support.errors import UserError
 from dbae.support.locking import alone
-from dbae.support.precision import autocast
+from dbae.support.precision import Precision, autocast
+from dbae.training import precision
 from dbae.training.config import TrainConfig
 from dbae.training.ema import EMA
 from dbae.training.folder import RunFolder, require_same_run
@@ -107,6 +108,7 @@ def fit(
             infinite (names the last good checkpoint); a file cannot be written or an image not read; processes cannot
             share a batch evenly.
     """
+    config = precision.decided(config, model, objective, stream, prepare, out, resume=resume)
     trainer = Trainer(model, objective, config, RunFolder(out), card, prepare)
     with contextlib.ExitStack() as stack:
         if trainer.world.is_main:
@@ -138,6 +140,9 @@ class Trainer:
         prepare: Callable[[Tensor], Tensor] = to_float,
     ) -> None:
         self.config, self.folder, self.card, self.prepare = config, folder, card, prepare
+        if config.precision == "auto":
+            raise ValueError("the precision has to be decided first, by `dbae.training.precision.decided`")
+        self.precision: Precision = config.precision
         self.device = device(config.device)
         self.world = world(self.device)
         self.micro_batches = config.micro_batches(self.world.size)
@@ -147,9 +152,11 @@ class Trainer:
             compile_networks(self.model)
         self.losses = self.world.parallel(_Losses(self.model, objective))
         self.ema = EMA(self.model, config.ema_rate, warmup=config.ema_warmup)
-        options = {"lr": config.lr, "weight_decay": config.weight_decay, "foreach": True}
+        # One pass over weights and averages where PyTorch has it, which for RAdam it has not.
+        kernel = "foreach" if config.optimizer == "radam" else "fused"
+        options = {"lr": config.lr, "weight_decay": config.weight_decay, kernel: True}
         self.optimizer = OPTIMIZERS[config.optimizer](self.model.parameters(), **options)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.step, self.saved = 0, -1
         self.log = TrainingLog(folder, config, self.world, self.device)
 
@@ -196,7 +203,7 @@ class Trainer:
 
     def _backward(self, images: Tensor, generator: torch.Generator) -> None:
         x0 = self.prepare(images).contiguous(memory_format=self.format)
-        with autocast(self.device, self.config.precision):
+        with autocast(self.device, self.precision):
             losses, mse = self.losses(x0, generator)
         loss = losses.mean() / self.micro_batches
         self.scaler.scale(loss).backward()

@@ -12,6 +12,7 @@ from golden_fill import GOLDEN, filled_dbae, relative_l2, seeded
 
 from dbae.checkpoints.official import official_key
 from dbae.model import DBAE, celeba64, faces32, faces64, ffhq128, parameter_counts
+from dbae.networks.endpoint_decoder import GatedUnit
 from dbae.noise import ReplayNoise
 
 SMALL = ["small64_L32_det", "small64_L32_sto"]
@@ -131,3 +132,17 @@ def test_every_block_computes_the_references_activations(tag):
         assert list(seen[name].shape) == stats["shape"], name
         assert float(seen[name].double().norm()) == pytest.approx(stats["l2"], rel=1e-5), name
         assert float(seen[name].double().std(correction=0)) == pytest.approx(stats["std"], rel=1e-5), name
+
+
+def test_gated_unit_is_pytorchs():
+    x = torch.randn(3, 8, 5, 5, generator=torch.Generator().manual_seed(0)).contiguous(
+        memory_format=torch.channels_last
+    )
+    results = []
+    for unit in (GatedUnit(), torch.nn.GLU(dim=1)):
+        leaf = x.clone().requires_grad_()
+        result = unit(leaf)
+        result.square().sum().backward()
+        results.append((result.detach(), leaf.grad))
+    assert torch.equal(results[0][0], results[1][0])
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-6, atol=1e-6)

@@ -110,10 +110,14 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
             assert float(a[column]) == pytest.approx(float(b[column]), rel=1e-5)
 
 
-def test_steps_are_radams(tmp_path):
-    model, _ = run(tmp_path, objective=plain, flip=False)
+OPTIMISERS = {"radam": torch.optim.RAdam, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_steps_are_those_of_pytorch(tmp_path, name):
+    model, _ = run(tmp_path, objective=plain, flip=False, optimizer=name, weight_decay=0.1)
     expected = Net()
-    optimizer = torch.optim.RAdam(expected.parameters(), lr=1e-2)
+    optimizer = OPTIMISERS[name](expected.parameters(), lr=1e-2, weight_decay=0.1, foreach=False)
     stream = TrainingStream(Pixels(), np.arange(24), 8, seed=0, flip=False)
     for step in range(10):
         optimizer.zero_grad()

@@ -41,15 +41,15 @@ def assert_same(a: Path, b: Path) -> None:
         assert torch.equal(found[key], value) if isinstance(value, Tensor) else found[key] == value, key
 
 
-@pytest.mark.parametrize("layout", [True, False])
-def test_resumed_run_is_the_same_run(tmp_path, layout):
+@pytest.mark.parametrize(("layout", "optimizer"), [(True, "radam"), (False, "radam"), (True, "adamw")])
+def test_resumed_run_is_the_same_run(tmp_path, layout, optimizer):
     """A whole DBAE: dropout, batch norm, spectral norm, two epochs with flips, another memory layout."""
 
     def train(out: Path, **options: Any) -> None:
         model = small_model()
         run(
             out, objective=dbae_objective, model=model, card=small_card(model), accumulate=2, ema_warmup=True,
-            channels_last=layout, log_every=1, **options,
+            channels_last=layout, log_every=1, optimizer=optimizer, **options,
         )  # fmt: skip
 
     train(tmp_path / "whole")
