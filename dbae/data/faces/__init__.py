@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 """To be raised whenever a pixel or a label changes."""
+MOST = 2_000_000
+"""Faces in one population: while they are drawn, the labels of one take about 2 KB."""
 CHUNK = 16
 """Images drawn together: enough to amortise Python, few enough to stay in the processor's cache at 64 pixels."""
 
@@ -58,6 +60,8 @@ class Faces(ImageDataset):
     ) -> None:
         if n < 1 or size < 8 or seed < 0:
             raise UserError(f"faces: expected n >= 1, size >= 8, seed >= 0; found n={n}, size={size}, seed={seed}.")
+        if n > MOST:
+            raise UserError(f"faces: expected at most {MOST:,} faces, whose labels fit into memory, found n={n:,}.")
         self.name = f"faces-v{VERSION}"
         self.n, self.size, self.seed, self.cache = n, size, seed, cache
         self.attributes, self.factors = label(sample_traits(seed, np.arange(n))), FACTORS

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dbae.data import faces
-from dbae.data.faces import Faces
+from dbae.data.faces import Faces, cache
 from dbae.support.errors import UserError
 
 
@@ -49,16 +51,25 @@ def test_without_a_writable_default_folder_images_are_drawn(
         Faces(5, 16, cache=tmp_path / "file" / "cache")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "other shape", "not numpy"])
+@pytest.mark.parametrize(
+    "damage",
+    ["truncated", "empty", "other shape", "other type", "not numpy", "one byte", "header", "no checksum", "longer"],
+)
 def test_a_damaged_cache_is_drawn_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     Faces(20, 16, cache=tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    if damage == "other shape":
+    others = {"other shape": np.zeros((20, 8, 8, 3), np.uint8), "other type": np.zeros((20, 16, 16, 3), np.int8)}
+    if damage in others:
         with open(path, "wb") as file:
-            np.save(file, np.zeros((20, 8, 8, 3), np.uint8))
+            np.save(file, others[damage])
+        path.write_bytes(path.read_bytes() + cache._CHECKSUM.pack(cache._MARK, zlib.crc32(path.read_bytes())))
     else:
-        path.write_bytes({"truncated": whole[:-1], "empty": b"", "not numpy": b"x" * len(whole)}[damage])
+        flipped = bytearray(whole)
+        flipped[5000] ^= 1
+        cases = {"truncated": whole[:-1], "empty": b"", "not numpy": b"x" * len(whole), "one byte": bytes(flipped)}
+        cases |= {"header": whole[:10] + b"~" + whole[11:], "no checksum": whole[:-12], "longer": whole + b"0"}
+        path.write_bytes(cases[damage])
     np.testing.assert_array_equal(Faces(20, 16, cache=tmp_path).image(4), Faces(20, 16).image(4))
     assert path.read_bytes() == whole
     assert path.name in caplog.text
@@ -72,3 +83,14 @@ def test_an_interrupted_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(KeyboardInterrupt):
         Faces(20, 16, cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faces, "draw", lambda *_: pytest.fail("drawn"))
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
+    with pytest.raises(UserError, match=r"expected 89\.4 GiB of free disk for the drawn images, found 1\.0"):
+        Faces(2000, 4000, cache=tmp_path)
+    with pytest.raises(UserError, match="at most 2,000,000 faces, whose labels fit into memory, found n=10,000,"):
+        Faces(10**10, 16)
