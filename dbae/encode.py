@@ -30,6 +30,7 @@ import tyro
 from jaxtyping import Float32
 from torch import Tensor
 
+from dbae.data.files.images import Exif
 from dbae.data.named import Crop, NamedImages, open_images, read_batches
 from dbae.images import to_float
 from dbae.model import DBAE
@@ -57,6 +58,7 @@ class Options:
         draws: draws from the posterior to write, for every image.
         seed: of the draws.
         crop: square taken from other aspects: centre; top; whole (black bars).
+        exif: upright turns photographs as their EXIF orientation says; ignore reads them as stored.
         skip_broken: list images that cannot be read in `broken` and go on.
         batch_size: images encoded at a time; changes no number beyond rounding.
         workers: processes that read images (0: this one).
@@ -72,6 +74,7 @@ class Options:
     draws: int = 0
     seed: int = 0
     crop: Crop = "centre"
+    exif: Exif = "upright"
     skip_broken: bool = False
     batch_size: int = 64
     workers: int = 0
@@ -117,7 +120,8 @@ def run(options: Options) -> tuple[int, int]:
     loaded = load(options.ckpt)
     if (options.sigma or options.draws) and not loaded.model.config.stochastic:
         raise UserError(f"{options.ckpt}: its z is a function of the image. Leave out --sigma and --draws.")
-    data = open_images(options.images, size=loaded.model.image_size, crop=options.crop)
+    data = open_images(options.images, size=loaded.model.image_size, crop=options.crop, exif=options.exif)
+    data.report_turned()
     encoded = broken = 0
     with array_file(options.out) as arrays, progress_bar(len(data), "encoding") as bar:
         arrays.append_texts("checkpoint_sha256", [loaded.sha256])

@@ -20,7 +20,6 @@ A killed run goes on where it stopped when it is started again. Any size and asp
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +30,8 @@ import tyro
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dbae.data.named import Crop, NamedImages, ReadBatch, expanded, open_images, read_batches
+from dbae.data.files.images import Exif
+from dbae.data.named import Crop, NamedImages, ReadBatch, matching, open_images, read_batches
 from dbae.data.overlap import require_apart
 from dbae.gallery import Gallery
 from dbae.images import naming, to_float, to_uint8
@@ -61,6 +61,7 @@ class Options:
         draws: further images from every image.
         seed: of the draws and of the sampler's noise.
         crop: square taken from other aspects: centre; top; whole (black bars).
+        exif: upright turns photographs as their EXIF orientation says; ignore reads them as stored.
         per_grid: images in a grid.
         individual: write every picture as a file too, under OUT/images.
         skip_broken: list images that cannot be read in index.csv and go on.
@@ -78,6 +79,7 @@ class Options:
     draws: int = 0
     seed: int = 0
     crop: Crop = "centre"
+    exif: Exif = "upright"
     per_grid: int = 32
     individual: bool = False
     skip_broken: bool = False
@@ -141,10 +143,11 @@ def run(options: Options) -> Gallery:
         UserError: an option, the checkpoint or an image is not usable; `options.out` has other reconstructions, or
             cannot be written. Grids that are finished stay.
     """
-    require_apart(expanded(options.images), options.out)
+    require_apart(matching(options.images), options.out)
     loaded = load(options.ckpt)
     _require_usable(options.sampler, options.draws, loaded.model)
-    data = open_images(options.images, size=loaded.model.image_size, crop=options.crop)
+    data = open_images(options.images, size=loaded.model.image_size, crop=options.crop, exif=options.exif)
+    data.report_turned()
     device = cli.device(options.device)
     loaded.model.to(device)
     if options.compile:
@@ -172,17 +175,13 @@ def _fill(gallery: Gallery, model: DBAE, data: NamedImages, options: Options, de
 
 
 def settings(options: Options, loaded: LoadedDBAE, data: NamedImages) -> dict[str, Any]:
-    """All that decides what the pictures show: the images' bytes too, so that a replaced one is noticed."""
-    names = hashlib.sha256()
-    for i in range(len(data)):
-        names.update(f"{data.label(i)}\n".encode(errors="surrogateescape"))
+    """All that decides what the pictures show, the images' names and contents among it."""
     own = ("draws", "seed", "crop", "precision", "individual")
     return {
         "checkpoint_sha256": loaded.sha256,
         "model": loaded.model.name,
         "size": data.size,
-        "names_sha256": names.hexdigest(),
-        "images_sha256": data.fingerprint,
+        "images_sha256": data.contents(),
         **{name: getattr(options, name) for name in own},
         **dataclasses.asdict(options.sampler),
     }

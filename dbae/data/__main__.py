@@ -3,9 +3,11 @@
     python -m dbae.data check celeba:/data/celeba
     python -m dbae.data prepare celeba:/data/celeba --size 64 --out celeba64.zip --workers 8
 
-`check` says what is there, what is missing and where users get it, images of every split, unreadable files, labels.
+`check` says what is there, what is missing and where users get it, images of every split, unreadable files, labels,
+what is seen and not used, and how many photographs EXIF says to turn.
 
-`prepare` makes a zip or LMDB of PNGs at one size, with all labels; an interrupted run goes on when it is started again.
+`prepare` makes a zip or LMDB of PNGs at one size, with all labels; an interrupted run goes on when it is started again,
+and reads images again that were replaced meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Annotated
 import tyro
 
 from dbae.data.check import check, format_report
+from dbae.data.overlap import require_apart
 from dbae.data.prepare import prepare_dataset
 from dbae.data.source import open_data
 from dbae.support import cli
@@ -71,6 +74,7 @@ def run_check(options: Check) -> None:
 
 def run_prepare(options: Prepare) -> None:
     """Write the data set and print its path."""
+    require_apart([options.source], options.out)
     data = open_data(options.source, size=options.size)
     if data.size != options.size:
         raise UserError(f"{options.source}: expected one size, found --size {options.size}. Leave out size= or agree.")

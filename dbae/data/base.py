@@ -76,5 +76,16 @@ class ImageDataset(abc.ABC):
     def split(self, name: str) -> np.ndarray:
         """Indices of a split. Raises UserError naming the splits there are."""
         if name not in self.splits:
-            raise UserError(f"data set {self.name} has no split '{name}'; it has: {', '.join(self.splits)}.")
+            there = ", ".join(self.splits)
+            raise UserError(f"data set {self.name} has no split '{name}'; it has: {there}.{_offer(self)}")
         return self.splits[name]
+
+
+def _offer(data: ImageDataset) -> str:
+    """How to get splits, for images that come without."""
+    if set(data.splits) != {"all"}:
+        return ""
+    return (
+        " Have it split by a seed: add ?split=train:0.9,test:0.1 to the source, for a command that needs both, or "
+        "?split=train:0.9 for that part alone."
+    )

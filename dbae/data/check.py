@@ -10,10 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbae.data.base import Attributes, ImageDataset
+from dbae.data.files.images import ImageFiles
 from dbae.data.files.lmdb import LmdbFiles
-from dbae.data.kinds.layouts import LAYOUTS, Layout, Part, files_at
+from dbae.data.kinds import KINDS
+from dbae.data.kinds.kind import root_of
+from dbae.data.kinds.published import Layout, Part, files_at
 from dbae.data.loader import in_processes
-from dbae.data.source import open_data, parse_source, root_of
+from dbae.data.source import open_data, parse_source
+from dbae.data.subset import located
 from dbae.support.errors import UserError
 from dbae.support.progress import progress_bar
 
@@ -31,6 +35,7 @@ class Report:
         parts: (part, how many files were found) for a published data set.
         data: the data set, or None when it could not be opened.
         unreadable: message of every image that could not be read.
+        turned: images whose EXIF orientation says that their stored pixels are not upright.
         problems: what makes it unusable, or other than the published data.
     """
 
@@ -38,6 +43,7 @@ class Report:
     parts: tuple[tuple[Part, int], ...]
     data: ImageDataset | None
     unreadable: tuple[str, ...]
+    turned: int
     problems: tuple[str, ...]
 
 
@@ -54,7 +60,7 @@ def check(source: str, *, images: bool = True, workers: int = 0, progress: bool 
         UserError: `source` is not of the grammar.
     """
     parsed = parse_source(source)
-    layout = LAYOUTS.get(parsed.kind)
+    layout = KINDS[parsed.kind].layout
     problems: list[str] = []
     parts: tuple[tuple[Part, int], ...] = ()
     data = None
@@ -65,13 +71,14 @@ def check(source: str, *, images: bool = True, workers: int = 0, progress: bool 
     except UserError as error:
         problems.append(str(error))
     unreadable: tuple[str, ...] = ()
+    turned = 0
     if data is not None:
         if layout is not None and parsed.split is None and parsed.n is None:
             problems += _count(layout, len(data), data)
-        unreadable = _unreadable(data, workers, progress) if images else ()
+        unreadable, turned = _read_all(data, workers, progress) if images else ((), 0)
     if unreadable:
         problems.append(f"{len(unreadable)} images cannot be read")
-    return Report(source, parts, data, unreadable, tuple(problems))
+    return Report(source, parts, data, unreadable, turned, tuple(problems))
 
 
 def format_report(report: Report) -> str:
@@ -86,11 +93,26 @@ def format_report(report: Report) -> str:
         if data.groups is not None:
             lines.append(f"people: {len(np.unique(data.groups)):,}")
         lines += _label_statistics(data.attributes) if data.attributes is not None else ["labels: none"]
+        lines += _remarks(data, report.turned)
     lines += [f"unreadable: {message}" for message in report.unreadable[:SHOWN]]
     if len(report.unreadable) > SHOWN:
         lines.append(f"unreadable: {len(report.unreadable) - SHOWN:,} more")
     lines += [f"problem: {problem}" for problem in report.problems]
-    return "\n".join(lines if report.problems else [*lines, "no problems found"])
+    lines += [] if report.problems else ["no problems found"]
+    # a name may hold bytes that are no text, which an output of another encoding could not take
+    return "\n".join(lines).encode("utf-8", "backslashreplace").decode()
+
+
+def _remarks(data: ImageDataset, turned: int) -> list[str]:
+    """What the label files say of themselves, what is not used, and photographs that lie on their side."""
+    files, _ = located(data, 0)
+    if not isinstance(files, ImageFiles):
+        return []
+    lines = [f"labels: {note}" for note in files.notes] + [f"seen and not used: {what}" for what in files.unused]
+    if turned:
+        what = "turned upright (?exif=ignore reads them as stored)" if files.exif == "upright" else "read as stored"
+        lines.append(f"turned: {turned:,} images say by EXIF that their pixels are to be turned; they are {what}")
+    return lines
 
 
 def _find(layout: Layout, source: str) -> tuple[tuple[Part, int], ...]:
@@ -105,7 +127,8 @@ def _find(layout: Layout, source: str) -> tuple[tuple[Part, int], ...]:
 
 
 def _matching(part: Part, names: Sequence[str]) -> int:
-    return len(fnmatch.filter((f"/{name}" for name in names), f"*/{part.pattern}"))
+    patterns = [part.pattern, *([part.kaggle] if part.kaggle else [])]
+    return max(len(fnmatch.filter((f"/{name}" for name in names), f"*/{pattern}")) for pattern in patterns)
 
 
 def _count(layout: Layout, n: int, data: ImageDataset) -> list[str]:
@@ -114,27 +137,31 @@ def _count(layout: Layout, n: int, data: ImageDataset) -> list[str]:
     return [] if enough else [f"expected the {layout.images:,} images of {layout.name}, found {n:,}"]
 
 
-def _unreadable(data: ImageDataset, workers: int, progress: bool) -> tuple[str, ...]:
-
+def _read_all(data: ImageDataset, workers: int, progress: bool) -> tuple[tuple[str, ...], int]:
+    """A message for every image that cannot be read, and how many say that they are not upright."""
     starts = range(0, len(data), CHUNK)
     found: list[str] = []
+    turned = 0
     with progress_bar(len(data), f"reading {data.name}", show=progress) as bar:
-        for read, messages in in_processes(functools.partial(_read, data), starts, workers):
+        for read, messages, sideways in in_processes(functools.partial(_read, data), starts, workers):
             found += messages
+            turned += sideways
             bar.update(read)
-    return tuple(found)
+    return tuple(found), turned
 
 
-def _read(data: ImageDataset, start: int) -> tuple[int, list[str]]:
-    """Read one chunk; gives the number of images tried, and a message for each that failed."""
-    messages = []
+def _read(data: ImageDataset, start: int) -> tuple[int, list[str], int]:
+    """Read one chunk: how many images were tried, a message for each that failed, how many are not upright."""
+    messages, turned = [], 0
     stop = min(start + CHUNK, len(data))
     for index in range(start, stop):
+        files, i = located(data, index)
         try:
             data.image(index)
+            turned += isinstance(files, ImageFiles) and files.says_turned(i)
         except UserError as error:
             messages.append(str(error))
-    return stop - start, messages
+    return stop - start, messages, turned
 
 
 def _label_statistics(labels: Attributes) -> list[str]:

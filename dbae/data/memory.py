@@ -35,7 +35,7 @@ class InMemory(ImageDataset):
         from dbae.data.loader import iterate
 
         self.name, self.size, self.splits = dataset.name, dataset.size, dataset.splits
-        self.attributes, self.groups = dataset.attributes, dataset.groups
+        self.attributes, self.groups, self.factors = dataset.attributes, dataset.groups, dataset.factors
         self._dataset = dataset
         shape = (len(dataset), 3, dataset.size, dataset.size)
         _check_fits(shape, self.name)

@@ -9,8 +9,8 @@ resized to S with antialiasing (`dbae.data.transforms`):
     top      the largest square at the upper edge, where a portrait has its face; centred from left to right
     whole    nothing is cut: black bars make the image a square
 
-Grey, palette, 16-bit and transparent images become RGB as `dbae.data.decode` says. As in the reference data pipelines,
-a camera's EXIF orientation is not applied: turn such photographs upright first.
+Grey, palette, 16-bit and transparent images become RGB as `dbae.data.decode` says. Photographs of files, folders and
+zips are turned upright as their EXIF orientation says, unless `exif` is "ignore" (`dbae.data.source` on other kinds).
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import hashlib
 import itertools
 import os
 import posixpath
+import stat
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -34,11 +35,14 @@ from PIL import Image
 from torch import Tensor
 
 from dbae.data.base import ImageDataset
-from dbae.data.files.images import ImageFiles, is_image
+from dbae.data.files.folder import file_state
+from dbae.data.files.images import Exif, ImageFiles, report_turned
+from dbae.data.files.listing import is_image
+from dbae.data.files.paths import exists, expanded, require_ordinary, shown, status
 from dbae.data.labels.beside import Annotations
 from dbae.data.loader import in_processes
 from dbae.data.source import KINDS, open_data
-from dbae.data.subset import Subset
+from dbae.data.subset import located
 from dbae.data.transforms import SQUARE, Transform, square
 from dbae.images import to_float
 from dbae.support.errors import UserError
@@ -68,6 +72,7 @@ class ListedFiles:
     """Files by their paths, in the order given (a `dbae.data.files.images.Files`)."""
 
     stem = "files"
+    left_out: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = paths
@@ -77,12 +82,18 @@ class ListedFiles:
 
     def read(self, name: str) -> bytes:
         try:
+            require_ordinary(name, os.stat(name))
             return Path(name).read_bytes()
         except OSError as error:
-            raise UserError(f"{name}: expected a readable file, found: {error.strerror}. Check the path.") from error
+            raise UserError(
+                f"{shown(name)}: expected a readable file, found: {error.strerror}. Check the path."
+            ) from error
 
     def checksum(self, name: str) -> int:
         return zlib.crc32(self.read(name))
+
+    def state(self, name: str) -> tuple[int, ...]:
+        return file_state(Path(name))
 
     def locate(self, name: str) -> str:
         return name
@@ -111,10 +122,32 @@ class NamedImages(ImageDataset):
 
     def label(self, index: int) -> str:
         """How outputs and messages name an image: its path, the member of a zip, or NAME:INDEX of a drawn one."""
-        part, i = self._find(index)
-        while isinstance(part, Subset):
-            i, part = int(part.origin[i]), part.parent
+        part, i = located(*self._find(index))
         return part.files.locate(part.image_names[i]) if isinstance(part, ImageFiles) else f"{part.name}:{i}"
+
+    def report_turned(self) -> None:
+        """Log how many images will be turned upright; reads the files of those parts where some may be."""
+        found = (located(*self._find(index)) for index in range(len(self)))
+        files = [(part, i) for part, i in found if isinstance(part, ImageFiles) and part.exif == "upright"]
+        turned = sum(part.says_turned(i) for part, i in files)
+        if turned:
+            report_turned(turned, len(self), self.name)
+
+    def contents(self) -> str:
+        """Hex SHA-256 of every image's label and its file's CRC-32; files that cannot be read count as such."""
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            digest.update(f"{self.label(index)} {self._content(index)}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+    def _content(self, index: int) -> str:
+        part, i = located(*self._find(index))
+        if not isinstance(part, ImageFiles):
+            return part.fingerprint
+        try:
+            return f"{part.exif} {part.files.checksum(part.image_names[i])}"
+        except UserError:
+            return "unreadable"
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -126,13 +159,14 @@ class NamedImages(ImageDataset):
         return self.parts[part], index - (self._ends[part - 1] if part else 0)
 
 
-def open_images(sources: Sequence[str], *, size: int, crop: Crop = "centre") -> NamedImages:
+def open_images(sources: Sequence[str], *, size: int, crop: Crop = "centre", exif: Exif = "upright") -> NamedImages:
     """The images that `sources` name, at one size; no pixel is read yet.
 
     Args:
         sources: see the module docstring; the images of a pattern or folder come in the order of their paths.
         size: side S in pixels.
         crop: of images whose KIND has no crop of its own.
+        exif: of photographs in files, folders and zips; a source that says `?exif=` itself keeps that.
 
     Raises:
         UserError: nothing named, nothing found under a name, or a `size=` in a source that is not `size`.
@@ -140,25 +174,25 @@ def open_images(sources: Sequence[str], *, size: int, crop: Crop = "centre") -> 
     if not sources:
         raise UserError("expected images: files, patterns, folders, zips or KIND:ROOT, found none. Name some.")
     parts: list[ImageDataset] = []
-    for are_files, group in itertools.groupby(expanded(sources), key=_is_image_file):
+    for are_files, group in itertools.groupby(matching(sources), key=_is_image_file):
         if are_files:
-            parts.append(_listed(list(group), size))
+            parts.append(_listed(list(group), size, exif))
         else:
-            parts += [_whole_source(source, size) for source in group]
+            parts += [_whole_source(source, size, exif) for source in group]
     for part in parts:
-        files = part.parent if isinstance(part, Subset) else part
+        files, _ = located(part, 0)
         if isinstance(files, ImageFiles) and files.transform == SQUARE:
             files.transform = CROPS[crop]
     return NamedImages(parts)
 
 
-def read_images(*sources: str, size: int, crop: Crop = "centre") -> Float[Tensor, "n 3 s s"]:
+def read_images(*sources: str, size: int, crop: Crop = "centre", exif: Exif = "upright") -> Float[Tensor, "n 3 s s"]:
     """All images that `sources` name (`open_images`), float32 in [-1, 1].
 
     Raises:
         UserError: see `open_images`; an image that cannot be read (names it).
     """
-    images = open_images(sources, size=size, crop=crop)
+    images = open_images(sources, size=size, crop=crop, exif=exif)
     return to_float(images.batch(range(len(images))))
 
 
@@ -207,17 +241,17 @@ def _read(data: ImageDataset, skip_broken: bool, indices: np.ndarray) -> ReadBat
     return ReadBatch(indices[readable], pixels, broken)
 
 
-def expanded(sources: Iterable[str]) -> list[str]:
+def matching(sources: Iterable[str]) -> list[str]:
     """Sources with every pattern replaced by what matches it. Raises UserError for a pattern that nothing matches."""
     return list(itertools.chain.from_iterable(map(_expand, sources)))
 
 
 def _expand(source: str) -> Iterable[str]:
     """The files and folders that match a pattern; anything else is itself."""
-    if glob.has_magic(source) and not (Path(source).exists() or _is_source(source)):
+    if glob.has_magic(source) and not (exists(source) or _is_source(source)):
         found = sorted(glob.glob(os.path.expanduser(source), recursive=True))
         if not found:
-            raise UserError(f"{source}: expected images, found no file that matches. Check the pattern.")
+            raise UserError(f"{shown(source)}: expected images, found no file that matches. Check the pattern.")
         return found
     return [source]
 
@@ -225,28 +259,30 @@ def _expand(source: str) -> Iterable[str]:
 def _is_source(source: str) -> bool:
     """Whether this is KIND:ROOT?... or PATH?... of the --data grammar, rather than a pattern."""
     location = source.partition("?")[0]
-    return location.partition(":")[0] in KINDS or ("?" in source and Path(location).exists())
+    return location.partition(":")[0] in KINDS or ("?" in source and exists(location))
 
 
 def _is_image_file(source: str) -> bool:
     """A bare kind is a kind, as in --data; a missing file is one, so that the message speaks of a file."""
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path.suffix.lower() != ".zip"
-    return is_image(posixpath.basename(source)) and not path.exists() and not _is_source(source)
+    if _is_source(source) and not exists(source):
+        return False
+    path = expanded(source)
+    if (found := status(path)) is not None:
+        return stat.S_ISREG(found.st_mode) and path.suffix.lower() != ".zip" and source not in KINDS
+    return is_image(posixpath.basename(source))
 
 
-def _listed(paths: list[str], size: int) -> ImageDataset:
-    missing = [path for path in paths if not Path(path).expanduser().is_file()]
+def _listed(paths: list[str], size: int, exif: Exif) -> ImageDataset:
+    files = [str(expanded(path)) for path in paths]
+    missing = [path for path in files if status(path) is None]
     if missing:
         raise UserError(f"{missing[0]}: expected an image file, found nothing. Check the path.")
-    paths = [str(Path(path).expanduser()) for path in paths]
-    annotations = Annotations({"all": np.arange(len(paths))})
-    return ImageFiles(ListedFiles(paths), size=size, images=paths, annotations=annotations)
+    annotations = Annotations({"all": np.arange(len(files))})
+    return ImageFiles(ListedFiles(files), size=size, images=files, annotations=annotations, exif=exif)
 
 
-def _whole_source(source: str, size: int) -> ImageDataset:
-    data = open_data(source, size=size)
+def _whole_source(source: str, size: int, exif: Exif) -> ImageDataset:
+    data = open_data(source, size=size, exif=None if exif == "upright" else exif)
     if data.size != size:
         raise UserError(
             f"{source}: expected images of the model's {size} pixels, found size={data.size}. Leave it out."

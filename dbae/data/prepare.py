@@ -1,11 +1,13 @@
 """Any image files -> a zip or LMDB of S x S PNGs with their labels, which opens at once and reads fast.
 
-    images, CHUNK at a time -> workers: read, transform, encode -> OUT.parts/RECIPE/000000.npz, ... -> OUT
+    images, CHUNK at a time -> workers: read, transform, encode -> OUT.parts/RECIPE.npz, ... -> OUT
 
 Pixels, order, splits, labels and groups are those of the source at that size; PNG loses nothing. A chunk is a file of
 its own, written whole or not at all, so an interrupted run goes on where it stopped; OUT is put together in one go at
-the end, so that its bytes depend neither on the number of workers nor on interruptions. RECIPE stands for the images'
-names, their transform and size: an image replaced under its old name between two runs is not noticed.
+the end, so that its bytes depend neither on the number of workers nor on interruptions. RECIPE stands for the chunk's
+images, their transform and size. An image is known by its name and by what its file system says of the file (size, time
+of change, inode; in a zip the checksum): a chunk with an image that was replaced or changed between two runs is made
+again, and a run under which one changes ends with an error, so that pixels and labels are of one and the same state.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +32,7 @@ from dbae.data.files.lmdb import import_lmdb
 from dbae.data.labels.write import label_files
 from dbae.data.loader import in_processes
 from dbae.data.pack import write_lmdb, write_zip
-from dbae.data.subset import Subset
+from dbae.data.subset import located
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
 from dbae.support.progress import progress_bar
@@ -58,25 +61,41 @@ def prepare_dataset(
     out = Path(out)
     is_lmdb = _check_out(out)
     parts = out.with_name(f"{out.name}.parts")
-    folder = parts / recipe(data)[:16]
     digits = 5 if len(data) <= 100_000 else 7
     names = [f"{data.size}-{i:0{digits}d}" if is_lmdb else f"images/{i:07d}.png" for i in range(len(data))]
     labels = label_files(data, names)
-    chunks = _encode_all(data, folder, workers, progress)
+    recipes = chunk_recipes(data)
+    chunks = _encode_all(data, [parts / f"{recipe[:32]}.npz" for recipe in recipes], workers, progress)
+    if chunk_recipes(data) != recipes:
+        raise UserError(
+            f"{data.name}: expected images that stay as they are, found some that changed while they were read. "
+            "Run the same command again: what did not change is kept."
+        )
     write = write_lmdb if is_lmdb else write_zip
     write(out, zip(names, _images(chunks), strict=True), labels)
     shutil.rmtree(parts)
     return out
 
 
-def recipe(data: ImageDataset) -> str:
-    """Hex SHA-256 of the images' names, order, transform and size. Raises UserError when they are no files."""
-    if isinstance(data, Subset):
-        return hashlib.sha256(recipe(data.parent).encode() + data.origin.astype("<i8").tobytes()).hexdigest()
+def chunk_recipes(data: ImageDataset) -> list[str]:
+    """Of every chunk, hex SHA-256 of its images' names, order, states, transform and size; looks at no pixel.
+
+    Raises:
+        UserError: the images are no files, or one is gone.
+    """
+    images = [located(data, i) for i in range(len(data))]
+    recipes = []
+    for start in range(0, len(images), CHUNK):
+        plan = [_known_by(part, i) for part, i in images[start : start + CHUNK]]
+        recipes.append(hashlib.sha256(json.dumps([plan, data.size]).encode()).hexdigest())
+    return recipes
+
+
+def _known_by(data: ImageDataset, index: int) -> list[object]:
     if not isinstance(data, ImageFiles):
         raise UserError(f"{data.name}: expected image files to prepare, found images that are made when they are read.")
-    plan = json.dumps([list(data.image_names), data.size, data.transform.version, CHUNK])
-    return hashlib.sha256(plan.encode()).hexdigest()
+    name = data.image_names[index]
+    return [name, data.files.state(name), data.transform.version, data.exif]
 
 
 def _check_out(out: Path) -> bool:
@@ -92,18 +111,30 @@ def _check_out(out: Path) -> bool:
     return out.suffix == ".lmdb"
 
 
-def _encode_all(data: ImageDataset, folder: Path, workers: int, progress: bool) -> list[Path]:
-    """Make the chunks that are not there yet; gives all of them in order."""
-    paths = {start: folder / f"{start // CHUNK:06d}.npz" for start in range(0, len(data), CHUNK)}
-    missing = [start for start, path in paths.items() if not path.exists()]
+def _encode_all(data: ImageDataset, chunks: Sequence[Path], workers: int, progress: bool) -> list[Path]:
+    """Make the chunks that are not there yet, or not whole; gives all of them in order."""
+    paths = dict(zip(range(0, len(data), CHUNK), chunks, strict=True))
+    missing = [start for start, path in paths.items() if not _is_whole(path)]
     done = len(data) - sum(min(CHUNK, len(data) - start) for start in missing)
     if done:
-        logger.info("%s: %d of %d images are there from an earlier run", folder, done, len(data))
+        logger.info("%s: %d of %d images are there from an earlier run", chunks[0].parent, done, len(data))
     encode = functools.partial(_encode, data, paths)
     with progress_bar(len(data), f"preparing {data.name}", done=done, show=progress) as bar:
         for count in in_processes(encode, missing, workers):
             bar.update(count)
     return list(paths.values())
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a chunk is there; one that is damaged is made again. Reading an .npz compares its members' CRC-32."""
+    if not path.exists():
+        return False
+    try:
+        with np.load(path) as chunk:
+            return int(chunk["sizes"].sum()) == len(chunk["bytes"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, MemoryError):
+        logger.warning("%s: damaged; it is made again", path)
+        return False
 
 
 def _encode(data: ImageDataset, paths: dict[int, Path], start: int) -> int:

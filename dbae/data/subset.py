@@ -56,3 +56,10 @@ class Subset(ImageDataset):
         if np.array_equal(self.origin, np.arange(len(self.parent))):
             return self.parent.fingerprint
         return hashlib.sha256(self.parent.fingerprint.encode() + self.origin.astype("<i8").tobytes()).hexdigest()
+
+
+def located(data: ImageDataset, index: int) -> tuple[ImageDataset, int]:
+    """The data set that an image of a subset comes from, and its index there."""
+    while isinstance(data, Subset):
+        index, data = int(data.origin[index]), data.parent
+    return data, index

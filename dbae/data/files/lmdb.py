@@ -7,34 +7,41 @@
 Where `length` is missing, every key is an image and keys are in byte order: LSUN's own LMDBs. Reading takes no lock
 and leaves nothing behind, so an LMDB on a read-only disk will do. Needs the package lmdb, which is loaded when the
 first LMDB is opened.
+
+An LMDB is mapped into memory, where pages that the file lacks would end the process by a signal and without a word:
+its size is therefore compared with what its own header says before it is opened.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import struct
 import weakref
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dbae.data.files.images import ImageFiles
+from dbae.data.files.folder import file_state
+from dbae.data.files.images import Exif, ImageFiles
+from dbae.data.files.paths import exists, expanded, require_bounded, require_ordinary, status
 from dbae.support.errors import UserError
 
 DATA_FILES = ("data.mdb", "lock.mdb")
 _NUMBERED = re.compile(rb"([A-Za-z0-9]+)-([0-9]+)")
 
 
-def open_lmdb(path: str | os.PathLike[str], *, size: int | None = None) -> ImageFiles:
+def open_lmdb(path: str | os.PathLike[str], *, size: int | None = None, exif: Exif = "ignore") -> ImageFiles:
     """The images of an LMDB; see `ImageFiles`. Raises UserError when it is no LMDB, cut short, or without images."""
     files = LmdbFiles(path, size=size)
-    return ImageFiles(files, size=size, images=files.images)
+    return ImageFiles(files, size=size, images=files.images, exif=exif)
 
 
 def is_lmdb(path: Path) -> bool:
     """Whether a path is the folder of an LMDB."""
-    return (path / DATA_FILES[0]).is_file()
+    return exists(path / DATA_FILES[0]) and (path / DATA_FILES[0]).is_file()
 
 
 class LmdbFiles:
@@ -56,8 +63,10 @@ class LmdbFiles:
     def __init__(
         self, path: str | os.PathLike[str], *, size: int | None = None, name_of: Callable[[int], str] | None = None
     ) -> None:
-        self.path = Path(path)
-        self.stem = self.path.resolve().stem
+        self.path = expanded(path)
+        status(self.path)
+        self.left_out: Mapping[str, Sequence[str]] = {}
+        self.stem = Path(os.path.realpath(self.path)).stem
         if not is_lmdb(self.path):
             raise UserError(f"{path}: expected the folder of an LMDB, found no data.mdb in it. Check the path.")
         self._environment = _environment(self.path)
@@ -70,19 +79,24 @@ class LmdbFiles:
         return [name for name in beside if name not in DATA_FILES] + self.images
 
     def read(self, name: str) -> bytes:
-        if (beside := self.path / name).is_file():
+        if exists(beside := self.path / name) and beside.is_file():
+            require_ordinary(beside, os.stat(beside))
             return beside.read_bytes()
-        with self._environment.begin() as transaction:
+        with _explained(self.path), self._environment.begin() as transaction:
             data = transaction.get(self._key(name).encode())
         if data is None:
             raise UserError(
                 f"{self.locate(name)}: expected an image, found no such key: the LMDB is incomplete. "
                 "Fetch or pack it again."
             )
+        require_bounded(self.locate(name), len(data))
         return bytes(data)
 
     def checksum(self, name: str) -> int:
         return zlib.crc32(self.read(name))
+
+    def state(self, name: str) -> tuple[int, ...]:
+        return file_state(self.path / DATA_FILES[0])
 
     def locate(self, name: str) -> str:
         return f"{self.path}:{self._key(name)}" if name else str(self.path)
@@ -91,7 +105,7 @@ class LmdbFiles:
         return name if self._keys is None else self._keys.get(name, name)
 
     def _image_keys(self, size: int | None) -> list[str]:
-        with self._environment.begin() as transaction:
+        with _explained(self.path), self._environment.begin() as transaction:
             length = transaction.get(b"length")
             if length is None:
                 return [bytes(key).decode("ascii", "replace") for key in transaction.cursor().iternext(values=False)]
@@ -159,9 +173,53 @@ def _environment(path: Path) -> Any:
     key = (str(path.resolve()), os.stat(path / DATA_FILES[0]).st_ino)
     environment = _open_environments.get(key)
     if environment is None:
-        try:
+        _require_whole(path)
+        with _explained(path):
             environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False, max_readers=1024)
-        except lmdb.Error as error:
-            raise UserError(f"{path}: expected an LMDB, found a damaged one ({error}). Fetch it again.") from error
         _open_environments[key] = environment
     return environment
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what LMDB raises on a damaged file, then or later, into one UserError."""
+    lmdb = import_lmdb(path)
+    try:
+        yield
+    except lmdb.Error as error:
+        raise UserError(f"{path}: expected an LMDB, found a damaged one ({error}). Fetch it again.") from error
+
+
+_META = struct.Struct("<16x I4x 8x8x I44x 48x Q")
+"""Of each of the two first pages: magic number, page size, number of the last page (`MDB_meta` in lmdb's mdb.c)."""
+
+_MAGIC = 0xBEEFC0DE
+
+
+def _require_whole(path: Path) -> None:
+    """Raises UserError when `data.mdb` is shorter than the pages that its header speaks of.
+
+    Both headers are asked: the file belongs to the later one, and never shrinks. A file that is no LMDB passes, since
+    lmdb says that.
+    """
+    file = path / DATA_FILES[0]
+    found = os.stat(file).st_size
+    with open(file, "rb") as opened:
+        magic, page, last = _meta(opened.read(_META.size))
+        if magic != _MAGIC or not 256 <= page <= 1 << 16:
+            return
+        opened.seek(page)
+        magic, _, other = _meta(opened.read(_META.size))
+    if magic == _MAGIC:
+        last = max(last, other)
+    expected = (max(last, 1) + 1) * page
+    if found < expected:
+        raise UserError(
+            f"{path}: expected an LMDB of {expected} bytes, as its header says, found {found}: it was cut short. "
+            "Fetch or pack it again."
+        )
+
+
+def _meta(data: bytes) -> tuple[int, int, int]:
+    magic, page, last = _META.unpack(data.ljust(_META.size, b"\0"))
+    return magic, page, last

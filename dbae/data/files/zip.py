@@ -11,31 +11,41 @@ import os
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dbae.data.files.images import ImageFiles
+from dbae.data.files import listing
+from dbae.data.files.images import Exif, ImageFiles
+from dbae.data.files.paths import expanded, require_bounded, require_ordinary, shown, status
 from dbae.support.errors import UserError
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, then lengths of file name and extra field
 
 
-def open_zip(path: str | os.PathLike[str], *, size: int | None = None) -> ImageFiles:
+def open_zip(path: str | os.PathLike[str], *, size: int | None = None, exif: Exif = "upright") -> ImageFiles:
     """The images of a zip; see `ImageFiles`. Raises UserError when it is no zip, broken, or without images."""
-    return ImageFiles(ZipFiles(path), size=size)
+    return ImageFiles(ZipFiles(path), size=size, exif=exif)
 
 
 class ZipFiles:
-    """Members of a zip, without directories, hidden files and macOS' resource forks.
+    """Members of a zip, without directories, hidden files and macOS' resource forks, by `listing.member_name`.
+
+    Attributes:
+        left_out: reason -> names of what is not read.
 
     Raises:
         UserError: missing, not a zip, cut short, encrypted, compressed in another way, or with a member twice.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = expanded(path)
         self.stem = self.path.stem
-        self._members = {info.filename: info for info in _directory(self.path)}
+        members = _directory(self.path)
+        hidden = [name for name in members if any(map(listing.is_hidden, name.split("/")))]
+        out = set(hidden)
+        self.left_out: Mapping[str, Sequence[str]] = {listing.HIDDEN: list(filter(listing.worth_saying, hidden))}
+        self._members = {name: info for name, info in members.items() if name not in out}
         self._file = open(self.path, "rb")  # noqa: SIM115  lives as long as this object
 
     def names(self) -> list[str]:
@@ -43,6 +53,7 @@ class ZipFiles:
 
     def read(self, name: str) -> bytes:
         info = self._members[name]
+        require_bounded(self.locate(name), info.file_size)
         header = os.pread(self._file.fileno(), _LOCAL_HEADER.size, info.header_offset)
         if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
             raise self._corrupt(name)
@@ -51,7 +62,8 @@ class ZipFiles:
         data = os.pread(self._file.fileno(), info.compress_size, start)
         if info.compress_type == zipfile.ZIP_DEFLATED:
             try:
-                data = zlib.decompress(data, wbits=-zlib.MAX_WBITS)
+                # no further than the directory says: a few kilobytes can inflate to gigabytes
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, info.file_size + 1)
             except zlib.error:
                 raise self._corrupt(name) from None
         if zlib.crc32(data) != info.CRC:
@@ -60,6 +72,9 @@ class ZipFiles:
 
     def checksum(self, name: str) -> int:
         return self._members[name].CRC
+
+    def state(self, name: str) -> tuple[int, ...]:
+        return self._members[name].file_size, self._members[name].CRC
 
     def locate(self, name: str) -> str:
         return f"{self.path}:{name}" if name else str(self.path)
@@ -78,33 +93,32 @@ class ZipFiles:
         self._file = open(self.path, "rb")  # noqa: SIM115
 
 
-def _directory(path: Path) -> list[zipfile.ZipInfo]:
-    """Checked entries of the files in a zip."""
+def _directory(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """Name -> checked entry of the files in a zip."""
+    found = status(path)
+    if found is None:
+        raise UserError(f"{shown(path)}: expected a zip, found no such file. Check the path.")
+    if path.is_dir():
+        raise UserError(f"{path}: expected a zip, found a folder. Write folder:{path} instead.")
+    if not path.is_file():
+        require_ordinary(path, found)
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [info for info in archive.infolist() if not (info.is_dir() or _is_hidden(info.filename))]
-    except FileNotFoundError:
-        raise UserError(f"{path}: expected a zip, found no such file. Check the path.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: expected a zip, found a folder. Write folder:{path} instead.") from None
-    except (zipfile.BadZipFile, OSError) as error:
-        size = path.stat().st_size if path.exists() else 0
+            entries = [info for info in archive.infolist() if not (info.is_dir() or info.filename.endswith("\\"))]
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         raise UserError(
-            f"{path}: expected a zip, found {size} bytes without a readable zip directory ({error}). It is another "
-            "kind of file, or was cut short: fetch or pack it again."
+            f"{path}: expected a zip, found {found.st_size} bytes without a readable zip directory ({error}). It is "
+            "another kind of file, or was cut short: fetch or pack it again."
         ) from error
-    seen: set[str] = set()
+    members: dict[str, zipfile.ZipInfo] = {}
     for info in entries:
-        if info.filename in seen:
-            raise UserError(f"{path}: expected distinct members, found '{info.filename}' twice. Pack it again.")
-        seen.add(info.filename)
+        name = listing.member_name(info.filename)
+        if name in members:
+            raise UserError(f"{path}: expected distinct members, found '{shown(name)}' twice. Pack it again.")
+        members[name] = info
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(
-                f"{path}:{info.filename}: expected a stored or deflated member, found an encrypted one or compression "
+                f"{path}:{shown(name)}: expected a stored or deflated member, found an encrypted one or compression "
                 f"method {info.compress_type}. Pack it again with 'zip -0'."
             )
-    return entries
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    return members

@@ -24,9 +24,11 @@ import numpy as np
 
 from dbae.data.base import Attributes
 from dbae.data.files.images import Files, ImageFiles
-from dbae.data.kinds.layouts import LAYOUTS, files_at
+from dbae.data.kinds.kind import Kind, root_of
+from dbae.data.kinds.published import Layout, Part, files_at
 from dbae.data.labels.beside import Annotations
 from dbae.data.labels.formats import Table, finite_numbers, malformed, split_rows
+from dbae.data.transforms import LFW
 from dbae.support.errors import UserError
 
 IMAGE = "lfw_funneled/{name}/{name}_{number:04d}.jpg"
@@ -37,6 +39,26 @@ PEOPLE = {"train": "peopleDevTrain.txt", "test": "peopleDevTest.txt"}
 
 NAMES, SCORES = "lfw-names.txt", "lfw_attributes.txt"
 
+_COPY = "https://github.com/aailab-kaist/DBAE (its README links a copy; the site of UMass is gone)"
+
+LAYOUT = Layout(
+    "lfw",
+    13_233,
+    LFW,
+    ("lfw_funneled",),
+    (
+        Part("lfw_funneled/*_0001.jpg", "funneled images", f"lfw-funneled.tgz, {_COPY}"),
+        Part("peopleDevTrain.txt", "people of the training split", _COPY),
+        Part("peopleDevTest.txt", "people of the test split", _COPY),
+        Part("lfw-names.txt", "all people", _COPY),
+        Part(
+            "lfw_attributes.txt",
+            "73 attribute scores",
+            "https://www.cs.columbia.edu/CAVE/databases/pubfig/download/lfw_attributes.txt",
+        ),
+    ),
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,7 +68,7 @@ def open_lfw(root: str | os.PathLike[str], *, size: int | None = None) -> ImageF
     Raises:
         UserError: a label file or an image is missing or malformed.
     """
-    files, layout = files_at(root), LAYOUTS["lfw"]
+    files = files_at(root)
     members = set(files.names())
     base = _base(files, members)
 
@@ -65,13 +87,21 @@ def open_lfw(root: str | os.PathLike[str], *, size: int | None = None) -> ImageF
     _check_there(images, members, files)
     for split, part in parts.items():
         logger.info("lfw %s: %d images; %d without scores are left out", split, len(part.paths), part.skipped)
-    annotations = _annotations(parts, scores.names)
+    annotations = _annotations(
+        parts, scores.names, [posixpath.join(base, name) for name in (SCORES, NAMES, *PEOPLE.values())]
+    )
     return ImageFiles(
-        files, size=size, transform=layout.transform, images=images, annotations=annotations, name=layout.name
+        files,
+        size=size,
+        transform=LAYOUT.transform,
+        images=images,
+        annotations=annotations,
+        name=LAYOUT.name,
+        members=sorted(members),
     )
 
 
-def _annotations(parts: Mapping[str, Split], names: tuple[str, ...]) -> Annotations:
+def _annotations(parts: Mapping[str, Split], names: tuple[str, ...], read: Sequence[str]) -> Annotations:
     ends = np.cumsum([0, *(len(part.paths) for part in parts.values())])
     splits = {split: np.arange(ends[i], ends[i + 1]) for i, split in enumerate(parts)}
     values = np.concatenate([part.values for part in parts.values()])
@@ -79,6 +109,7 @@ def _annotations(parts: Mapping[str, Split], names: tuple[str, ...]) -> Annotati
         {"all": np.arange(ends[-1])} | splits,
         Attributes((), np.empty((len(values), 0), np.int8), names, values),
         np.concatenate([part.identities for part in parts.values()]),
+        read=tuple(read),
     )
 
 
@@ -198,3 +229,6 @@ def join_split(people: Mapping[str, int], names: Mapping[str, int], attributes: 
         values=attributes.values[[i for _, _, i in kept]],
         skipped=len(images) - len(kept),
     )
+
+
+KINDS = (Kind("lfw", lambda source: open_lfw(root_of(source), size=source.size), layout=LAYOUT),)

@@ -1,10 +1,9 @@
 """Label files beside images -> splits, attributes and identities in image order.
 
-Looked for by file name, anywhere in the folder, zip or LMDB folder, each at most once: `list_attr*.txt` (or
-`CelebAMask-HQ-attribute-anno.txt`, the same format), `list_eval_partition.txt`, `attributes_continuous.csv`,
-`dataset.json`, `identity*.txt` (formats: `dbae.data.labels.formats`). `dataset.json` gives labels only where no
-attribute list does, since StyleGAN's format has no names; it is checked in either case. The csv's `split` column and
-`list_eval_partition.txt` must agree where both are there.
+Looked for by file name, anywhere in the folder, zip or LMDB folder, each at most once: `PATTERNS` (formats:
+`dbae.data.labels.formats`, `dbae.data.labels.tables`). Kaggle's CSVs of CelebA's lists are read where the lists
+themselves are not there. `dataset.json` gives labels only where no attribute list does, since StyleGAN's format has no
+names; it is checked in either case. All splits that are given must agree, and no two files may name an attribute alike.
 
 Label files name an image by its path relative to their own folder, or by its bare file name. Every image must have
 a row and every row an image: anything else is an error, since a silent drop would change results.
@@ -21,11 +20,15 @@ import numpy as np
 
 from dbae.data.base import Attributes
 from dbae.data.labels import formats as labels
+from dbae.data.labels.tables import parse_csv, parse_csv_partition
 from dbae.support.errors import UserError
 
 PATTERNS = {
     "binary": ("list_attr*.txt", "CelebAMask-HQ-attribute-anno.txt"),
     "partition": ("list_eval_partition.txt",),
+    "binary_csv": ("list_attr*.csv",),
+    "partition_csv": ("list_eval_partition.csv",),
+    "labels": ("labels.csv",),
     "continuous": ("attributes_continuous.csv",),
     "stylegan": ("dataset.json",),
     "identity": ("identity*.txt",),
@@ -35,11 +38,20 @@ PATTERNS = {
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """What the label files say: splits ("all" always, the others when defined), attributes and groups or None."""
+    """What the label files say.
+
+    Attributes:
+        splits: "all" always, the others when defined.
+        attributes, groups: or None.
+        notes: one line each, about columns that are no targets.
+        read: names of the label files.
+    """
 
     splits: Mapping[str, np.ndarray]
     attributes: Attributes | None = None
     groups: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
 
 
 def is_label_file(name: str) -> bool:
@@ -63,26 +75,30 @@ def read_annotations(
     """
     others = sorted(set(members).difference(images))  # few, where images may be millions
     found = {role: _find(patterns, others, locate) for role, patterns in PATTERNS.items()}
+    for role in ("binary", "partition"):
+        found[f"{role}_csv"] = None if found[role] else found[f"{role}_csv"]
     joiner = _Joiner(images, read, locate)
-    binary, continuous, stylegan = found["binary"], found["continuous"], found["stylegan"]
-    tables: list[labels.Table] = []
-    numbers = joiner.numbers(labels.parse_partition, found["partition"])
-    if binary:
-        tables.append(joiner.table(labels.parse_attributes(joiner.text(binary), locate(binary)), binary))
-    if stylegan:
-        parsed = labels.parse_dataset_json(joiner.text(stylegan), locate(stylegan))
-        if parsed is not None:
-            table = joiner.table(parsed, stylegan)
-            tables += [] if binary else [table]
-    if continuous:
-        parsed, split = labels.parse_continuous(joiner.text(continuous), locate(continuous))
-        tables.append(joiner.table(parsed, continuous))
-        if split is not None:
-            column = split.numbers[joiner.order(split.files, continuous)]
-            _check_agree(numbers, column, images, locate(continuous))
-            numbers = column
+    tables = joiner.lists(found["binary"], found["stylegan"])
+    lists = [
+        joiner.numbers(labels.parse_partition, found["partition"]),
+        joiner.numbers(parse_csv_partition, found["partition_csv"]),
+    ]
+    splits = [numbers for numbers in lists if numbers is not None]
+    notes: list[str] = []
+    for role in ("binary_csv", "labels", "continuous"):
+        if member := found[role]:
+            parsed = parse_csv(joiner.text(member), locate(member), all_real=role == "continuous")
+            tables += [joiner.table(table, member) for table in (parsed.binary, parsed.real) if table.names]
+            notes += parsed.notes
+            if parsed.splits is not None:
+                splits.append(parsed.splits.numbers[joiner.order(parsed.splits.files, member)])
+                _check_agree(splits, images, locate(member))
+            elif not (parsed.binary.names or parsed.real.names):
+                joiner.order(parsed.binary.files, member)  # of no use, but not of other images either
     groups = joiner.numbers(labels.parse_identities, found["identity"])
-    return Annotations(_splits(numbers, len(images)), _attributes(tables, len(images)), groups)
+    attributes = _attributes(tables, len(images), locate(""))
+    files = tuple(filter(None, found.values()))
+    return Annotations(_splits(splits[0] if splits else None, len(images)), attributes, groups, tuple(notes), files)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +115,18 @@ class _Joiner:
         except UnicodeDecodeError as error:
             raise UserError(f"{self.locate(member)}: expected UTF-8 text, found {error}. Save it as UTF-8.") from None
 
+    def lists(self, binary: str | None, stylegan: str | None) -> list[labels.Table]:
+        """Attributes of CelebA's list, or else of `dataset.json`."""
+        tables = []
+        if binary:
+            tables.append(self.table(labels.parse_attributes(self.text(binary), self.locate(binary)), binary))
+        if stylegan:
+            parsed = labels.parse_dataset_json(self.text(stylegan), self.locate(stylegan))
+            if parsed is not None:
+                table = self.table(parsed, stylegan)
+                tables += [] if binary else [table]
+        return tables
+
     def table(self, table: labels.Table, member: str) -> labels.Table:
         order = self.order(table.files, member)
         return labels.Table(tuple(self.images), table.names, table.values[order])
@@ -113,6 +141,7 @@ class _Joiner:
     def order(self, files: Sequence[str], member: str) -> np.ndarray:
         """Row number of every image, int64 (n,)."""
         where = self.locate(member)
+        files = [_plain(file) for file in files]
         if any("/" in file for file in files):
             folder = posixpath.dirname(member)
             keys = [posixpath.relpath(image, folder or ".") for image in self.images]
@@ -132,6 +161,11 @@ class _Joiner:
                 "Add what is missing, or remove the surplus rows or images."
             )
         return np.array([rows[key] for key in keys], np.int64)
+
+
+def _plain(file: str) -> str:
+    """An image's path as Windows' programs or shells write it, as a relative path."""
+    return file.replace("\\", "/").removeprefix("./") if "\\" in file or file.startswith("./") else file
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -162,13 +196,16 @@ def _some(what: str, names: Sequence[str]) -> list[str]:
     return [f"{len(names)} {what} ({', '.join(names[:3])}{more})"] if names else []
 
 
-def _check_agree(numbers: np.ndarray | None, column: np.ndarray, images: Sequence[str], where: str) -> None:
-    if numbers is not None and not np.array_equal(numbers, column):
-        first = images[int(np.flatnonzero(numbers != column)[0])]
-        raise UserError(
-            f"{where}: expected the splits of list_eval_partition.txt in column 'split', found another for {first}. "
-            "Correct one of the two files, or remove the column."
-        )
+def _check_agree(splits: Sequence[np.ndarray], images: Sequence[str], where: str) -> None:
+    """The last of the columns is that of `where`."""
+    column = splits[-1]
+    for numbers in splits[:-1]:
+        if not np.array_equal(numbers, column):
+            first = images[int(np.flatnonzero(numbers != column)[0])]
+            raise UserError(
+                f"{where}: expected the splits of list_eval_partition.txt, or of the other label file, in its own "
+                f"column, found another for {first}. Correct one of the two files, or remove the column."
+            )
 
 
 def _splits(numbers: np.ndarray | None, n: int) -> dict[str, np.ndarray]:
@@ -179,11 +216,16 @@ def _splits(numbers: np.ndarray | None, n: int) -> dict[str, np.ndarray]:
     return splits
 
 
-def _attributes(tables: Sequence[labels.Table], n: int) -> Attributes | None:
+def _attributes(tables: Sequence[labels.Table], n: int, where: str) -> Attributes | None:
     if not tables:
         return None
     binary = [t for t in tables if t.values.dtype == np.int8]
     real = [t for t in tables if t.values.dtype != np.int8]
+    _unique(
+        [name for t in (*binary, *real) for name in t.names],
+        f"{where}: expected every attribute in one label file, found two called",
+        "Rename or remove one of the columns.",
+    )
     return Attributes(
         binary_names=tuple(name for t in binary for name in t.names),
         binary=np.concatenate([np.empty((n, 0), np.int8), *(t.values for t in binary)], axis=1),

@@ -1,7 +1,8 @@
 """Labels of a data set -> label files, the reverse of `dbae.data.labels.beside`.
 
-`list_attr.txt` (binary), `attributes_continuous.csv` (continuous, as shortest decimal numbers that give the same
-float64), `list_eval_partition.txt` (train, val, test) and `identity.txt` (groups); formats: `dbae.data.labels.formats`.
+`list_attr.txt` (binary; `list_attr.csv` where a name has a blank), `attributes_continuous.csv` (continuous, as shortest
+decimal numbers that give the same float64), `list_eval_partition.txt` (train, val, test) and `identity.txt` (groups);
+formats: `dbae.data.labels.formats`, `dbae.data.labels.tables`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbae.data.base import Attributes, ImageDataset
-from dbae.data.labels.formats import NOT_TARGETS, PARTITIONS
+from dbae.data.labels.formats import PARTITIONS
+from dbae.data.labels.tables import FILE_COLUMNS, NOT_TARGETS, SPLIT_COLUMNS
 from dbae.support.errors import UserError
 
 
@@ -28,10 +30,14 @@ def label_files(data: ImageDataset, names: Sequence[str]) -> dict[str, bytes]:
         UserError: labels or splits that the formats cannot say.
     """
     files: dict[str, str] = {}
-    if data.attributes is not None and data.attributes.binary_names:
-        files["list_attr.txt"] = _binary(data.attributes, names)
-    if data.attributes is not None and data.attributes.continuous_names:
-        files["attributes_continuous.csv"] = _continuous(data, data.attributes, names)
+    labels = data.attributes
+    if labels is not None and labels.binary_names:
+        if any(name.split() != [name] for name in labels.binary_names):
+            files["list_attr.csv"] = _table(data, labels.binary_names, labels.binary.tolist(), names)
+        else:
+            files["list_attr.txt"] = _binary(labels, names)
+    if labels is not None and labels.continuous_names:
+        files["attributes_continuous.csv"] = _table(data, labels.continuous_names, labels.continuous.tolist(), names)
     if set(data.splits) != {"all"}:
         files["list_eval_partition.txt"] = _rows(names, _partition(data))
     if data.groups is not None:
@@ -45,17 +51,21 @@ def _binary(labels: Attributes, names: Sequence[str]) -> str:
     return f"{len(names)}\n{' '.join(labels.binary_names)}\n{''.join(rows)}"
 
 
-def _continuous(data: ImageDataset, labels: Attributes, names: Sequence[str]) -> str:
-    reserved = set(labels.continuous_names) & set(NOT_TARGETS)
+def _table(
+    data: ImageDataset, columns: Sequence[str], rows: Sequence[Sequence[int | float]], names: Sequence[str]
+) -> str:
+    reserved = set(columns) & {*FILE_COLUMNS, *SPLIT_COLUMNS}
     if reserved:
         raise UserError(
-            f"{data.name}: expected continuous attributes of other names than {', '.join(sorted(reserved))}, which "
-            "attributes_continuous.csv keeps for itself. Rename it in the source."
+            f"{data.name}: expected attributes of other names than {', '.join(sorted(reserved))}, which label files "
+            "keep for themselves. Rename it in the source."
         )
     text = io.StringIO()
+    if any(f"{name}_z" in columns for name in columns):  # else a reader takes NAME for NAME_z in other units
+        text.write(f"{NOT_TARGETS}\n")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", *labels.continuous_names])
-    writer.writerows([name, *map(repr, row)] for name, row in zip(names, labels.continuous.tolist(), strict=True))
+    writer.writerow(["file", *columns])
+    writer.writerows([name, *map(repr, row)] for name, row in zip(names, rows, strict=True))
     return text.getvalue()
 
 

@@ -12,14 +12,15 @@ from published_sets import celeba, lfw
 
 from dbae.data.__main__ import main
 from dbae.data.check import SHOWN, check, format_report
-from dbae.data.kinds import layouts
+from dbae.data.kinds import KINDS
+from dbae.data.kinds.published import published
 
 
 @pytest.fixture
 def five_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Takes 5 images for the whole of CelebA."""
-    whole = dataclasses.replace(layouts.LAYOUTS["celeba"], images=5)
-    monkeypatch.setitem(layouts.LAYOUTS, "celeba", whole)
+    whole = dataclasses.replace(KINDS["celeba"].layout, images=5)
+    monkeypatch.setitem(KINDS, "celeba", published(whole))
 
 
 @pytest.mark.usefixtures("five_images")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -129,3 +130,39 @@ def test_flipped_bytes_never_escape_as_another_error() -> None:
             broken[generator.integers(0, len(whole), 8)] = generator.integers(0, 256, 8)
             out = decoded_or_message(broken.tobytes())
             assert not isinstance(out, str) or out.startswith("x: ")
+
+
+def tiff_of_12_bits(values: np.ndarray) -> bytes:
+    """The smallest TIFF of 12-bit grey values, two in three bytes; its width is even."""
+    pairs = values.reshape(-1, 2).tolist()
+    data = b"".join(bytes((a >> 4, (a & 15) << 4 | b >> 8, b & 255)) for a, b in pairs)
+    height, width = values.shape
+    entries = {256: width, 257: height, 258: 12, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: len(data)}
+    entries[273] = 8 + 2 + 12 * len(entries) + 4
+    fields = b"".join(struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, v) for tag, v in entries.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + bytes(4) + data
+
+
+def test_12_bits_are_not_black() -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (6, 8), np.uint16)
+    np.testing.assert_array_equal(decoded(tiff_of_12_bits(values))[..., 0], values >> 4)
+    pgm = b"P5 8 6 4095\n" + values.astype(">u2").tobytes()  # says how far its values go: Pillow scales them
+    assert np.abs(decoded(pgm)[..., 1].astype(int) - (values >> 4)).max() <= 1
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "PPM"])
+def test_16_bits_of_which_12_are_used_are_refused(format: str) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (6, 8), np.uint16)
+    with pytest.raises(UserError, match=r"^x: expected values that fill 16 bits a channel, found none above 39"):
+        decode_rgb(encoded(Image.fromarray(values), format), "x")
+    decoded(encoded(Image.fromarray(values * 16), format))
+    assert decoded(encoded(Image.fromarray(values * 0), format)).max() == 0
+
+
+def test_12_bits_in_16_bit_colour_are_refused() -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (6, 8, 3), np.uint16)
+    ppm = b"P6 8 6 65535\n"
+    with pytest.raises(UserError, match="12 bits or fewer, which would come out black"):
+        decode_rgb(ppm + values.astype(">u2").tobytes(), "x")
+    bright = decoded(ppm + (values * 16).astype(">u2").tobytes()).astype(int)
+    assert np.abs(bright - (values >> 4)).max() <= 1  # Pillow rounds where PNG takes the high byte

@@ -133,3 +133,17 @@ def test_broken_images_are_reported_or_raised(folder, workers):
         np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), picture(i))
     with pytest.raises(UserError, match=r"5\.png: expected an image"):
         list(read_batches(data, parts, workers=workers))
+
+
+def test_contents_follow_names_and_pixels(folder):
+    named = [str(folder / "5.png"), str(folder / "a"), str(folder / "b.zip"), "faces:?n=1"]
+    first = open_images(named, size=SIZE).contents()
+    assert open_images(named, size=SIZE).contents() == first
+    (folder / "5.png").write_bytes(png(picture(9)))
+    second = open_images(named, size=SIZE).contents()
+    (folder / "5.png").write_bytes(b"no image")
+    third = open_images(named, size=SIZE).contents()
+    (folder / "a" / "0.png").unlink()
+    (folder / "a" / "0.png").symlink_to("nowhere")  # cannot be read
+    fourth = open_images(named, size=SIZE).contents()
+    assert len({first, second, third, fourth, open_images(named[1:], size=SIZE).contents()}) == 5

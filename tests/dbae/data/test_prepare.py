@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from image_samples import celeba_members, png, write_folder
+from image_samples import celeba_members, picture, png, write_folder
 from published_sets import celeba, lfw
 
 from dbae.data import Faces, ImageDataset, open_data, prepare
+from dbae.data.__main__ import main
 from dbae.data.labels.write import label_files
 from dbae.data.prepare import prepare_dataset
 from dbae.support.errors import UserError
@@ -92,9 +95,9 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, ending: str, monkeypatch: py
 def test_another_size_or_part_does_not_take_up_old_chunks(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "raw", celeba(4))
     sources = [f"celeba:{root}?size=32", f"celeba:{root}?size=16", f"celeba:{root}?split=train", f"celeba:{root}?n=2"]
-    recipes = {prepare.recipe(open_data(source, size=32)) for source in sources}
+    recipes = {tuple(prepare.chunk_recipes(open_data(source, size=32))) for source in sources}
     assert len(recipes) == 4
-    assert prepare.recipe(open_data(f"celeba:{root}", size=32)) in recipes
+    assert tuple(prepare.chunk_recipes(open_data(f"celeba:{root}", size=32))) in recipes
 
 
 def test_a_split_alone(tmp_path: Path) -> None:
@@ -130,10 +133,79 @@ def test_what_cannot_be_prepared(tmp_path: Path) -> None:
 
 def test_labels_that_no_file_can_say(tmp_path: Path) -> None:
     faces = Faces(10, 16)
-    with pytest.raises(UserError, match="other names than age"):
+    labels = faces.attributes
+    assert labels is not None
+    faces.attributes = dataclasses.replace(labels, continuous_names=("split", *labels.continuous_names[1:]))
+    with pytest.raises(UserError, match="other names than split"):
         label_files(faces, [str(i) for i in range(10)])
     data = open_data(f"folder:{write_folder(tmp_path / 'a', {'0.png': png(np.zeros((8, 8, 3), np.uint8))})}")
     assert label_files(data, ["0"]) == {}
     data.splits = {"all": np.arange(1), "train": np.arange(1), "test": np.arange(1)}
     with pytest.raises(UserError, match="splits all, train, test that overlap or leave images out"):
         label_files(data, ["0"])
+
+
+@pytest.mark.parametrize("kept_time", [False, True])
+def test_an_image_replaced_between_two_runs_is_read_again(
+    tmp_path: Path, ending: str, kept_time: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_folder(tmp_path / "raw", {f"{i}.png": png(picture(i)) for i in range(6)} | {"5.png": b"broken"})
+    out = tmp_path / f"x{ending}"
+    with pytest.raises(UserError, match=r"5\.png"):
+        prepare_dataset(open_data(f"folder:{root}", size=16), out, progress=False)
+    times = (root / "0.png").stat()
+    for name, index in {"5.png": 5, "0.png": 9}.items():
+        (root / "new").write_bytes(png(picture(index)))
+        if kept_time:  # as rsync -t and archive programs do
+            os.utime(root / "new", ns=(times.st_atime_ns, times.st_mtime_ns))
+        (root / "new").replace(root / name)
+    made: list[int] = []
+    encode = prepare._encode
+    monkeypatch.setattr(prepare, "_encode", lambda *given: made.append(given[2]) or encode(*given))
+    raw = open_data(f"folder:{root}", size=16)
+    data = open_data(str(prepare_dataset(raw, out, progress=False)))
+    np.testing.assert_array_equal(data.batch(range(6)), raw.batch(range(6)))
+    np.testing.assert_array_equal(data.image(0), picture(9))
+    assert made == [0, 4]  # the chunk between them is kept
+
+
+def test_an_image_that_changes_under_the_run_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_folder(tmp_path / "raw", {f"{i}.png": png(picture(i)) for i in range(4)})
+    encode = prepare._encode
+
+    def changing(*given: object) -> int:
+        count = encode(*given)
+        (root / "0.png").write_bytes(png(picture(9, 17, 17)))
+        return count
+
+    monkeypatch.setattr(prepare, "_encode", changing)
+    out = tmp_path / "x.zip"
+    with pytest.raises(UserError, match=r"found some that changed while they were read\. Run the same command"):
+        prepare_dataset(open_data(f"folder:{root}", size=16), out, progress=False)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_chunk_is_made_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_folder(tmp_path / "raw", {f"{i}.png": png(picture(i)) for i in range(4)} | {"3.png": b"broken"})
+    out = tmp_path / "x.zip"
+    with pytest.raises(UserError, match=r"3\.png"):
+        prepare_dataset(open_data(f"folder:{root}", size=16), out, progress=False)
+    (chunk,) = (tmp_path / "x.zip.parts").iterdir()
+    whole = bytearray(chunk.read_bytes())
+    whole[len(whole) // 2] ^= 255
+    chunk.write_bytes({"cut": whole[:-9], "flipped": whole, "empty": b""}[damage])
+    (root / "3.png").write_bytes(png(picture(3)))
+    raw = open_data(f"folder:{root}", size=16)
+    assert_same_images(open_data(str(prepare_dataset(raw, out, progress=False))), raw)
+    assert "damaged; it is made again" in caplog.text
+
+
+def assert_same_images(one: ImageDataset, other: ImageDataset) -> None:
+    np.testing.assert_array_equal(one.batch(range(len(one))), other.batch(range(len(other))))
+
+
+def test_an_lmdb_is_not_written_among_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_folder(tmp_path / "raw", celeba_members(4))
+    assert main(["prepare", str(root), "--size", "8", "--out", str(root / "x.lmdb")]) == 2
+    assert "expected a place outside of the data" in capsys.readouterr().err

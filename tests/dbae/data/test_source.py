@@ -9,6 +9,7 @@ import pytest
 from image_samples import celeba_members, picture, png, write_folder, write_zip
 
 from dbae.data import Subset, open_data
+from dbae.data.named import open_images
 from dbae.data.source import Source, parse_source
 from dbae.support.errors import UserError
 
@@ -32,7 +33,11 @@ def test_bare_paths(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert parse_source(str(folder)) == Source("folder", str(folder))
     monkeypatch.chdir(tmp_path)
     write_folder(tmp_path / "faces", {"a.png": png(picture(0))})
-    assert parse_source("faces").kind == "faces"
+    with pytest.raises(UserError, match=r"expected one meaning, found two.* Write faces: for the kind, or \./faces"):
+        parse_source("faces")
+    with pytest.raises(UserError, match="expected one meaning"):
+        parse_source("faces?n=3")
+    assert parse_source("faces:?n=3").kind == "faces"
     assert parse_source("./faces").kind == "folder"
 
 
@@ -124,3 +129,104 @@ def test_drawn_faces_are_kept_in_the_given_folder(tmp_path: Path) -> None:
 )
 def test_portable_names_leave_out_folders(source, portable):
     assert parse_source(source).portable == portable
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    return write_zip(tmp_path / "plain.zip", {f"{i:02d}.png": png(picture(i)) for i in range(40)})
+
+
+def test_splits_made_here(plain: Path) -> None:
+    def images(source: str) -> set[bytes]:
+        data = open_data(f"zip:{plain}?{source}")
+        return {data.image(i).tobytes() for i in range(len(data))}
+
+    train, test = images("split=train:0.9"), images("split=test:0.1")
+    assert (len(train), len(test), len(train | test)) == (36, 4, 40)
+    assert images("split=train:0.9") == train
+    assert images("split=train:0.9&seed=1") != train
+    assert images("split=train:0.5") < train
+    both = open_data(f"zip:{plain}?split=train:0.5,val:0.2,test:0.1")
+    assert {name: len(i) for name, i in both.splits.items()} == {
+        "all": 32,
+        "train": 20,
+        "val": 8,
+        "test": 4,
+    }
+    assert {both.image(int(i)).tobytes() for i in both.split("test")} == test
+    assert len(np.unique(np.concatenate([both.split(name) for name in ("train", "val", "test")]))) == 32
+    whole = open_data(f"zip:{plain}?split=train:0.9,test:0.1")
+    again = open_data(f"zip:{plain}?split=train:0.9,test:0.1&seed=1")
+    prints = {open_data(f"zip:{plain}").fingerprint, whole.fingerprint, again.fingerprint, both.fingerprint}
+    assert len(prints) == 4
+    assert len(open_data(f"zip:{plain}?split=train:0.9,test:0.1&n=7")) == 7
+
+
+def test_a_split_made_here_keeps_people_together(tmp_path: Path) -> None:
+    path = write_zip(
+        tmp_path / "people.zip",
+        {f"{i:02d}.png": png(picture(i)) for i in range(40)}
+        | {"identity.txt": "".join(f"{i:02d}.png {i % 7}\n" for i in range(40)).encode()},
+    )
+    data = open_data(f"zip:{path}?split=train:0.7,test:0.3")
+    assert data.groups is not None
+    train, test = data.groups[data.split("train")], data.groups[data.split("test")]
+    assert not set(train.tolist()) & set(test.tolist())
+    assert len(train) + len(test) == 40
+    assert 22 <= len(train) <= 34
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("split=train:0", "expected split=NAME:SHARE,... of train, val, test, each once, .* found 'train:0'"),
+        ("split=train:1.1", "found 'train:1.1'"),
+        ("split=train:nan", "found 'train:nan'"),
+        ("split=dev:0.5", "found 'dev:0.5'"),
+        ("split=train:0.5,train:0.5", "found 'train:0.5'"),
+        ("split=train:0.9,test", "found 'test'"),
+        ("split=train:0.9,test:0.2", "expected shares that add up to 1 at most, found 1.1"),
+        ("split=test:0.001", "expected images in test:0.001, found none of 40"),
+        ("seed=3", "'seed' is no option of zip, but of a split that is made here"),
+        ("split=train", r"no split 'train'; it has: all\. .* add \?split=train:0\.9,test:0\.1 to the source"),
+        ("size=100000", "expected at most 4096 for 'size', found 100000. Choose a smaller one"),
+        ("n=10000000000000", "expected at most 1000000000000 for 'n'"),
+        ("n=" + "9" * 5000, "expected an integer of at least 1 for 'n', found '9{40}'"),
+    ],
+)
+def test_options_that_cannot_be(plain: Path, query: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        open_data(f"zip:{plain}?{query}")
+
+
+def test_data_with_splits_of_its_own_is_not_split_again(archive: Path) -> None:
+    with pytest.raises(UserError, match="has splits of its own: train, val, test, which a new one would mix"):
+        open_data(f"zip:{archive}?split=train:0.9")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("faces:?split=x", "no split 'x'; it has: all, train, val"),
+        ("faces:?split=train:0.9", "splits of its own"),
+    ],
+)
+def test_an_unknown_split_is_refused_before_faces_are_drawn(
+    monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
+    monkeypatch.setattr("dbae.data.faces.Faces.__init__", lambda *_, **__: pytest.fail("drawn"))
+    with pytest.raises(UserError, match=message):
+        open_data(source)
+
+
+def test_a_kind_whose_folder_lies_here_means_one_thing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DBAE_DATA", str(tmp_path))
+    write_folder(tmp_path / "lfw", {"a.png": png(picture(0))})
+    assert parse_source("lfw").kind == "lfw"  # ./lfw is $DBAE_DATA/lfw
+    monkeypatch.setenv("DBAE_DATA", "/elsewhere")
+    with pytest.raises(UserError, match=r"Write lfw: for the kind, or \./lfw for what lies here"):
+        parse_source("lfw")
+    (tmp_path / "faces").mkdir()
+    with pytest.raises(UserError, match="expected one meaning"):
+        open_images(["faces"], size=16)

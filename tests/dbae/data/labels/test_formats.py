@@ -88,34 +88,6 @@ def test_identities() -> None:
         labels.parse_identities("a.jpg -1\n", "identity_CelebA.txt")
 
 
-def test_continuous_targets_leave_out_file_split_and_age() -> None:
-    table, partition = labels.parse_continuous("file,split,age,age_z,male\na.png,2,31,-0.25,-1\n", "c.csv")
-    assert table.names == ("age_z", "male")
-    assert table.values.tolist() == [[-0.25, -1.0]]
-    assert table.values.dtype == np.float64
-    assert partition is not None
-    assert partition.numbers.tolist() == [2]
-    assert labels.parse_continuous("file,x\na.png,1\n", "c.csv")[1] is None
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "line 1: expected a header"),
-        ("name,x\na.png,1\n", "one of them 'file'"),
-        ("file,x,x\na.png,1,1\n", "distinct column names"),
-        ("file,x,y\na.png,1\n", "line 2: expected 3 fields, as in the header, found 2"),
-        ("file,x\na.png," + "1" * 200_000, "expected comma separated values"),
-        ("file,x\na.png,\n", "line 2: expected numbers"),
-        ("file,x\na.png,nan\n", "line 2: expected finite numbers"),
-        ("file,split,x\na.png,5,1\n", "line 2: expected 0, 1 or 2"),
-    ],
-)
-def test_continuous_file_errors(text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        labels.parse_continuous(text, "attributes_continuous.csv")
-
-
 def test_dataset_json_forms() -> None:
     assert labels.parse_dataset_json('{"labels": null}', "j") is None
     classes = labels.parse_dataset_json('{"labels": [["a.png", 2], ["b.png", 0]]}', "j")
@@ -134,6 +106,8 @@ def test_dataset_json_forms() -> None:
     "text",
     [
         "{",
+        "[" * 200_000,
+        '{"labels": ' + "[" * 900 + "]" * 900 + "}",
         "[]",
         '{"images": []}',
         '{"labels": 3}',

@@ -10,9 +10,9 @@
 | lsun-bedroom | `0/1/.../<key>.webp`            | `256-%07d`    | 3,033,042 | centred   |                          |
 
 The index of an image is the number in its file name or key, from 0 (CelebA's files start at 1), or its place in the
-order of LSUN's keys; of LFW, see `dbae.data.kinds.lfw`. Fewer images than published are opened all the same: counts are
-what `python -m dbae.data check` is for. Sources: aailab-kaist/DBAE 533f564, datasets/aligned_dataset.py; phizaz/diffae
-00c57d3, dataset.py and data_resize_*.py.
+order of LSUN's keys; of LFW, see `dbae.data.kinds.lfw`. EXIF orientations are not applied, as in the reference. Fewer
+images than published are opened all the same: counts are what `python -m dbae.data check` is for. Sources:
+aailab-kaist/DBAE 533f564, datasets/aligned_dataset.py; phizaz/diffae 00c57d3, dataset.py and data_resize_*.py.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from __future__ import annotations
 import dataclasses
 import os
 import posixpath
+import stat
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import numpy as np
 
 from dbae.data.files.folder import FolderFiles
-from dbae.data.files.images import Files, ImageFiles, is_image
+from dbae.data.files.images import Files, ImageFiles
+from dbae.data.files.listing import is_image
 from dbae.data.files.lmdb import LmdbFiles, is_lmdb
+from dbae.data.files.paths import expanded, status
 from dbae.data.files.zip import ZipFiles
+from dbae.data.kinds.kind import Kind, root_of
 from dbae.data.labels.beside import Annotations, read_annotations
-from dbae.data.labels.formats import celeba_splits
-from dbae.data.transforms import CELEBA, CENTRED, LFW, Transform
+from dbae.data.transforms import Transform
 from dbae.support.errors import UserError
 
 
@@ -44,12 +44,14 @@ class Part:
         what: what it is.
         where: where users get it.
         needed: whether the data set cannot be opened without it.
+        kaggle: name of the same file in Kaggle's copy, which serves as well.
     """
 
     pattern: str
     what: str
     where: str
     needed: bool = True
+    kaggle: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Layout:
         parts: what `check` looks for.
         name_of: image number -> its name in the label files, for LMDBs.
         numbered: whether file names are image numbers, which give the order; otherwise paths do.
+        complete: from what the label files say of n images to what is known of them.
     """
 
     name: str
@@ -73,79 +76,15 @@ class Layout:
     parts: tuple[Part, ...]
     name_of: Callable[[int], str] | None = None
     numbered: bool = True
+    complete: Callable[[Annotations, int, Files], Annotations] | None = None
 
 
-_CELEBA_SITE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
-_HQ_SITE = "https://github.com/switchablenorms/CelebAMask-HQ"
-_FFHQ_SITE = "https://github.com/NVlabs/ffhq-dataset"
-_LSUN_SITE = "https://github.com/fyu/lsun"
-_LMDBS = "or the LMDB made by https://github.com/phizaz/diffae"
-_LFW_COPY = "https://github.com/aailab-kaist/DBAE (its README links a copy; the site of UMass is gone)"
-_LFW_SCORES = "https://www.cs.columbia.edu/CAVE/databases/pubfig/download/lfw_attributes.txt"
+LMDBS = "or the LMDB made by https://github.com/phizaz/diffae"
 
-LAYOUTS = {
-    layout.name: layout
-    for layout in (
-        Layout(
-            "celeba",
-            202_599,
-            CELEBA,
-            ("img_align_celeba",),
-            (
-                Part("img_align_celeba/*.jpg", "aligned images", f"img_align_celeba.zip, {_CELEBA_SITE}; {_LMDBS}"),
-                Part("list_attr_celeba.txt", "40 attributes", f"folder Anno, {_CELEBA_SITE}", needed=False),
-                Part("list_eval_partition.txt", "train, val, test", f"folder Eval, {_CELEBA_SITE}", needed=False),
-                Part("identity_CelebA.txt", "who is on an image", f"folder Anno, {_CELEBA_SITE}", needed=False),
-            ),
-            name_of=lambda i: f"{i + 1:06d}.jpg",
-        ),
-        Layout(
-            "celebahq",
-            30_000,
-            CENTRED,
-            ("CelebA-HQ-img",),
-            (
-                Part("CelebA-HQ-img/*.jpg", "images", f"CelebAMask-HQ.zip, {_HQ_SITE}; {_LMDBS}"),
-                Part(
-                    "CelebAMask-HQ-attribute-anno.txt", "40 attributes", f"CelebAMask-HQ.zip, {_HQ_SITE}", needed=False
-                ),
-            ),
-            name_of=lambda i: f"{i}.jpg",
-        ),
-        Layout(
-            "ffhq",
-            70_000,
-            CENTRED,
-            ("images1024x1024", "thumbnails128x128"),
-            (Part("*[0-9].png", "images1024x1024 or thumbnails128x128", f"{_FFHQ_SITE}; {_LMDBS}"),),
-        ),
-        Layout(
-            "lfw",
-            13_233,
-            LFW,
-            ("lfw_funneled",),
-            (
-                Part("lfw_funneled/*_0001.jpg", "funneled images", f"lfw-funneled.tgz, {_LFW_COPY}"),
-                Part("peopleDevTrain.txt", "people of the training split", _LFW_COPY),
-                Part("peopleDevTest.txt", "people of the test split", _LFW_COPY),
-                Part("lfw-names.txt", "all people", _LFW_COPY),
-                Part("lfw_attributes.txt", "73 attribute scores", _LFW_SCORES),
-            ),
-        ),
-        *(
-            Layout(
-                f"lsun-{scene}",
-                images,
-                CENTRED,
-                (),
-                (Part("*.webp", "images", f"{_LSUN_SITE}, category {scene}; {_LMDBS}"),),
-                numbered=False,
-            )
-            for scene, images in (("horse", 2_000_340), ("bedroom", 3_033_042))
-        ),
-    )
-}
-"""Kind -> layout."""
+
+def published(layout: Layout) -> Kind:
+    """The KIND of a layout."""
+    return Kind(layout.name, lambda source: open_layout(layout, root_of(source), size=source.size), layout=layout)
 
 
 def open_layout(layout: Layout, root: str | os.PathLike[str], *, size: int | None = None) -> ImageFiles:
@@ -153,16 +92,22 @@ def open_layout(layout: Layout, root: str | os.PathLike[str], *, size: int | Non
 
     Raises:
         UserError: nothing there, no images, file names that are no numbers, label files that do not fit the images, or
-            a part of CelebA without its partition file.
+            what `complete` raises.
     """
     files = files_at(root, size=size, name_of=layout.name_of)
     members = files.names()
     images = files.images if isinstance(files, LmdbFiles) else _images(layout, members, files)
     annotations = read_annotations(members, images, files.read, files.locate)
-    if layout.name == "celeba" and len(annotations.splits) == 1:
-        annotations = dataclasses.replace(annotations, splits=_official_splits(annotations, len(images), files))
+    if layout.complete is not None:
+        annotations = layout.complete(annotations, len(images), files)
     return ImageFiles(
-        files, size=size, transform=layout.transform, images=images, annotations=annotations, name=layout.name
+        files,
+        size=size,
+        transform=layout.transform,
+        images=images,
+        annotations=annotations,
+        name=layout.name,
+        members=members,
     )
 
 
@@ -170,10 +115,11 @@ def files_at(
     root: str | os.PathLike[str], *, size: int | None = None, name_of: Callable[[int], str] | None = None
 ) -> Files:
     """The files of a folder, zip or LMDB, whichever `root` is (`size`, `name_of`: see `LmdbFiles`)."""
-    root = Path(root)
+    root = expanded(root)
     if is_lmdb(root):
         return LmdbFiles(root, size=size, name_of=name_of)
-    return ZipFiles(root) if root.is_file() else FolderFiles(root)
+    found = status(root)
+    return FolderFiles(root) if found is None or stat.S_ISDIR(found.st_mode) else ZipFiles(root)
 
 
 def _images(layout: Layout, members: Sequence[str], files: Files) -> list[str]:
@@ -215,15 +161,3 @@ def _by_number(images: Sequence[str], layout: Layout, files: Files) -> list[str]
             )
         numbers[int(stem)] = name
     return [numbers[i] for i in sorted(numbers)]
-
-
-def _official_splits(annotations: Annotations, n: int, files: Files) -> dict[str, np.ndarray]:
-    """CelebA's splits by image number, for the whole of it without a partition file."""
-    layout = LAYOUTS["celeba"]
-    if n != layout.images:
-        raise UserError(
-            f"{files.locate('')}: expected list_eval_partition.txt, or all {layout.images:,} images (of which the "
-            f"first 162,770 are for training), found neither: {n:,} images. {layout.parts[2].where} has the file; "
-            "with part of the images, keep only their rows, or read it as folder:PATH."
-        )
-    return {**annotations.splits, **celeba_splits()}
