@@ -26,7 +26,7 @@ README = Path(benchmarks.cost.__file__).parents[2] / "README.md"
 class OwnModel:
     """A user's autoencoder that is no torch module: z is the mean colour, decoded as a plain image."""
 
-    name, image_size, latent_dim = "mine", 8, 3
+    name, image_size, latent_dim = "mine", 16, 3
     samplers, endpoints, encode_nfe = ("one_step",), ("decoded",), 0
 
     def posterior(self, x):
@@ -36,18 +36,18 @@ class OwnModel:
         return self.posterior(x)[0]
 
     def decode(self, z, *, x_T=None, sampler=None, noise=None):
-        return types.SimpleNamespace(images=z[:, :, None, None].expand(-1, -1, 8, 8), nfe=1)
+        return types.SimpleNamespace(images=z[:, :, None, None].expand(-1, -1, 16, 16), nfe=1)
 
 
 def test_an_object_of_ones_own_is_measured_without_touching_the_project(tmp_path):
     out = tmp_path / "r.csv"
-    found = benchmarks.reconstruction.measure(OwnModel(), data=Squares(), out=out, device="cpu", batch_size=8)
+    found = benchmarks.reconstruction.measure(OwnModel(), data=Squares(size=16), out=out, device="cpu", batch_size=8)
     assert list(found.columns) == list(COLUMNS)
     assert set(found.model) == {"mine"}
     row = found[found.metric == "MSE"].iloc[0]
     assert (row.n, row.nfe, row.dataset) == (20, 1, "squares")
     assert [r.value for r in RecordFile(out).read() if r.metric == "MSE"] == [row.value]
-    again = benchmarks.reconstruction.measure(OwnModel(), data=Squares(), out=out, device="cpu", batch_size=8)
+    again = benchmarks.reconstruction.measure(OwnModel(), data=Squares(size=16), out=out, device="cpu", batch_size=8)
     assert sorted(again.value) == sorted(found.value)
     assert set(again.seconds) == set(found.seconds)  # read back, not measured again
 
