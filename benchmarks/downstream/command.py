@@ -32,10 +32,10 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from baselines.interface import LoadedModel
-from benchmarks.downstream.probe import Protocol
+from benchmarks.downstream.probe import ProbeKind, Protocol
 from benchmarks.downstream.problems import problems_of
 from benchmarks.downstream.report import Table, draw_attributes, format_table
 from benchmarks.downstream.study import Study
@@ -44,6 +44,7 @@ from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
 from benchmarks.subjects.inputs import limited
 from benchmarks.subjects.subject import subjects_of
 from dbae.data.base import ImageDataset
+from dbae.support.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +58,21 @@ class DownstreamOptions(ReadingOptions):
     out: Path = Path("runs/downstream.csv")
     """The results file; rows are added to what it has."""
     protocol: tuple[Protocol, ...] = ("paper", "standard")
-    """paper: as the published numbers were computed; standard: shuffled, standardised z, selection on validation."""
+    """paper: as the published numbers were computed; standard: the best linear map, its strength from validation."""
+    probe: tuple[ProbeKind, ...] = ("linear",)
+    """Of protocol standard: linear, mlp (one hidden layer), knn; the others' rows have protocol standard-mlp, -knn."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of the probes."""
+    """Seeds of the probes; in protocol standard they draw the validation images (0: the split that the data have)."""
     batch_size: int = 128
     """Images encoded at a time; changes no number beyond rounding."""
+
+    different: ClassVar[tuple[str, ...]] = (*ReadingOptions.different, "probe")
+
+    def check(self) -> None:
+        """Raises UserError naming the option that cannot be."""
+        super().check()
+        if self.probe != ("linear",) and "standard" not in self.protocol:
+            raise UserError("--probe: protocol paper has linear probes; add --protocol standard.")
 
 
 class Downstream(Benchmark[DownstreamOptions, Table]):
@@ -93,7 +104,11 @@ class Downstream(Benchmark[DownstreamOptions, Table]):
         study = Study(dataset, session.results, precision=options.precision, force=force, world=world)
         started = time.perf_counter()
         subjects = subjects_of(loaded, dataset, study.train, session.latents(options.batch_size))
-        tables = [study.table(subjects, protocol, options.seeds) for protocol in options.protocol]
+        tables = [
+            study.table(subjects, protocol, options.seeds, probe)
+            for protocol in options.protocol
+            for probe in (options.probe if protocol == "standard" else ("linear",))
+        ]
         other = time.perf_counter() - started - study.probe_seconds
         log.info("%s on %s: encode %.1f s, probe %.1f s", loaded.name, dataset.name, other, study.probe_seconds)
         return tables

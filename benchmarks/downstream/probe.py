@@ -1,16 +1,18 @@
-"""Linear probes: how well a linear map predicts attributes from z.
+"""Linear probes of protocol "paper": how well a linear map, trained as published, predicts attributes from z.
 
     f(z) = W z + b        W, b ~ U(-1/sqrt(d), 1/sqrt(d)), PyTorch's default
     classification        binary cross-entropy on logits, mean over images x attributes
     regression            squared error, mean over images x attributes
     optimiser             Adam(lr 1e-3, betas 0.9 0.999, eps 1e-8), 15 epochs, last partial batch kept
 
-`protocol="paper"` (yue-zhongqi/diti, eval/multitask_classification.py and attribute_regression.py): z as it comes,
-drawn anew on every call where the encoder is stochastic, evaluation included.
+yue-zhongqi/diti, eval/multitask_classification.py and attribute_regression.py: z as it comes, drawn anew on every call
+where the encoder is stochastic, evaluation included.
   - classification: batches of 128 in file order, mirrored with probability 1/2; the epoch of the best validation AP.
-  - regression: shuffled batches of 64, no mirroring; the last epoch, and the epoch of the best r on the *test* split.
-`protocol="standard"`: shuffled batches, posterior mean standardised by mean and standard deviation of the training
-split, no mirroring (it turns "lit from the left" into its opposite), the epoch of the best validation AP or r.
+  - regression: shuffled batches of 64, no mirroring; the last epoch, and the epoch of the best r on the *test* split,
+    with the MSE of that same epoch.
+
+15 epochs do not converge: what they reach depends on the scale of z and on how correlated its dimensions are. What a
+linear map can read is measured by protocol "standard" (`benchmarks.downstream.standard`).
 
 DEVIATION: the drivers in aailab-kaist/DBAE (dbae_infer_class.py, dbae_infer_reg.py) stop at their first evaluation and
 feed training and evaluation different image ranges. Here images are in [-1, 1] throughout, as in the code they adapt.
@@ -36,12 +38,13 @@ from dbae.noise import mixed_seed
 
 Kind = Literal["classification", "regression"]
 Protocol = Literal["paper", "standard"]
+ProbeKind = Literal["linear", "mlp", "knn"]
 
 METRICS: dict[Kind, dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
     "classification": {"AP": prediction.average_precision},
     "regression": {"Pearson_r": prediction.pearson, "MSE": prediction.mean_squared_error},
 }
-"""Metric name -> (targets, predictions) -> one value an attribute. The first of a kind selects the epoch."""
+"""Metric name -> (targets, predictions) -> one value an attribute. The first of a kind is the one that selects."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,6 @@ class ProbeConfig:
         shuffle: another order every epoch; otherwise file order.
         flip: mirror training images with probability 1/2.
         sample: draw z = mu + sigma * eps on every call; otherwise z = mu.
-        standardise: subtract mean and divide by standard deviation of the training split's mu.
         select: "val" reports the epoch that is best on validation; "test" reports the last epoch and the one that is
             best on the test split.
     """
@@ -64,17 +66,14 @@ class ProbeConfig:
     shuffle: bool = True
     flip: bool = False
     sample: bool = False
-    standardise: bool = True
     select: Literal["val", "test"] = "val"
 
 
-def probe_config(protocol: Protocol, kind: Kind) -> ProbeConfig:
-    """The configuration of a named protocol."""
-    if protocol == "standard":
-        return ProbeConfig()
+def paper_config(kind: Kind) -> ProbeConfig:
+    """The published configuration."""
     if kind == "classification":
-        return ProbeConfig(shuffle=False, flip=True, sample=True, standardise=False)
-    return ProbeConfig(batch_size=64, sample=True, standardise=False, select="test")
+        return ProbeConfig(shuffle=False, flip=True, sample=True)
+    return ProbeConfig(batch_size=64, sample=True, select="test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +86,27 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Test metrics of one epoch: `scores[metric]` is float64 (k,); `selected_on` is "val", "test" or None (last)."""
+    """A probe measured on the test split.
 
-    epoch: int
-    selected_on: Literal["val", "test"] | None
+    Attributes:
+        scores: metric -> float64 (k,).
+        predictions: logits or values (n, k), from which the scores are.
+        selected_on: what chose the epoch or the strength: "val", "test" or None (the last epoch).
+        chosen: the same for a person, with what was chosen.
+        epoch: the epoch, where there are epochs.
+        train: the first metric on the training images, float64 (k,).
+        gradient: norm of each attribute's gradient at the end, float64 (k,).
+        rank: directions in which the codes vary.
+    """
+
     scores: dict[str, np.ndarray]
+    predictions: np.ndarray
+    selected_on: Literal["val", "test"] | None
+    chosen: str
+    epoch: int | None = None
+    train: np.ndarray | None = None
+    gradient: np.ndarray | None = None
+    rank: int | None = None
 
 
 class Probe:
@@ -107,18 +122,11 @@ class Probe:
     def __init__(self, train: Split, kind: Kind, config: ProbeConfig, seed: int) -> None:
         self.train, self.kind, self.config, self.seed = train, kind, config, seed
         self.head = initial_head(train.latents.dim, train.targets.shape[1], mixed_seed(seed, "head"))
-        self.shift: Tensor | float = 0.0
-        self.scale: Tensor | float = 1.0
-        if config.standardise:
-            mu = train.latents.mean()
-            std = mu.std(dim=0, correction=0)
-            self.shift, self.scale = mu.mean(dim=0), torch.where(std > 0, std, 1.0)
 
     def z(self, latents: Latents, epoch: int, call: str) -> Float[Tensor, "n d"]:
         """The latents of one call: another call or epoch has other draws where the protocol samples."""
         flip = self.config.flip and call == "train"
-        z = latents.draw(mixed_seed(self.seed, epoch, call), sample=self.config.sample, flip=flip)
-        return z.sub_(self.shift).div_(self.scale) if self.config.standardise else z
+        return latents.draw(mixed_seed(self.seed, epoch, call), sample=self.config.sample, flip=flip)
 
     def order(self, epoch: int) -> Tensor:
         """Order of the training images in an epoch."""
@@ -134,34 +142,50 @@ class Probe:
         yield from (epoch for epoch, _ in enumerate(losses))
 
     @torch.inference_mode()
-    def scores(self, split: Split, epoch: int, call: str) -> dict[str, np.ndarray]:
-        """Every metric of the kind, float64 (k,), with `head` as it is."""
-        predicted = self.head(self.z(split.latents, epoch, call)).numpy()
-        return {name: metric(split.targets, predicted) for name, metric in METRICS[self.kind].items()}
+    def predictions(self, split: Split, epoch: int, call: str) -> np.ndarray:
+        """Logits or values, float32 (n, k), with `head` as it is."""
+        return self.head(self.z(split.latents, epoch, call)).numpy()
+
+    def outcome(self, test: Split, epoch: int, selected_on: Literal["val", "test"] | None) -> Outcome:
+        """Every metric of the kind, with `head` as it is."""
+        predicted = self.predictions(test, epoch, "test")
+        chosen = f"epoch {epoch + 1}" + (f", best on {selected_on}" if selected_on else "")
+        return Outcome(scores(self.kind, test.targets, predicted), predicted, selected_on, chosen, epoch)
 
 
-def run_probe(
-    train: Split, val: Split | None, test: Split, *, kind: Kind, config: ProbeConfig, seed: int
+def scores(kind: Kind, targets: np.ndarray, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric of a kind, float64 (k,)."""
+    return {name: metric(targets, predicted) for name, metric in METRICS[kind].items()}
+
+
+def run_paper(
+    train: Split, val: Split | None, test: Split, *, kind: Kind, seed: int, config: ProbeConfig | None = None
 ) -> list[Outcome]:
     """Train one probe and measure it on `test`: one outcome, or two where the protocol selects on the test split.
+
+    Args:
+        config: default: the published one.
 
     Raises:
         ValueError: the protocol selects on validation and `val` is None.
     """
-    probe = Probe(train, kind, config, seed)
+    probe = Probe(train, kind, config or paper_config(kind), seed)
     criterion = next(iter(METRICS[kind]))
-    if config.select == "val":
+    if probe.config.select == "val":
         if val is None:
             raise ValueError("this protocol selects on a validation split")
-        held_out = val
-        best, _ = select_epoch(
-            probe.head, (float(probe.scores(held_out, e, "val")[criterion].mean()) for e in probe.epochs())
+        metric, held_out = METRICS[kind][criterion], val
+        curve = (
+            float(metric(held_out.targets, probe.predictions(held_out, epoch, "val")).mean())
+            for epoch in probe.epochs()
         )
-        return [Outcome(best, "val", probe.scores(test, best, "test"))]
-    curve = [probe.scores(test, epoch, "test") for epoch in probe.epochs()]
-    means = np.array([scores[criterion].mean() for scores in curve])
-    best = int(np.nanargmax(means)) if np.isfinite(means).any() else len(curve) - 1
-    return [Outcome(len(curve) - 1, None, curve[-1]), Outcome(best, "test", curve[best])]
+        best, _ = select_epoch(probe.head, curve)
+        return [probe.outcome(test, best, "val")]
+    outcomes = [probe.outcome(test, epoch, None) for epoch in probe.epochs()]
+    means = np.array([outcome.scores[criterion].mean() for outcome in outcomes])
+    best = int(np.nanargmax(means)) if np.isfinite(means).any() else len(outcomes) - 1
+    chosen = dataclasses.replace(outcomes[best], selected_on="test", chosen=f"epoch {best + 1}, best on test")
+    return [outcomes[-1], chosen]
 
 
 def initial_head(d: int, k: int, seed: int) -> nn.Linear:
@@ -175,7 +199,7 @@ def initial_head(d: int, k: int, seed: int) -> nn.Linear:
 
 
 def training_epochs(
-    head: nn.Linear,
+    head: nn.Module,
     draw: Callable[[int], Tensor],
     targets: np.ndarray,
     loss: Callable[[Tensor, Tensor], Tensor],
@@ -205,7 +229,7 @@ def training_epochs(
         yield torch.stack(losses).numpy()
 
 
-def select_epoch(head: nn.Linear, scores: Iterator[float]) -> tuple[int, list[float]]:
+def select_epoch(head: nn.Module, scores: Iterator[float]) -> tuple[int, list[float]]:
     """Run through `scores` (one an epoch, training `head` on the way); leave `head` as it was at the best.
 
     Best is strictly greater than all before, starting from 0 as the reference does; when no epoch is, the last.

@@ -1,11 +1,11 @@
-"""What a probe has to predict, and on which images its epoch is chosen."""
+"""What a probe has to predict, and which images it is fitted to and chosen on."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from benchmarks.downstream.probe import Kind
 from dbae.data.base import ImageDataset
@@ -20,6 +20,10 @@ class Problem:
     kind: Kind
     names: tuple[str, ...]
     targets: np.ndarray
+
+    def constant(self, images: Int64[np.ndarray, " n"]) -> Bool[np.ndarray, " k"]:
+        """Which attributes are the same in all of these images."""
+        return np.ptp(self.targets[images].astype(np.float64), axis=0) == 0
 
 
 def problems_of(dataset: ImageDataset) -> list[Problem]:
@@ -50,7 +54,39 @@ def carve_validation(
     Returns:
         Rows of `train` to keep, and 10 % of the people (or of the images) to validate on.
     """
-    people = np.arange(len(train)) if groups is None else groups[train]
+    people = _people(train, groups)
     names = np.random.default_rng(mixed_seed(seed, "validation split")).permutation(np.unique(people))
     held_out = np.isin(people, names[: max(1, round(0.1 * len(names)))])
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def divide(
+    train: Int64[np.ndarray, " n"], val: Int64[np.ndarray, " m"] | None, groups: np.ndarray | None, seed: int
+) -> tuple[Int64[np.ndarray, " t"], Int64[np.ndarray, " v"]]:
+    """Which images protocol "standard" fits to and which it chooses on: what a seed of it draws.
+
+    Seed 0 takes the splits that the data set has. Another seed divides the images of both anew into parts of the same
+    sizes; where people are known, nobody is on both sides and the sizes are as near as that allows. Without a split
+    "val" every seed draws it, see `carve_validation`.
+
+    Returns:
+        Rows of `train` followed by `val`: those to fit to, and those to choose on.
+    """
+    if val is None:
+        return carve_validation(train, groups, seed)
+    rows = np.arange(len(train) + len(val))
+    if seed == 0:
+        return rows[: len(train)], rows[len(train) :]
+    people = _people(np.concatenate([train, val]), groups)
+    names, counts = np.unique(people, return_counts=True)
+    order = np.random.default_rng(mixed_seed(seed, "division")).permutation(len(names))
+    lent = order[: max(1, int(np.searchsorted(np.cumsum(counts[order]), len(val), side="right")))]
+    held_out = np.isin(people, names[lent])
+    return rows[~held_out], rows[held_out]
+
+
+def _people(images: Int64[np.ndarray, " n"], groups: np.ndarray | None) -> np.ndarray:
+    """Who is in each image; everybody is somebody else where nobody knows, or where all are one person."""
+    if groups is None or len(np.unique(groups[images])) < 2:
+        return np.arange(len(images))
+    return groups[images]

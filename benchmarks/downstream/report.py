@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from benchmarks.metrics.bootstrap import paired_bootstrap
 from benchmarks.results import text
@@ -28,11 +28,13 @@ class Table:
     Attributes:
         names: metric -> attribute names, in the order of the values.
         columns: model or control -> values; the model comes first.
+        used: metric -> which attributes its means are over.
     """
 
     title: str
     names: dict[str, tuple[str, ...]]
     columns: dict[str, Measured]
+    used: dict[str, Bool[np.ndarray, " k"]]
 
     @property
     def model(self) -> str:
@@ -47,13 +49,14 @@ def format_table(table: Table) -> str:
     leads = [name for name in ("untrained", "pca") if name in table.columns]
     rows = [["", *table.columns, *(f"{table.model} - {name} [95 %]" for name in leads)]]
     for key in table.columns[table.model]:
-        cells = [_mean(measured.get(key)) for measured in table.columns.values()]
+        used = table.used[key[0]]
+        cells = [_mean(measured[key][:, used]) if key in measured else "-" for measured in table.columns.values()]
         rows.append([" ".join(key).removesuffix(" test"), *cells, *(_lead(table, name, key) for name in leads)])
     return f"{table.title}\n{text.columns(rows)}"
 
 
-def _mean(values: np.ndarray | None) -> str:
-    if values is None:
+def _mean(values: np.ndarray) -> str:
+    if not values.shape[1]:
         return "-"
     means = values.mean(axis=1)
     error = f" ± {means.std(ddof=1) / np.sqrt(len(means)):.4f}" if len(means) > 1 else ""
@@ -62,7 +65,10 @@ def _mean(values: np.ndarray | None) -> str:
 
 def _lead(table: Table, control: str, key: tuple[str, str]) -> str:
     model, other = (table.columns[name][key].mean(axis=0) for name in (table.model, control))
-    found = paired_bootstrap(model, other)
+    both = np.isfinite(model - other)
+    if not both.any():
+        return "-"
+    found = paired_bootstrap(model[both], other[both])
     return f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 

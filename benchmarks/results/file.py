@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ class Results:
         self._touch(records)
         if self.world.is_main:
             old = {record.identity: record.value for file in (self.means, self.attributes) for record in file.read()}
-            self.add([record for record in records if old.get(record.identity) != record.value])
+            self.add([r for r in records if r.identity not in old or not _equal(old[r.identity], r.value)])
 
     def stored(self, records: Sequence[Record]) -> list[Record] | None:
         """What the files have under the identities of `records`; None unless they have all of them."""
@@ -77,6 +78,10 @@ class Results:
 
     def _touch(self, records: Iterable[Record]) -> None:
         self.touched |= {record.identity: record for record in records}
+
+
+def _equal(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
 
 
 def beside(path: Path, ending: str) -> Path:

@@ -12,15 +12,16 @@ from stand_ins import FakeLoaded, Squares, TinyModel
 
 from benchmarks.downstream import command as downstream
 from benchmarks.downstream.command import DownstreamOptions, run
-from benchmarks.downstream.probe import probe_config
-from benchmarks.downstream.problems import carve_validation
 from benchmarks.downstream.report import draw_attributes, format_table
-from benchmarks.downstream.study import run_probe
+from benchmarks.downstream.study import run_paper, run_standard
+from benchmarks.metrics.prediction import average_precision, pearson
 from benchmarks.results.record import RecordFile
+from benchmarks.results.scores import read_scores
 from dbae.support import cli
 from dbae.support.errors import UserError
 
 SEEDS = ("0", "1", "mean of 0 1")
+QUALITY = ("train", "gradient", "rank", "attributes", "drawn")
 
 
 @pytest.fixture
@@ -49,6 +50,23 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
+def probes_seen(monkeypatch) -> list[tuple[int, int | None, int]]:
+    """Numbers of training, validation and test images of every probe that a test runs."""
+    seen: list[tuple[int, int | None, int]] = []
+
+    def looking(run):
+        def look(train, val, test, **kwargs):
+            seen.append((len(train.latents), None if val is None else len(val.latents), len(test.latents)))
+            return run(train, val, test, **kwargs)
+
+        return look
+
+    monkeypatch.setattr("benchmarks.downstream.study.run_paper", looking(run_paper))
+    monkeypatch.setattr("benchmarks.downstream.study.run_standard", looking(run_standard))
+    return seen
+
+
+@pytest.fixture
 def continued(finished, tmp_path, monkeypatch) -> DownstreamOptions:
     """Options of a run in a copy of the finished one's folder."""
     options, cache, *_ = finished
@@ -68,6 +86,13 @@ def test_every_model_protocol_metric_and_seed_has_its_row(finished):
         for s in SEEDS
     }
     expected |= {("paper", m, "test-selected", k, s) for m in models for k in ("Pearson_r", "MSE") for s in SEEDS}
+    expected |= {
+        ("standard", m, "test", f"probe_{k}_{name}", s)
+        for m in models
+        for k in ("AP", "Pearson_r")
+        for name in QUALITY
+        for s in ("0", "1")
+    }
     expected |= {(p, "prevalence", "test", k, "") for p in options.protocol for k in ("AP", "MSE")}
     assert {(r.protocol, r.model, r.split, r.metric, r.seed) for r in means} == expected
     assert len(means) == len(expected)
@@ -75,11 +100,11 @@ def test_every_model_protocol_metric_and_seed_has_its_row(finished):
     assert {r.attribute for r in attributes if r.metric == "AP"} == {"Red", "Bright"}
     assert {r.attribute for r in attributes if r.metric == "MSE"} == {"green", "blue", "light"}
     assert {r.better for r in means if r.metric == "MSE"} == {"lower"}
-    assert {r.better for r in means if r.metric != "MSE"} == {"higher"}
+    assert {r.better for r in means if r.metric in ("AP", "Pearson_r")} == {"higher"}
     assert {(r.weights == "control") == (r.model != "tiny") for r in means} == {True}
     assert {(r.protocol, r.z) for r in means if r.model == "tiny"} == {("paper", "sampled"), ("standard", "mean")}
     assert {r.z for r in means if r.model == "pca"} == {"mean"}
-    assert all(r.n == 20 and r.dataset == "squares" and r.task_version == 1 and r.versions for r in means)
+    assert all(r.n == 20 and r.dataset == "squares" and r.task_version == 2 and r.versions for r in means)
 
 
 def test_a_z_that_an_inversion_finds_says_so_and_what_it_cost(options):
@@ -98,7 +123,7 @@ def test_a_z_that_an_inversion_finds_says_so_and_what_it_cost(options):
 
 def test_means_are_those_of_the_attributes_and_of_the_seeds(finished):
     *_, means, attributes = finished
-    row = {(r.protocol, r.model, r.split, r.metric, r.seed): r for r in means}
+    row = {(r.protocol, r.model, r.split, r.metric, r.seed): r for r in means if not r.diagnostic}
     for key, record in row.items():
         if record.seed in ("0", "1", ""):
             single = [r.value for r in attributes if (r.protocol, r.model, r.split, r.metric, r.seed) == key]
@@ -134,7 +159,8 @@ def test_other_seeds_do_not_touch_the_encoder(finished, continued):
 
 def test_a_finished_run_measures_nothing_and_changes_no_byte(finished, continued, monkeypatch):
     options, _, tables, *_ = finished
-    monkeypatch.setattr("benchmarks.downstream.study.run_probe", None)
+    for name in ("run_paper", "run_standard"):
+        monkeypatch.setattr(f"benchmarks.downstream.study.{name}", None)
     monkeypatch.setenv("DBAE_CACHE", str(continued.out.parent / "no latents needed"))
     again, _, _ = measure(continued)
     for name in ("d.csv", "d_attributes.csv"):
@@ -145,13 +171,17 @@ def test_a_finished_run_measures_nothing_and_changes_no_byte(finished, continued
 def test_a_killed_run_continues_where_it_stopped(finished, options, monkeypatch):
     calls = []
 
-    def dies(*args, **kwargs):
-        calls.append(kwargs["seed"])
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        return run_probe(*args, **kwargs)
+    def dying(run):
+        def dies(*args, **kwargs):
+            calls.append(kwargs["seed"])
+            if len(calls) == 8:
+                raise KeyboardInterrupt
+            return run(*args, **kwargs)
 
-    monkeypatch.setattr("benchmarks.downstream.study.run_probe", dies)
+        return dies
+
+    monkeypatch.setattr("benchmarks.downstream.study.run_paper", dying(run_paper))
+    monkeypatch.setattr("benchmarks.downstream.study.run_standard", dying(run_standard))
     with pytest.raises(KeyboardInterrupt):
         measure(options)
     _, means, _ = measure(options)
@@ -163,17 +193,15 @@ def test_force_measures_again(continued, monkeypatch):
     def refuse(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmarks.downstream.study.run_probe", refuse)
+    monkeypatch.setattr("benchmarks.downstream.study.run_paper", refuse)
     measure(continued)
     with pytest.raises(KeyboardInterrupt):
         measure(dataclasses.replace(continued, force=True))
 
 
-def test_probes_read_what_is_linear_in_the_pixels(options, monkeypatch):
-    faster = dataclasses.replace(probe_config("standard", "regression"), learning_rate=0.05)
-    monkeypatch.setattr("benchmarks.downstream.study.probe_config", lambda protocol, kind: faster)
+def test_probes_read_what_is_linear_in_the_pixels(options):
     chosen = dataclasses.replace(options, protocol=("standard",), seeds=(0,))
-    (table,), _, _ = measure(chosen, dataset=Squares(2000))
+    (table,), _, _ = measure(chosen, dataset=Squares(1000))
     r = {name: values["Pearson_r", "test"].mean() for name, values in table.columns.items() if name != "prevalence"}
     assert r["pca"] > 0.99
     assert abs(r["random"]) < 0.15
@@ -186,7 +214,7 @@ def test_limit_is_another_data_set(finished, continued):
     _, both, _ = measure(chosen)
     new = [r for r in both if r.data_sha256 != finished[3][0].data_sha256]
     assert len(both) - len(new) == len(finished[3])
-    assert len(new) == 4 * 3 + 2
+    assert len(new) == 4 * (3 + 2 * len(QUALITY)) + 2
     assert {r.n for r in both} == {20}
 
 
@@ -201,30 +229,20 @@ def test_checkpoints_and_data_sets_are_crossed(options):
 
 
 @pytest.mark.parametrize("groups", [False, True])
-def test_a_data_set_without_validation_lends_part_of_its_training_images(options, groups, monkeypatch):
-    seen = []
-
-    def look(train, val, test, **kwargs):
-        seen.append((len(train.latents), None if val is None else len(val.latents), len(test.latents)))
-        return run_probe(train, val, test, **kwargs)
-
-    monkeypatch.setattr("benchmarks.downstream.study.run_probe", look)
+def test_a_data_set_without_validation_lends_part_of_its_training_images(options, groups, probes_seen):
     measure(dataclasses.replace(options, seeds=(0,)), dataset=Squares(val=False, groups=groups))
     carved = (52, 8, 20) if groups else (54, 6, 20)  # 60 training images; of 15 people with 4 images each, 2 are lent
-    assert set(seen) == {carved, (60, None, 20)}  # regression in protocol "paper" trains on all of them
+    assert set(probes_seen) == {carved, (60, None, 20)}  # regression in protocol "paper" trains on all of them
 
 
-def test_carved_validation_is_a_tenth_and_keeps_people_together():
-    train = np.arange(10, 210)
-    for seed in range(3):
-        kept, held_out = carve_validation(train, None, seed)
-        assert len(held_out) == 20
-        np.testing.assert_array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(200))
-        groups = np.arange(300) // 7
-        kept, held_out = carve_validation(train, groups, seed)
-        assert not set(groups[train[kept]]) & set(groups[train[held_out]])
-        assert len(np.unique(groups[train[held_out]])) == 3  # of 29 people
-    assert not np.array_equal(carve_validation(train, None, 0)[1], carve_validation(train, None, 1)[1])
+def test_seeds_of_protocol_standard_divide_training_and_validation_images(options, probes_seen):
+    chosen = dataclasses.replace(options, protocol=("standard",), seeds=(0, 1))
+    _, means, _ = measure(chosen)
+    assert set(probes_seen) == {(60, 20, 20)}
+    ap = {r.seed: r.value for r in means if (r.model, r.metric) == ("tiny", "Pearson_r")}
+    assert ap["0"] != ap["1"]
+    drawn = {r.seed: r.value for r in means if (r.model, r.metric) == ("tiny", "probe_Pearson_r_drawn")}
+    assert drawn == {"0": 0, "1": 1}
 
 
 def test_table_and_figure_show_model_controls_and_lead(finished, tmp_path):
@@ -276,12 +294,76 @@ def test_data_that_cannot_be_used_is_named(options):
         measure(options, dataset=unsplit)
 
 
-def test_attributes_that_are_constant_are_named(options, caplog):
+def test_attributes_that_are_constant_are_named_and_left_out(options, caplog):
+    squares = Squares()
+    squares.attributes.binary[squares.splits["test"], 1] = 0
+    squares.attributes.continuous[squares.splits["train"], 2] = 4
+    tables, means, attributes = measure(dataclasses.replace(options, seeds=(0,)), dataset=squares)
+    assert "constant in the 20 test images: Bright" in caplog.text
+    assert "constant in the 60 training images: light" in caplog.text
+    value = {(r.protocol, r.model, r.metric, r.attribute): r.value for r in [*means, *attributes] if r.split == "test"}
+    assert value["paper", "tiny", "AP", "Bright"] == 0
+    assert value["paper", "tiny", "AP", "mean"] == value["paper", "tiny", "AP", "Red"] / 2
+    for model in ("tiny", "pca", "prevalence"):
+        assert np.isnan(value["standard", model, "AP", "Bright"])
+        assert np.isnan(value["standard", model, "MSE", "light"])
+        assert value["standard", model, "AP", "mean"] == value["standard", model, "AP", "Red"]
+        pair = [value["standard", model, "MSE", name] for name in ("green", "blue")]
+        assert value["standard", model, "MSE", "mean"] == pytest.approx(np.mean(pair), abs=1e-15)
+    assert value["standard", "tiny", "probe_AP_attributes", "mean"] == 1
+    assert value["standard", "tiny", "probe_Pearson_r_attributes", "mean"] == 2
+    assert f"{value['standard', 'tiny', 'AP', 'mean']:.4f}" in format_table(tables[1])
+    draw_attributes(tables, options.out.with_suffix(".png"))
+
+
+def test_nothing_changes_where_an_attribute_has_no_number(options):
     squares = Squares()
     squares.attributes.binary[:, 1] = 0
-    _, _, attributes = measure(dataclasses.replace(options, seeds=(0,)), dataset=squares)
-    assert "constant in the 20 test images: Bright" in caplog.text
-    assert {r.value for r in attributes if r.attribute == "Bright"} == {0.0}
+    options = dataclasses.replace(options, protocol=("standard",))
+    measure(options, dataset=squares)
+    before = {file.name: file.read_bytes() for file in options.out.parent.glob("d*.csv")}
+    measure(options, dataset=squares)
+    assert {file.name: file.read_bytes() for file in options.out.parent.glob("d*.csv")} == before
+
+
+def test_rows_about_the_probe(finished):
+    *_, means, _ = finished
+    found = {r.metric: r for r in means if (r.protocol, r.model, r.seed) == ("standard", "tiny", "1") and r.diagnostic}
+    assert set(found) == {f"probe_{m}_{name}" for m in ("AP", "Pearson_r") for name in QUALITY}
+    assert {r.seed for r in means if r.diagnostic} == {"0", "1"}
+    assert {r.protocol for r in means if r.diagnostic} == {"standard"}
+    assert 0 <= found["probe_AP_gradient"].value <= 1e-7
+    assert found["probe_AP_rank"].value == 4
+    assert found["probe_AP_attributes"].value == 2
+    assert found["probe_AP_train"].value > 0.5
+    assert found["probe_AP_gradient"].better == "lower"
+    assert found["probe_AP_train"].better == "higher"
+
+
+def test_scores_of_images_give_the_means(finished):
+    options, *_, means, _ = finished
+    metrics = {"AP": average_precision, "Pearson_r": pearson}
+    rows = [r for r in means if r.metric in metrics and r.model != "prevalence" and not r.seed.startswith("mean")]
+    for row in rows:
+        scores = read_scores(options.out, row)
+        assert metrics[row.metric](scores.targets, scores.predictions).mean() == pytest.approx(row.value, abs=1e-3)
+        np.testing.assert_array_equal(scores.indices, Squares().splits["test"])
+        assert len(scores.names) == {"AP": 2, "Pearson_r": 3}[row.metric]
+    assert {row.split for row in rows} == {"test", "test-selected"}
+    assert len(list((options.out.parent / "d_images").iterdir())) == len(rows)
+
+
+def test_rows_of_other_probes_never_mix_with_linear_ones(options):
+    chosen = dataclasses.replace(options, seeds=(0,), probe=("linear", "mlp", "knn"))
+    tables, means, _ = measure(chosen)
+    names = ("paper", "standard", "standard-mlp", "standard-knn")
+    assert {r.protocol for r in means} == set(names)
+    assert [table.title.split(", ")[1] for table in tables] == [f"protocol {name}" for name in names]
+    before = chosen.out.read_bytes()
+    measure(chosen)
+    assert chosen.out.read_bytes() == before
+    with pytest.raises(UserError, match="--probe: protocol paper has linear probes"):
+        measure(dataclasses.replace(chosen, protocol=("paper",)))
 
 
 def test_command_line_fails_with_a_message_and_status_2(tmp_path, capsys):

@@ -1,0 +1,59 @@
+"""Which images a probe is fitted to and chosen on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.downstream.problems import carve_validation, divide
+
+
+def test_carved_validation_is_a_tenth_and_keeps_people_together():
+    train = np.arange(10, 210)
+    for seed in range(3):
+        kept, held_out = carve_validation(train, None, seed)
+        assert len(held_out) == 20
+        np.testing.assert_array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(200))
+        groups = np.arange(300) // 7
+        kept, held_out = carve_validation(train, groups, seed)
+        assert not set(groups[train[kept]]) & set(groups[train[held_out]])
+        assert len(np.unique(groups[train[held_out]])) == 3  # of 29 people
+    assert not np.array_equal(carve_validation(train, None, 0)[1], carve_validation(train, None, 1)[1])
+
+
+def test_one_person_in_all_images_leaves_images_to_train_on():
+    kept, held_out = carve_validation(np.arange(30), np.zeros(30, np.int64), 0)
+    assert (len(kept), len(held_out)) == (27, 3)
+
+
+def test_seed_0_takes_the_splits_that_there_are():
+    train, val = np.arange(100, 160), np.arange(20)
+    kept, held_out = divide(train, val, None, 0)
+    np.testing.assert_array_equal(kept, np.arange(60))
+    np.testing.assert_array_equal(held_out, np.arange(60, 80))
+
+
+def test_another_seed_draws_parts_of_the_same_sizes():
+    train, val = np.arange(100, 160), np.arange(20)
+    drawn = [divide(train, val, None, seed) for seed in (1, 2, 1)]
+    for kept, held_out in drawn:
+        assert (len(kept), len(held_out)) == (60, 20)
+        np.testing.assert_array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(80))
+        assert 0 < (held_out >= 60).sum() < 20  # of both splits
+    np.testing.assert_array_equal(drawn[0][1], drawn[2][1])
+    assert not np.array_equal(drawn[0][1], drawn[1][1])
+
+
+def test_nobody_is_on_both_sides():
+    train, val, groups = np.arange(60), np.arange(60, 80), np.repeat(np.arange(20), 4)
+    both = np.concatenate([train, val])
+    for seed in (1, 2, 3):
+        kept, held_out = divide(train, val, groups, seed)
+        assert not set(groups[both[kept]]) & set(groups[both[held_out]])
+        assert len(held_out) == 20
+
+
+def test_without_validation_every_seed_draws_it():
+    train = np.arange(50)
+    for seed in (0, 1):
+        for one, two in zip(divide(train, None, None, seed), carve_validation(train, None, seed), strict=True):
+            np.testing.assert_array_equal(one, two)
