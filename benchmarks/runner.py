@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -160,12 +161,10 @@ class Family(Generic[Chosen, Found]):
     Attributes:
         name: of the package, as in `python -m benchmarks.NAME`.
         options: the class of its options; a field is an option of the command line.
-        description: head of --help.
         one_file: whether rows of single attributes or parts stand among the means.
     """
 
     name: ClassVar[str]
-    description: ClassVar[str | None]
     options: type[Chosen]
     one_file: ClassVar[bool] = False
 
@@ -223,7 +222,7 @@ class Family(Generic[Chosen, Found]):
             self.main,
             self.options,
             module=f"benchmarks.{self.name}",
-            description=self.description,
+            description=sys.modules[type(self).__module__].__doc__,
             arguments=arguments,
         )
 

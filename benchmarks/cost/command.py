@@ -73,7 +73,7 @@ class CostOptions(ModelOptions):
 class Cost(Family[CostOptions, Record]):
     """All models in one process, timed in turn."""
 
-    name, description, options, one_file = "cost", __doc__, CostOptions, True
+    name, options, one_file = "cost", CostOptions, True
 
     def open(self, source: str, load: Load) -> LoadedModel:
         """A checkpoint, or an architecture."""

@@ -77,7 +77,7 @@ class DisentanglementOptions(ReadingOptions):
 class Disentanglement(Benchmark[DisentanglementOptions, Record]):
     """Every model and its controls, but for single attributes, which are in a file of their own."""
 
-    name, description, options = "disentanglement", __doc__, DisentanglementOptions
+    name, options = "disentanglement", DisentanglementOptions
 
     def possible(
         self, options: DisentanglementOptions, loaded: LoadedModel, dataset: ImageDataset | None

@@ -78,7 +78,7 @@ class DownstreamOptions(ReadingOptions):
 class Downstream(Benchmark[DownstreamOptions, Table]):
     """Every protocol of every model and its controls."""
 
-    name, description, options = "downstream", __doc__, DownstreamOptions
+    name, options = "downstream", DownstreamOptions
 
     def begin(self, options: DownstreamOptions, session: Session) -> None:
         """A word about seeds."""

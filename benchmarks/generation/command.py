@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 class GenerationBenchmark(Family[GenerationOptions, Record]):
     """Every checkpoint and every set of samples against every data set."""
 
-    name, description, options = "generation", __doc__, GenerationOptions
+    name, options = "generation", GenerationOptions
 
     def possible(
         self, options: GenerationOptions, loaded: LoadedModel, dataset: ImageDataset | None

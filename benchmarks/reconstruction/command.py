@@ -75,7 +75,7 @@ class ReconstructionOptions(ReadingOptions):
 class Reconstruction(Benchmark[ReconstructionOptions, Record]):
     """Every sampler and budget of every model."""
 
-    name, description, options = "reconstruction", __doc__, ReconstructionOptions
+    name, options = "reconstruction", ReconstructionOptions
 
     def begin(self, options: ReconstructionOptions, session: Session) -> dict[str, perceptual.Distance]:
         """LPIPS, as far as its weights are there."""

@@ -65,7 +65,7 @@ class VariationOptions(DataOptions):
 class Variation(Benchmark[VariationOptions, Varied]):
     """Many reconstructions of a few images, in every setting of every model."""
 
-    name, description, options = "variation", __doc__, VariationOptions
+    name, options = "variation", VariationOptions
 
     def begin(self, options: VariationOptions, session: Session) -> dict[str, perceptual.Distance]:
         """LPIPS, as far as its weights are there."""
