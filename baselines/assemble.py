@@ -15,7 +15,8 @@ from baselines.methods import METHODS, adm, diffae
 from baselines.recognise import NO_MODEL, Found, recognise
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints import torchfile
-from dbae.checkpoints.own import Card, States, from_json, load_strictly
+from dbae.checkpoints.fields import from_json
+from dbae.checkpoints.own import Card, States, load_strictly
 from dbae.support.errors import UserError
 
 CONVERTED = "converted from"

@@ -26,7 +26,7 @@ from baselines.recognise import NO_MODEL, Found
 from dbae import pretrained, prior
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints import torchfile
-from dbae.checkpoints.own import from_json
+from dbae.checkpoints.fields import from_json
 from dbae.pretrained import BUILTIN
 from dbae.support.errors import UserError
 from dbae.support.files import sha256

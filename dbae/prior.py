@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dbae.checkpoints import own as checkpoint
+from dbae.checkpoints.fields import from_json
 from dbae.networks.latent_mlp import LatentMLP, LatentMLPConfig
 from dbae.noise import Noise
 from dbae.samplers.strides import T, stride_times
@@ -172,7 +173,7 @@ def load(path: str | os.PathLike[str], *, autoencoder_sha256: str | None = None)
     """
 
     def build(config: dict[str, Any], name: str) -> LatentPrior:
-        return LatentPrior(checkpoint.from_json(LatentMLPConfig, config), name=name)
+        return LatentPrior(from_json(LatentMLPConfig, config), name=name)
 
     prior, card = checkpoint.load_as(METHOD, build, path, weights=None)
     trained_on = card.train_data.get("autoencoder_sha256")

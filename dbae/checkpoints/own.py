@@ -15,13 +15,14 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dbae.checkpoints.fields import at_most, from_json
 from dbae.model import DBAE, DBAEConfig
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path, remove
@@ -30,7 +31,6 @@ FORMAT = 1
 Weights = Literal["ema", "raw"]
 States = Mapping[Weights, Mapping[str, Tensor]]
 """State dicts of one model by kind."""
-_T = TypeVar("_T")
 _M = TypeVar("_M", bound=torch.nn.Module)
 
 
@@ -67,18 +67,6 @@ class Card:
     expected: dict[str, float] = dataclasses.field(default_factory=dict)
     note: str = ""
     format: int = FORMAT
-
-
-def from_json(cls: type[_T], values: Mapping[str, Any]) -> _T:
-    """Build dataclass `cls` from JSON values: nested dataclasses and tuples are restored, unknown names refused."""
-    hints = get_type_hints(cls)
-
-    def restore(kind: Any, value: Any) -> Any:
-        if dataclasses.is_dataclass(kind):
-            return from_json(kind, value)  # type: ignore[arg-type]
-        return tuple(value) if get_origin(kind) is tuple and get_args(kind) else value
-
-    return cls(**{name: restore(hints[name], value) for name, value in values.items()})
 
 
 def as_json(value: Any) -> Any:
@@ -212,10 +200,10 @@ def filled(
     if kind is None or kind not in states:
         raise UserError(f"{path}: expected '{kind or 'ema'}.*' weights, found {' and '.join(states) or 'none'}.")
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), at_most(2 * len(states[kind])):  # spectral norm registers its weights twice
             model = build(card.config, card.name)
-    except (TypeError, KeyError, ValueError, RuntimeError) as error:
-        reason = f"{type(error).__name__}: {error}"
+    except (TypeError, KeyError, ValueError, ArithmeticError, LookupError, RuntimeError, UserError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
         raise UserError(f"{path}: its card does not describe a model of method {card.method!r} ({reason}).") from error
     load_strictly(model, states[kind], path)
     return model.eval()
@@ -229,7 +217,7 @@ def _card(path: str | os.PathLike[str], values: dict[str, Any]) -> Card:
         )
     try:
         return from_json(Card, values)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise UserError(f"{path}: its card does not describe a checkpoint ({error}).") from error
 
 

@@ -172,7 +172,13 @@ class Trainer:
             self.folder.remove_leftovers()
         self.log.restore(None, 0)
         for newest in self.world.broadcast(self.folder.checkpoints()[-1:]):
-            self._restore(newest)
+            try:
+                self._restore(newest)
+            except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+                raise UserError(
+                    f"{newest}: cannot be resumed, it or its .state file is damaged ({type(error).__name__}: {error}). "
+                    "Remove both to go on from the checkpoint before."
+                ) from error
         self.log.start(self.step)
 
     def train_step(self, images: Tensor) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from small_model import small_card, small_model
 
 from dbae.checkpoints import own as checkpoint
+from dbae.checkpoints.fields import from_json
 from dbae.checkpoints.own import Card
 from dbae.model import DBAE, DBAEConfig, ffhq128
 from dbae.support.errors import UserError
@@ -227,15 +228,15 @@ def test_card_with_values_no_model_has(path, change):
 
 @pytest.mark.parametrize("config", [ffhq128(), ffhq128(stochastic=False)])
 def test_config_survives_json(config):
-    assert checkpoint.from_json(DBAEConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    assert from_json(DBAEConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
 
 
 def test_from_json_refuses_unknown_and_missing_names():
     with pytest.raises(KeyError, match="surprise"):
-        checkpoint.from_json(Card, {"method": "dbae", "name": "a", "config": {}, "surprise": 1})
+        from_json(Card, {"method": "dbae", "name": "a", "config": {}, "surprise": 1})
     with pytest.raises(TypeError, match="config"):
-        checkpoint.from_json(Card, {"method": "dbae", "name": "a"})
-    assert checkpoint.from_json(Card, {"method": "dbae", "name": "a", "config": {}}).format == checkpoint.FORMAT
+        from_json(Card, {"method": "dbae", "name": "a"})
+    assert from_json(Card, {"method": "dbae", "name": "a", "config": {}}).format == checkpoint.FORMAT
 
 
 def test_as_json_is_what_a_file_gives_back():
