@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import runpy
 import statistics
 import sys
@@ -15,7 +16,7 @@ from benchmarks.__main__ import PACKAGES, commands
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {"dbae": 0, "baselines": 1, "benchmarks": 2}
-LINES = 310
+LINES = 300
 
 
 @cache
@@ -104,7 +105,11 @@ def test_rooms_of_benchmarks_do_not_import_in_circles():
 
 def test_files_stay_short():
     lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
-    assert not {name: count for name, count in lines.items() if count > LINES}
+    assert not {name: count for name, count in lines.items() if count > LONGER.get(name, LINES)}
+
+
+LONGER = {"dbae.training.loop": 330, "dbae.data.labels.tables": 380, "baselines.methods.pdae.model": 310}
+"""Files that want to be cut."""
 
 
 def test_a_module_needs_few_others():
@@ -129,4 +134,4 @@ def test_help_works_and_has_an_example(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     assert not ended.value.code
-    assert f"python -m {name}" in capsys.readouterr().out
+    assert re.search(rf"^\W*python -m {re.escape(name)}\b", capsys.readouterr().out, re.MULTILINE)
