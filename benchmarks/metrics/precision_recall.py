@@ -88,15 +88,15 @@ def neighbours(
     (fake_k,) = _radii(fake, (k,), distances)
 
     precise = torch.zeros(len(fake), dtype=torch.bool, device=fake.device)
-    density, recalled, covered = 0, 0, 0
+    density, recalled, covered = torch.zeros(3, dtype=torch.int64, device=fake.device)  # read when all is done
     for rows, block in _blocks(real, fake, distances):
         precise |= (block <= real_k[rows, None] * (1 + _RIM)).any(dim=0)
-        recalled += int((block <= fake_k * (1 + _RIM)).any(dim=1).sum())
+        recalled += (block <= fake_k * (1 + _RIM)).any(dim=1).sum()
         inside = block < real_density[rows, None] * (1 - _RIM)
-        density += int(inside.sum())
-        covered += int(inside.any(dim=1).sum())
+        density += inside.sum()
+        covered += inside.any(dim=1).sum()
     n, m = len(real), len(fake)
-    return Neighbours(int(precise.sum()) / m, recalled / n, density / (k_density * m), covered / n)
+    return Neighbours(int(precise.sum()) / m, int(recalled) / n, int(density) / (k_density * m), int(covered) / n)
 
 
 def _radii(x: Float[Tensor, "n d"], ks: tuple[int, ...], distances: Distances) -> list[Float[Tensor, " n"]]:

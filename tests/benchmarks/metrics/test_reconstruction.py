@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from device_watch import Watch
 from golden_fill import GOLDEN
 
 from benchmarks.metrics import reconstruction as rec
@@ -164,3 +165,14 @@ def test_no_metric_of_an_image_with_nan_is_a_number():
     found = dataclasses.asdict(rec.measure(real=real, fake=fake))
     for name, values in found.items():
         assert values.isnan().tolist() == [False, True, False], name
+
+
+def test_a_batch_is_measured_without_waiting_for_the_device(monkeypatch):
+    """Once its range is checked. On the meta device, whose tensors have no numbers to read or to copy."""
+    monkeypatch.setattr(rec, "_unit", lambda x: x)
+    images = torch.empty(2, 3, 16, 16, device="meta")
+    with Watch() as watch:
+        found = rec.measure(real=images, fake=images)
+    assert watch.read == []
+    values = [getattr(found, field.name) for field in dataclasses.fields(found)]
+    assert {value.device.type for value in values} == {"meta"}

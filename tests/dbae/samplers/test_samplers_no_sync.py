@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 import torch
 from analytic_denoisers import net
+from device_watch import Watch
 from small_model import small_config
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from dbae.bridge import Bridge
 from dbae.model import DBAE
@@ -28,23 +27,6 @@ CONFIGS = [SamplerConfig(method, nfe=5) for method in BRIDGE_METHODS]
 CONFIGS += [SamplerConfig("ddbm_heun", nfe=5, churn=0.33), SamplerConfig("dbim", nfe=5, eta=0.5)]
 CONFIGS += [SamplerConfig(method, nfe=5, end_data=0.0) for method in ("ddbm_euler", "dbim3")]
 EVERY_CONFIG = pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.method}-{c.churn}-{c.eta}-{c.end_data}")
-
-
-class Watch(TorchDispatchMode):
-    """Keeps the names of operations that read a number out of a tensor, and of those that touch two devices."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read: list[str] = []
-        self.crossed: list[str] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        name = str(function)
-        self.read += [name] * (name.split(".")[1] in ("_local_scalar_dense", "equal", "is_nonzero", "nonzero"))
-        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
-        self.crossed += [name] * (len({tensor.device for tensor in tensors}) > 1)
-        return result
 
 
 class DeviceNoise:
