@@ -121,7 +121,7 @@ def _interval(pair: Pair, a: Evidence, b: Evidence, resample: Resample) -> tuple
     value = _minus(pair)
     if resample != "attributes" and a.scores and b.scores and a.scores.pairs_with(b.scores):
         over: Over = "both" if resample == "both" else "people" if a.scores.people else "images"
-        return _of_scores(value, a.scores, b.scores, resample), over
+        return of_scores(value, a.scores, b.scores, resample), over
     if resample == "images":
         if a.images and b.images and (found := _of_images(a.images, b.images)):
             return found, "images" if a.images.groups is None else "people"
@@ -148,8 +148,8 @@ def _of_images(a: PerImage, b: PerImage) -> Interval | None:
     return bootstrap.paired_bootstrap(after, before, groups=None if a.groups is None else a.groups[left])
 
 
-def _of_scores(value: float, a: Resampled, b: Resampled, resample: Resample) -> Interval:
-    """Of means over attributes: images (or people) resampled, attributes too where both are asked for.
+def of_scores(value: float, a: Resampled, b: Resampled, resample: Resample) -> Interval:
+    """Interval of a mean over attributes: images (or people) resampled, attributes too where both are asked for.
 
     It is laid around the difference of the records: scores are kept in half precision.
     """

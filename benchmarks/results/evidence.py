@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from benchmarks.metrics.bootstrap import image_weights, number_of_units
+from benchmarks.metrics.bootstrap import RESAMPLES, image_weights, number_of_units
 from benchmarks.metrics.resampled import AveragePrecision, Pearson, SquaredError
 from benchmarks.results.file import beside
 from benchmarks.results.noise import Noise, digest, read_noise
@@ -109,13 +109,14 @@ def _scores(record: Record, path: Path) -> Resampled | None:
     sets = [_sorted(scores) for scores in found if scores is not None]
     if len(sets) < len(found) or any(not _same_images(s, sets[0]) for s in sets):
         return None
-    resampled = _resample(sets, record.metric)
+    resampled = resample(sets, record.metric)
     tolerance = _AGREES * (max(1.0, abs(record.value)) if record.metric == "MSE" else 1.0)
     known = resampled.values[np.isfinite(resampled.values)]
     return resampled if len(known) and abs(known.mean() - record.value) <= tolerance else None
 
 
-def _resample(sets: Sequence[ImageScores], metric: str) -> Resampled:
+def resample(sets: Sequence[ImageScores], metric: str, resamples: int = RESAMPLES) -> Resampled:
+    """A metric of the scores of the same images, one set a seed, in resamples of the images; means over seeds."""
     statistics = [_STATISTICS[metric](s.targets, s.predictions) for s in sets]
     first, n = sets[0], len(sets[0].indices)
 
@@ -126,7 +127,7 @@ def _resample(sets: Sequence[ImageScores], metric: str) -> Resampled:
         digest(first.indices, first.groups),
         first.names,
         mean_over_seeds(np.ones((1, n)))[0],
-        np.concatenate([mean_over_seeds(w).astype(np.float32) for w in image_weights(n, first.groups)]),
+        np.concatenate([mean_over_seeds(w).astype(np.float32) for w in image_weights(n, first.groups, resamples)]),
         first.groups is not None,
         number_of_units(n, first.groups),
     )

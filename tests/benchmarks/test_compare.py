@@ -5,15 +5,21 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import compare
+from benchmarks.metrics.prediction import average_precision
+from benchmarks.results.images import ImageValues, values_path, write_values
+from benchmarks.results.noise import Noise, write_noise
 from benchmarks.results.pair import pair, without_single_seeds
 from benchmarks.results.record import Record, RecordFile
+from benchmarks.results.scores import ImageScores, write_scores
 from dbae.support import cli
 
+ROOT = Path(__file__).parents[2]
 ROW = Record(
     task="downstream",
     protocol="standard",
@@ -176,3 +182,182 @@ def test_files_without_a_common_number_are_refused(tmp_path, capsys):
     assert run(a, written(tmp_path / "b.csv", replace(ROW, task="generation"))) == 2
     assert "generation on faces" in capsys.readouterr().err
     assert run(a, str(tmp_path / "absent.csv")) == 2
+
+
+def scored(path, gain: float, *, n: int = 400, groups=None, row: Record = ROW) -> str:
+    """A results file with a mean AP, its attributes, and scores of its images that see the labels better by `gain`."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((n, 5)) < [0.1, 0.2, 0.3, 0.4, 0.5]).astype(np.int8)
+    predictions = labels * (1 + gain) + rng.standard_normal((n, 5))
+    scores = ImageScores(np.arange(n), predictions, labels, tuple("abcde"), groups)
+    values = average_precision(labels, predictions)
+    row = replace(row, value=float(values.mean()))
+    write_scores(path, row, scores)
+    single = [replace(row, attribute=name, value=float(v)) for name, v in zip("abcde", values, strict=True)]
+    written(path.with_name(f"{path.stem}_attributes.csv"), *single)
+    return written(path, row)
+
+
+def compared(tmp_path, *arguments) -> dict[str, str]:
+    """The only line that comparing writes."""
+    run(*arguments, "--out", str(tmp_path / "out.csv"))
+    with open(tmp_path / "out.csv", newline="") as file:
+        (line,) = csv.DictReader(file)
+    return line
+
+
+def test_scores_beside_the_files_give_an_interval_over_images(tmp_path):
+    a, b, c = (scored(tmp_path / f"{name}.csv", gain) for name, gain in (("a", 0), ("b", 0.4), ("c", 0.004)))
+    line = compared(tmp_path, a, b)
+    assert (line["over"], line["verdict"]) == ("images", "better")
+    assert 0 < float(line["low"]) < float(line["difference"]) < float(line["high"])
+    assert run(b, a) == 1
+    assert run(a, c) == 0
+    assert compared(tmp_path, a, a)["verdict"] == "equal"
+    other = compared(tmp_path, a, b, "--resample", "attributes")
+    assert (other["over"], other["verdict"]) == ("attributes", "better; over attributes")
+    both = compared(tmp_path, a, b, "--resample", "both")
+    assert both["over"] == "both"
+    assert float(both["high"]) - float(both["low"]) > float(line["high"]) - float(line["low"])
+
+
+def test_people_are_resampled_where_the_data_knows_them(tmp_path):
+    lines = []
+    for groups in (None, np.arange(400) // 40):
+        a, b = (scored(tmp_path / f"{name}.csv", gain, groups=groups) for name, gain in (("a", 0), ("b", 0.4)))
+        lines.append(compared(tmp_path, a, b))
+    assert [line["over"] for line in lines] == ["images", "people"]
+    assert lines[1]["verdict"] == "better; over people"
+    assert lines[0]["low"] != lines[1]["low"]
+
+
+def test_scores_that_are_not_those_of_the_row_are_no_evidence(tmp_path):
+    a, b = scored(tmp_path / "a.csv", 0), scored(tmp_path / "b.csv", 0.4)
+    changed = replace(RecordFile(b).read()[0], value=0.9)
+    RecordFile(b).add([changed])
+    assert compared(tmp_path, a, b)["verdict"] == "no verdict; noise unknown"
+
+
+def test_errors_of_seeds_give_no_verdict(tmp_path, capsys):
+    mean = replace(ROW, seed="mean of 0 1 2", stderr=0.0001)
+    a = written(tmp_path / "a.csv", mean)
+    assert run(a, written(tmp_path / "b.csv", replace(mean, value=0.3))) == 0
+    assert "no verdict; seeds only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("metric", ["FD-faces", "FID_50k", "Recall"])
+def test_a_distance_without_noise_is_never_a_regression_and_with_noise_may_be(tmp_path, metric):
+    fd = replace(ROW, task="generation", metric=metric, better="lower", stderr=None, value=10.0)
+    worse = replace(fd, value=11.0)
+    a, b = written(tmp_path / "a.csv", fd), written(tmp_path / "b.csv", worse)
+    assert run(a, b) == 0
+    assert compared(tmp_path, a, b)["verdict"] == "no verdict; noise unknown"
+    rng = np.random.default_rng(0)
+    for path, row in ((a, fd), (b, worse)):
+        write_noise(Path(path), row, Noise("same", 500, parts=(rng.standard_normal(500), rng.standard_normal(500))))
+    assert run(a, b) == 1
+    assert float(compared(tmp_path, a, b)["low"]) > 0.7
+
+
+def test_counts_of_an_architecture_have_no_noise(tmp_path):
+    size = replace(ROW, task="cost", protocol="architecture", metric="parameters_M", better="lower", stderr=None)
+    a = written(tmp_path / "a.csv", size)
+    assert run(a, written(tmp_path / "b.csv", replace(size, value=0.5001))) == 1
+
+
+def psnr(path, values) -> str:
+    row = replace(SSIM, metric="PSNR", value=float(np.mean(values)), stderr=None)
+    write_values(
+        values_path(path, {"metric": "PSNR"}),
+        ImageValues({"PSNR": np.array(values, float)}, 1),
+        np.arange(len(values)),
+        {"metric": "PSNR"},
+    )
+    RecordFile(path).add([replace(row, nfe=1, encode_nfe=0)])
+    return str(path)
+
+
+def test_infinite_values_are_equal_and_said(tmp_path):
+    a = psnr(tmp_path / "a.csv", [20, 21, np.inf, 24, 25])
+    assert run(a, a) == 0
+    assert compared(tmp_path, a, a)["verdict"] == "equal; infinite for 1 and 1 of 5 images"
+    several = [20, 21, np.inf, 24, 25, 22, 23, 20, 21, 25]
+    d = psnr(tmp_path / "d.csv", several)
+    b = psnr(tmp_path / "b.csv", np.array(several) - [1, 0.9, 0, 1.1, 0.9, 1, 1, 0.8, 1.2, 0.9])
+    line = compared(tmp_path, d, b)  # the others tell which is better
+    assert float(line["difference"]) == pytest.approx(-0.88)
+    assert line["verdict"] == "REGRESSION; infinite for 1 and 1 of 10 images"
+    c = psnr(tmp_path / "c.csv", [20, 21, 22, 24, 25])
+    assert run(a, c) == 0
+    assert compared(tmp_path, a, c)["verdict"] == "no verdict; infinite for 1 and 0 of 5 images"
+
+
+def test_versions_of_a_task_do_not_mix_within_a_file_either(tmp_path, capsys):
+    path = written(tmp_path / "a.csv", ROW, replace(PCA, task_version=2))
+    assert run(path) == 2
+    assert "expected numbers of one task_version, found 1 in" in capsys.readouterr().err
+    assert run(path, written(tmp_path / "b.csv", ROW), "--where", "task_version=1") == 0
+
+
+def test_every_untrained_encoder_serves_its_own_method(tmp_path, capsys):
+    bare = replace(PCA, model="untrained", method="DBAE", checkpoint_sha256="4588aa", value=0.2)
+    other = replace(bare, method="DiffAE", checkpoint_sha256="4cc3aa", value=0.1)
+    diffae = replace(ROW, model="b", method="DiffAE", checkpoint_sha256="bb", value=0.4)
+    path = written(tmp_path / "a.csv", ROW, diffae, bare, other, PCA)
+    assert run(path, "--baseline", "untrained") == 0
+    out = capsys.readouterr().out
+    pairs = [f"untrained {bare} : {model} " for bare, model in
+             (("DBAE 4588", "a"), ("DiffAE 4cc3", "b"), ("DBAE 4588", "pca"), ("DiffAE 4cc3", "pca"))]  # fmt: skip
+    assert [out.count(pair) for pair in pairs] == [1, 1, 1, 1]
+    assert "+0.3000" in out
+    assert "4 numbers compared" in out
+    assert run(path, "--baseline", "untrained diffae", "--models", "b") == 0
+    assert "1 numbers compared" in capsys.readouterr().out
+    assert run(path, "--baseline", "untrained", "--models", "nobody") == 2
+
+
+def test_what_cannot_be_compared_is_listed(tmp_path, capsys):
+    few = replace(ROW, sampler="x", nfe_requested=10)
+    others = [replace(few, model="b", sampler=name, checkpoint_sha256="bb") for name in ("y", "z")]
+    path = written(tmp_path / "a.csv", few, replace(few, metric="MSE"), *others)
+    assert run(path) == 0
+    out = capsys.readouterr().out
+    assert "3 numbers ambiguous" in out
+    assert "1 numbers only in a: MSE standard test x NFE 10" in out
+
+
+def test_a_row_without_a_seed_is_compared_with_any(tmp_path, capsys):
+    prevalence = replace(PCA, model="prevalence", seed="", latent_dim=None)
+    assert run(written(tmp_path / "a.csv", ROW, prevalence)) == 0
+    assert "1 numbers compared" in capsys.readouterr().out
+
+
+def test_the_number_of_verdicts_is_said_and_holm_corrects_for_it(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = [replace(SSIM, nfe_requested=i, value=0.5, stderr=0.01) for i in range(40)]
+    shifts = np.append(rng.normal(0, 0.0141, 39), 0.5)  # noise, and one that differs
+    a = written(tmp_path / "a.csv", *rows)
+    b = written(tmp_path / "b.csv", *(replace(r, value=r.value + d) for r, d in zip(rows, shifts, strict=True)))
+    assert run(a, b) == 1  # some noise is called a regression, as it has to be
+    assert "40 with a verdict, 0 without (2.0 verdicts of better or worse are expected" in capsys.readouterr().out
+    assert run(a, b, "--holm") == 0
+    out = capsys.readouterr().out
+    assert out.count("better") == 2  # the line, and the sentence about the correction
+    assert "corrected by Holm" in out
+
+
+def test_where_keeps_rows_with_these_cells(tmp_path, capsys):
+    path = written(tmp_path / "a.csv", ROW, PCA, replace(ROW, metric="AUC"), replace(PCA, metric="AUC"))
+    assert run(path, "--where", "metric=AP") == 0
+    assert "1 numbers compared" in capsys.readouterr().out
+    assert run(path, "--where", "colour=red") == 2
+
+
+def test_the_committed_results_are_compared_as_the_help_says(capsys):
+    path = str(ROOT / "results" / "utkface" / "downstream.csv")
+    assert run(path, "--baseline", "untrained", "--where", "protocol=standard") == 0
+    out = capsys.readouterr().out
+    for method in ("DBAE", "DiffAE", "PDAE"):
+        assert f"untrained {method} " in out
+    for model in ("diffae-faces32", "pdae-utkface32", "550016", "pca", "random", "prevalence"):
+        assert model in out

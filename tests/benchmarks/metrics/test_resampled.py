@@ -1,0 +1,39 @@
+"""Metrics under weights are those of the images that the weights say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.metrics import prediction
+from benchmarks.metrics.bootstrap import image_weights
+from benchmarks.metrics.resampled import AveragePrecision, Pearson, SquaredError
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_weights_are_repeated_images(ties):
+    rng = np.random.default_rng(0)
+    labels = (rng.random((150, 4)) < [0.05, 0.2, 0.5, 0.9]).astype(np.int8)
+    scores = labels + rng.standard_normal((150, 4))
+    scores = np.round(scores, 0 if ties else 12)
+    target = labels + rng.standard_normal((150, 4))
+    cases = (
+        (AveragePrecision(labels, scores), prediction.average_precision, labels),
+        (Pearson(target, scores), prediction.pearson, target),
+        (SquaredError(target, scores), prediction.mean_squared_error, target),
+    )
+    for weighted, plain, of in cases:
+        np.testing.assert_allclose(weighted(np.ones((1, 150)))[0], plain(of, scores), atol=1e-12)
+        (weights,) = image_weights(150, None, 20)
+        found = weighted(weights)
+        for w, row in zip(weights, found, strict=True):
+            images = np.repeat(np.arange(150), w.astype(int))
+            np.testing.assert_allclose(row, plain(of[images], scores[images]), atol=1e-12)
+
+
+def test_a_resample_without_positives_has_no_ap():
+    labels = np.array([[1], [0], [0]], np.int8)
+    found = AveragePrecision(labels, np.array([[1.0], [2.0], [0.0]]))(np.array([[1, 1, 1], [0, 2, 1]], float))
+    assert found[0, 0] == 0.5
+    assert np.isnan(found[1, 0])
+    assert np.isnan(AveragePrecision(labels * 0, np.ones((3, 1)))(np.ones((1, 3)))).all()
