@@ -303,7 +303,7 @@ def test_every_untrained_encoder_serves_its_own_method(tmp_path, capsys):
     bare = replace(PCA, model="untrained", method="DBAE", checkpoint_sha256="4588aa", value=0.2)
     other = replace(bare, method="DiffAE", checkpoint_sha256="4cc3aa", value=0.1)
     diffae = replace(ROW, model="b", method="DiffAE", checkpoint_sha256="bb", value=0.4)
-    path = written(tmp_path / "a.csv", ROW, diffae, bare, other, PCA)
+    path = written(tmp_path / "a.csv", ROW, diffae, bare, other, replace(PCA, method=""))
     assert run(path, "--baseline", "untrained") == 0
     out = capsys.readouterr().out
     pairs = [f"untrained {bare} : {model} " for bare, model in

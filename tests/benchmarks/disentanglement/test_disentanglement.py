@@ -16,6 +16,7 @@ from benchmarks.disentanglement.report import draw_tradeoff, format_rows
 from benchmarks.disentanglement.study import SCORES
 from benchmarks.metrics import disentanglement as tad
 from benchmarks.metrics import factors as known
+from benchmarks.results.noise import read_noise
 from benchmarks.results.record import Record, RecordFile
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints.own import Card
@@ -308,3 +309,23 @@ def test_table_has_a_line_for_every_model_and_protocol(finished):
     lines = format_rows(finished[1]).splitlines()
     assert len(lines) == 1 + 4 * 3
     assert lines[0].split()[:4] == ["model", "data", "protocol", "z"]
+
+
+def test_resamples_of_the_standard_protocol_lie_beside_the_rows(finished):
+    options, rows = finished
+    for metric in ("TAD", "ATTRS"):
+        found = {
+            r.model: (r, read_noise(options.out, r)) for r in rows if (r.metric, r.protocol) == (metric, "standard")
+        }
+        assert len(found) > 2
+        for row, noise in found.values():
+            assert noise is not None
+            assert noise.error == pytest.approx(row.stderr)
+            assert noise.whole == (metric == "ATTRS")
+            assert noise.units == row.n
+        assert len({noise.scheme for _, noise in found.values()}) == 1  # the same resamples of the same images
+    assert {read_noise(options.out, r) for r in rows if r.protocol == "paper"} == {None}
+
+
+def test_ends_of_attrs_are_whole_numbers(finished):
+    assert all(r.value == round(r.value) for r in finished[1] if r.metric in ("ATTRS_low", "ATTRS_high"))

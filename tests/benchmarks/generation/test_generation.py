@@ -22,6 +22,7 @@ from benchmarks.generation.generated import PART
 from benchmarks.generation.report import format_generation
 from benchmarks.generation.samplefiles import NpzImages
 from benchmarks.results.file import beside
+from benchmarks.results.noise import read_noise
 from benchmarks.results.record import RecordFile
 from dbae.images import to_float, to_uint8
 from dbae.noise import PerImageNoise
@@ -328,3 +329,25 @@ class TestNpz:
         (tmp_path / "x.npz").write_text("nothing")
         with pytest.raises(UserError, match=r"x\.npz: expected an npz"):
             NpzImages(tmp_path / "x.npz")
+
+
+def test_every_number_has_its_noise_beside_the_file(loaded, options):
+    """12 images of 12 features: halves are too small for neighbours, and no Frechet distance has any."""
+    rows = measure(dataclasses.replace(options, mode=("prior",), n=13), loaded)
+    found = {r.metric: (r, read_noise(options.out, r)) for r in rows if r.model == "small"}
+    for metric, (row, noise) in found.items():
+        assert noise is not None, metric
+        assert row.stderr == pytest.approx(noise.error, rel=1e-5)
+        assert row.stderr > 0
+    assert len(found["FD-quarters"][1].parts) == 2
+    assert len(found["KD-quarters"][1].parts) == 3
+    assert found["Recall-quarters"][1].halves.shape == (20, 2)
+    few = measure(dataclasses.replace(options, mode=("prior",), n=12, out=options.out.with_name("few.csv")), loaded)
+    assert {r.stderr for r in few if r.metric == "FD-quarters"} == {None}
+
+
+def test_models_compared_with_the_same_real_images_are_paired(loaded, options):
+    rows = measure(dataclasses.replace(options, mode=("prior",), n=13), loaded)
+    noise = {r.model: read_noise(options.out, r) for r in rows if r.metric == "FD-quarters"}
+    assert noise["small"].scheme == noise["real"].scheme
+    assert not np.array_equal(noise["small"].parts[0], noise["real"].parts[0])

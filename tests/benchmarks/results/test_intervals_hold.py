@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from simulated_pairs import rates
 
-
 false_alarms = functools.cache(rates)
 
 
