@@ -29,7 +29,7 @@ STATEMENTS = statements((ROOT / "README.md").read_text(encoding="utf-8"))
 
 
 def test_intervals_are_recognised():
-    text = "- AP +.110 (95 % interval\n  +.072 to +.176), r -1.2\n  `python -m benchmarks.compare a.csv --baseline b`\n- no"
+    text = "- AP +.110 (95 %\n  +.072 to +.176), r -1.2\n  `python -m benchmarks.compare a.csv --baseline b`\n- no"
     assert statements(text) == [(text[:60], [("+.110", "+.072", "+.176")], ["a.csv --baseline b"])]
     assert STATEMENTS
 

@@ -15,7 +15,7 @@ false_alarms = functools.cache(rates)
 
 
 @pytest.mark.parametrize(
-    ("kind", "pairs"), [("image values", 400), ("people", 400), ("probes", 250), ("many attributes", 250)]
+    ("kind", "pairs"), [("image values", 400), ("people", 400), ("probes", 150), ("many attributes", 150)]
 )
 def test_false_alarms_of_means_over_images_and_attributes(kind, pairs):
     for name, rate in false_alarms(kind, pairs).items():
@@ -29,17 +29,15 @@ def test_false_alarms_of_distances_between_sets():
 
 def test_false_alarms_of_neighbours():
     """Four numbers of the same sets; together they are as sure as of many more pairs."""
-    found = false_alarms("neighbours", 120)
+    found = false_alarms("neighbours", 80)
     assert 0.03 <= np.mean(list(found.values())) <= 0.07, found
     assert max(found.values()) < 0.1, found
 
 
 def test_false_alarms_of_disentanglement():
     """ATTRS is a whole number: its quantiles rarely leave out zero, and never too often."""
-    found = false_alarms("codes", 120)
-    (tad, rate), (_, attrs) = found.items()
-    assert 0.03 <= rate <= 0.08, tad
-    assert attrs <= 0.05
+    found = false_alarms("codes", 80)
+    assert max(found.values()) <= 0.07, found
 
 
 def test_sixteen_pairs_are_covered_by_bootstrap_t_and_not_by_percentiles():
