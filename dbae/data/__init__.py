@@ -3,9 +3,10 @@
 source                                the --data grammar and its KINDs
 files/                                where bytes lie (folder, zip, lmdb), and bytes -> images (decode, transforms)
 labels/                               label files: their formats, joining them to images, writing them
-kinds/                                published data sets as they were published
+kinds/                                every KIND, one file each: published data sets as they were published, and others
 faces/                                faces that we draw
-loader, memory, subset                reading: batches in processes, all at once, only a part
+loader, memory, subset, seeded        reading: batches in processes, all at once, only a part, a split made here
+overlap                               a run must not write among the images it reads
 check, prepare (pack)                 python -m dbae.data check | prepare
 """
 

@@ -61,8 +61,8 @@ def open_data(source: str, *, size: int | None = None, exif: Exif | None = None)
     """
     parsed = parse_source(source)
     kind = KINDS[parsed.kind]
-    if parsed.size is None:
-        parsed = dataclasses.replace(parsed, size=size)
+    if parsed.size is None and size is not None:
+        parsed = dataclasses.replace(parsed, size=_integer(source, "size", str(size)))
     if parsed.exif is None and "exif" in kind.handles:
         parsed = dataclasses.replace(parsed, exif=exif)
     shares = parse_shares(parsed.split, source) if parsed.split is not None and ":" in parsed.split else {}

@@ -54,12 +54,7 @@ class ZipFiles:
     def read(self, name: str) -> bytes:
         info = self._members[name]
         require_bounded(self.locate(name), info.file_size)
-        header = os.pread(self._file.fileno(), _LOCAL_HEADER.size, info.header_offset)
-        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-            raise self._corrupt(name)
-        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-        start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-        data = os.pread(self._file.fileno(), info.compress_size, start)
+        data = self._stored(name, info)
         if info.compress_type == zipfile.ZIP_DEFLATED:
             try:
                 # no further than the directory says: a few kilobytes can inflate to gigabytes
@@ -69,6 +64,18 @@ class ZipFiles:
         if zlib.crc32(data) != info.CRC:
             raise self._corrupt(name)
         return data
+
+    def _stored(self, name: str, info: zipfile.ZipInfo) -> bytes:
+        """The bytes of a member as they lie in the zip."""
+        try:
+            header = os.pread(self._file.fileno(), _LOCAL_HEADER.size, info.header_offset)
+            if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+                raise self._corrupt(name)
+            _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+            start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+            return os.pread(self._file.fileno(), min(info.compress_size, os.fstat(self._file.fileno()).st_size), start)
+        except (OSError, OverflowError):  # places in the file that there are not
+            raise self._corrupt(name) from None
 
     def checksum(self, name: str) -> int:
         return self._members[name].CRC

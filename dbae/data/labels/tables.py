@@ -145,6 +145,8 @@ def _read(text: str, where: str) -> tuple[frozenset[str] | None, _Rows]:
     file = next(name for name in FILE_COLUMNS if name in header)
     columns = _by_pandas(body, header, file) or _one_by_one(body, header, file, where, comments)
     files = tuple(str(name).strip() for name in columns.pop(file))
+    if not files:
+        raise malformed(where, comments + 2, "a row for every image", "none")
     return named, _Rows(files, columns, comments + 2)
 
 

@@ -199,6 +199,12 @@ def test_options_that_cannot_be(plain: Path, query: str, message: str) -> None:
         open_data(f"zip:{plain}?{query}")
 
 
+def test_a_size_that_cannot_be_is_refused_wherever_it_comes_from(plain: Path) -> None:
+    for size in (100_000, 0):
+        with pytest.raises(UserError, match=f"for 'size', found '?{size}"):
+            open_data(f"zip:{plain}", size=size)
+
+
 def test_data_with_splits_of_its_own_is_not_split_again(archive: Path) -> None:
     with pytest.raises(UserError, match="has splits of its own: train, val, test, which a new one would mix"):
         open_data(f"zip:{archive}?split=train:0.9")

@@ -8,6 +8,7 @@ import socket
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from image_samples import celeba_members, picture, png, write_folder, write_zip
 
@@ -174,3 +175,24 @@ def test_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert "1 other files (first: \\udcfe.txt)" in out
     assert "\\udcff.png: expected an image, found a file of 0 bytes" in out
+
+
+def test_zips_with_a_damaged_directory_raise_nothing_else(tmp_path: Path) -> None:
+    """From a few bytes that were cut out, a directory speaks of places before the file, or far behind it."""
+    whole = write_zip(tmp_path / "a.zip", celeba_members(4), zipfile.ZIP_DEFLATED).read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for case in range(80):
+        damaged = bytearray(whole)
+        if case % 2:
+            at = int(rng.integers(len(damaged) - 20))
+            del damaged[at : at + int(rng.integers(1, 10))]
+        else:
+            damaged[len(damaged) - int(rng.integers(1, 500))] = int(rng.integers(256))
+        (tmp_path / "b.zip").write_bytes(damaged)
+        try:
+            data = open_zip(tmp_path / "b.zip", size=8)
+            data.batch(range(len(data)))
+        except UserError:
+            refused += 1
+    assert refused > 20
