@@ -69,13 +69,6 @@ class Results:
             old = {record.identity: record.value for file in (self.means, self.attributes) for record in file.read()}
             self.add([r for r in records if r.identity not in old or not _equal(old[r.identity], r.value)])
 
-    def stored(self, records: Sequence[Record]) -> list[Record] | None:
-        """What the files have under the identities of `records`; None unless they have all of them."""
-        known = {record.identity: record for file in (self.means, self.attributes) for record in file.read()}
-        found = [known[record.identity] for record in records if record.identity in known]
-        self._touch(found)
-        return found if len(found) == len(records) else None
-
     def _touch(self, records: Iterable[Record]) -> None:
         self.touched |= {record.identity: record for record in records}
 
