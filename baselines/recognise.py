@@ -82,6 +82,7 @@ def recognise(content: Any, path: object) -> Found:
     keys = ", ".join(map(str, list(content)[:4])) if isinstance(content, dict) else type(content).__name__
     raise UserError(
         f"{path}: expected a checkpoint of DBAE, DiffAE, PDAE, DiTi or guided-diffusion, found a file of {keys[:200]}. "
+        "If the weights lie under one of these keys, save them alone: torch.save(content['KEY'], 'weights.pt'). "
         "`python -m baselines.list` names the files that their authors publish."
     )
 

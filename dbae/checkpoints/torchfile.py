@@ -8,6 +8,7 @@ Zip files (the format since PyTorch 1.6) are mapped, not read, so optimiser stat
 
 from __future__ import annotations
 
+import codecs
 import os
 import pickle
 import zipfile
@@ -15,17 +16,19 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy._core.multiarray import scalar
 from torch import Tensor
 
 from dbae.checkpoints import torchpickle
-from dbae.checkpoints.torchpickle import RefusedError, Storage
+from dbae.checkpoints.torchpickle import OrdinaryError, RefusedError, Storage
 from dbae.support.errors import UserError
 
 ZIP, LEGACY = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 MAX_MEMBERS = 1 << 16
 _DAMAGE: tuple[type[Exception], ...] = (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, LookupError, EOFError)
-_DAMAGE += (ValueError, OSError, AttributeError, TypeError, OverflowError)
+_DAMAGE += (ValueError, OSError, AttributeError, TypeError, OverflowError, AssertionError)
 
 
 class ModelCheckpoint:
@@ -34,6 +37,8 @@ class ModelCheckpoint:
 
 _STAND_INS: list[Any] = [(ModelCheckpoint, torchpickle.MARKERS[0].replace(" ", "."))]
 _STAND_INS += [(OrderedDict, torchpickle.MAPPINGS[1].replace(" ", "."))]
+_STAND_INS += [(scalar, name.replace(" ", ".")) for name in torchpickle.SCALARS]
+_STAND_INS += [np.dtype, codecs.encode, *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "efdgFDG?")]
 
 
 def read(path: str | os.PathLike[str]) -> Any:
@@ -52,6 +57,11 @@ def read(path: str | os.PathLike[str]) -> Any:
         zipped = _check(path, size)
         with torch.serialization.safe_globals(_STAND_INS):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except OrdinaryError as error:
+        raise UserError(
+            f"{path} ({size} bytes): refused for safety, it holds {error}. {_remedy(path)} "
+            "If it is somebody else's, do not open it with other programs unless you trust its authors."
+        ) from error
     except RefusedError as error:
         raise UserError(
             f"{path} ({size} bytes): refused for safety, it holds {error}. A file of weights needs no such thing: "
@@ -63,6 +73,20 @@ def read(path: str | os.PathLike[str]) -> Any:
             f"{path} ({size} bytes): not a complete PyTorch file of tensors ({reason}). "
             "It may be truncated: copy or download it again."
         ) from error
+
+
+def _remedy(path: Path) -> str:
+    """How the maker of a file makes one that can be read."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            inside = [name for name in archive.namelist()[:MAX_MEMBERS] if not name.endswith("/")]
+        if not any(name.endswith("data.pkl") for name in inside):
+            return f"Unpack it (unzip {path.name}) and name the checkpoint in it."
+    return (
+        f"If it is your own, save the tensors alone: c = torch.load('{path.name}', weights_only=False), then "
+        "torch.save(c['state_dict'], 'weights.pt') with the key under which yours are, or torch.save(c, 'weights.pt') "
+        "where it is nothing but them."
+    )
 
 
 def own_copy(tensor: Tensor) -> Tensor:
@@ -99,6 +123,8 @@ def _check_zip(path: Path, size: int) -> tuple[dict[str, Storage], int, dict[str
         raise RefusedError("too many members for a file of tensors")
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
+        if not any(name.endswith("data.pkl") for name in members) and any(map(_is_checkpoint, members)):
+            raise OrdinaryError(f"a packed checkpoint, {sorted(filter(_is_checkpoint, members))[0]}")
         if len(members) != len(archive.infolist()):
             raise RefusedError("two members of one name")
         if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in members.values()):
@@ -112,6 +138,10 @@ def _check_zip(path: Path, size: int) -> tuple[dict[str, Storage], int, dict[str
     folder = pickles[0].removesuffix("data.pkl") + "data/"
     room = {name.removeprefix(folder): info.file_size for name, info in members.items() if name.startswith(folder)}
     return summary.storages, summary.tensor_bytes, room or {"": 0}
+
+
+def _is_checkpoint(name: str) -> bool:
+    return name.endswith((".pt", ".pth", ".ckpt", ".safetensors"))
 
 
 def _members(path: Path, size: int) -> int:

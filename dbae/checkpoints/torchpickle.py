@@ -6,7 +6,8 @@ keys, whose hash takes 2^n steps. Here every instruction is followed on a stack 
 what a file of weights does not need is refused by name, and every tensor has to lie inside its storage. Time and
 memory are linear in the length of the pickle.
 
-Instructions are those of protocol 2, the one `torch.save` writes.
+Instructions are those of protocol 2, the one `torch.save` writes. Beside tensors a file may hold what people keep with
+them: numbers of NumPy and their types, which are on PyTorch's own list.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import dataclasses
 import io
 import itertools
 import pickletools
+import re
 from typing import Any
 
 MAX_BYTES = 2 << 20
@@ -29,14 +31,37 @@ ITEM_BYTES = {
 MAPPINGS = ("collections OrderedDict", "pytorch_lightning.utilities.parsing AttributeDict")
 MARKERS = ("pytorch_lightning.callbacks.model_checkpoint ModelCheckpoint",)
 TENSOR, PARAMETER = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"
-ALLOWED = frozenset((*ITEM_BYTES, *MAPPINGS, *MARKERS, TENSOR, PARAMETER))
+SCALARS = ("numpy._core.multiarray scalar", "numpy.core.multiarray scalar")
+DTYPE, ENCODE = "numpy dtype", "_codecs encode"
+ALLOWED = frozenset((*ITEM_BYTES, *MAPPINGS, *MARKERS, TENSOR, PARAMETER, *SCALARS, DTYPE, ENCODE))
 """Every global a file may name, as "module name"."""
+
+# Modules whose names in a file of weights mean harm or gross error; others are somebody's classes.
+_HARMFUL = {
+    "__builtin__",
+    "builtins",
+    "os",
+    "posix",
+    "nt",
+    "commands",
+    "subprocess",
+    "sys",
+    "importlib",
+    "runpy",
+    "pty",
+}
+_HARMFUL |= {"shutil", "socket", "ctypes", "code", "webbrowser", "operator", "functools", "pickle", "marshal", "types"}
+_HARMLESS = {"set", "frozenset", "complex", "range", "slice", "SimpleNamespace"}
 
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 
 class RefusedError(ValueError):
     """The pickle does something that a file of weights does not need."""
+
+
+class OrdinaryError(RefusedError):
+    """What it holds is refused like everything that is not on the list, but people do keep such things in files."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +85,10 @@ class Container:
 
     def __init__(self) -> None:
         self.keys: list[Any] = []
+
+
+class Dtype(Container):
+    """A NumPy type of numbers."""
 
 
 @dataclasses.dataclass
@@ -140,6 +169,8 @@ class _Machine:
                 self._set_attributes(*self._drop(1))
             case "BINPERSID":
                 self._storage(*self._drop(1))
+            case "FRAME":
+                raise OrdinaryError("the pickle instruction FRAME, that is pickle protocol 4 or newer")
             case _:
                 raise RefusedError(f"the pickle instruction {name}")
 
@@ -165,7 +196,9 @@ class _Machine:
 
     def _global(self, name: str) -> None:
         if name not in ALLOWED:
-            raise RefusedError(name.replace(" ", ".")[:80])
+            module, _, attribute = name.partition(" ")
+            harmful = module.partition(".")[0] in _HARMFUL and attribute not in _HARMLESS
+            raise (RefusedError if harmful else OrdinaryError)(name.replace(" ", ".")[:80])
         self.stack.append(Global(name))
 
     def _storage(self, identity: Any) -> None:
@@ -179,13 +212,23 @@ class _Machine:
 
     def _call(self, function: Global, arguments: Any) -> None:
         name = function.name
-        if name == TENSOR:
+        if name in (DTYPE, ENCODE):
+            return self.stack.append(_numpy(name, arguments))
+        if name in SCALARS:
+            if not (len(arguments) == 2 and isinstance(arguments[0], Dtype) and isinstance(arguments[1], bytes)):
+                raise RefusedError("a NumPy number that is none")
+        elif name == TENSOR:
             self._tensor(*arguments[:4])
         elif not (name == PARAMETER or (name in MAPPINGS and arguments == ())):
             raise RefusedError(f"a call of {name.replace(' ', '.')}")
         self.stack.append(Container())
 
     def _set_attributes(self, state: Any) -> None:
+        if isinstance(self.stack[-1], Dtype):
+            order, rest = state[1:2], state[2:5]
+            if not (order in (("<",), (">",), ("|",)) and rest == (None,) * 3 and len(state) == 8):
+                raise RefusedError("a NumPy type that is not one of numbers")
+            return
         if not isinstance(self.stack[-1], Container) or state.keys != ["_metadata"]:
             raise RefusedError("an attribute that is no metadata of a state dict")
 
@@ -201,3 +244,13 @@ class _Machine:
         if numel and not 0 <= offset <= last < storage.numel:
             raise RefusedError(f"a tensor that reaches beyond its storage of {storage.numel} elements")
         self.summary.tensor_bytes += numel * storage.item_bytes
+
+
+def _numpy(name: str, arguments: Any) -> Dtype | bytes:
+    """What a NumPy number is made of: its type, `dtype(code, False, True)`, and its bytes, `encode(text, "latin1")`."""
+    match name, arguments:
+        case "numpy dtype", (str() as code, False, True) if re.fullmatch(r"[fiuc](1|2|4|8|16)|b1", code):
+            return Dtype()
+        case "_codecs encode", (str() as text, "latin1") if len(text) <= 32:
+            return text.encode("latin1")
+    raise RefusedError(f"a call of {name.replace(' ', '.')}")
