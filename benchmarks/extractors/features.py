@@ -10,6 +10,7 @@ Weights are looked for on this machine and never downloaded (`benchmarks.extract
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -43,6 +44,9 @@ INCEPTION_FILES = (
     ),
 )
 """The same bytes under two names. clean-fid's TorchScript file holds the same network and is taken from a path."""
+
+TORCHSCRIPT_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+"""Of clean-fid's file, inception-2015-12-05.pt as NVIDIA publishes it."""
 
 LPIPS_FILES: dict[str, WeightFile] = {
     "alex": WeightFile(
@@ -79,9 +83,10 @@ class InceptionExtractor:
 
     dim = POOL_DIM
 
-    def __init__(self, network: nn.Module, variant: Variant, fingerprint: str) -> None:
+    def __init__(self, network: nn.Module, variant: Variant, fingerprint: str, *, name: str | None = None) -> None:
         self.network, self.variant, self.fingerprint = network, variant, fingerprint
-        self.name = f"inception-{variant}"
+        self.name = name or f"inception-{variant}"
+        self.is_fids = name is None
         self.device = next(network.parameters()).device
         self.head = network.fc.weight.detach() if isinstance(network, Inception) else None
 
@@ -107,7 +112,10 @@ class InceptionExtractor:
 
 
 class TorchScriptInception(nn.Module):
-    """clean-fid's file (inception-2015-12-05.pt), as clean-fid runs it: its layers without its own resizing."""
+    """clean-fid's file (inception-2015-12-05.pt), as clean-fid runs it: its layers without its own resizing.
+
+    A TorchScript file is a program, which is executed.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -118,7 +126,11 @@ class TorchScriptInception(nn.Module):
 
 
 def load_inception(
-    path: Path | None = None, *, variant: Variant = "clean", device: torch.device | str = "cpu"
+    path: Path | None = None,
+    *,
+    variant: Variant = "clean",
+    device: torch.device | str = "cpu",
+    execute_code: bool = False,
 ) -> InceptionExtractor:
     """Inception in evaluation mode.
 
@@ -126,13 +138,20 @@ def load_inception(
         path: a file of `INCEPTION_FILES` or clean-fid's TorchScript, recognised by content; None searches.
         variant: how images are resized and normalised; "clean" is clean-fid's default.
         device: where to compute.
+        execute_code: run the program in a TorchScript file that is not clean-fid's. What it computes is no FID: the
+            extractor is named after the file.
 
     Raises:
-        UserError: no file (with its name, address and place), or another network's weights.
+        UserError: no file (with its name, address and place), another network's weights, or a program that is not to be
+            executed.
     """
     path = find_weights("Inception v3 of FID", INCEPTION_FILES, path, option="--inception-weights")
     network: nn.Module
+    digest, name = sha256(path), None
     if _is_torchscript(path):
+        if digest != TORCHSCRIPT_SHA256:
+            _require_permission(path, digest, execute_code)
+            name = "file-" + re.sub(r"\W+", "-", path.stem)  # never the name of an extractor that is known
         network = TorchScriptInception(path)
     else:
         state = load_state(path)
@@ -140,17 +159,24 @@ def load_inception(
         with torch.device("meta"):
             network = Inception()
         network.load_state_dict(state, strict=True, assign=True)
+        if not digest.startswith(INCEPTION_FILES[0].digest):
+            log.warning("%s: FID's network, but not its published weights (SHA-256 %s)", path, digest[:8])
     network = network.to(device).eval().requires_grad_(False)
-    return InceptionExtractor(network, variant, sha256(path))
+    return InceptionExtractor(network, variant, digest, name=name)
 
 
 def load_extractors(
-    kinds: tuple[ExtractorKind, ...] = (), inception_weights: Path | None = None, *, device: torch.device | str = "cpu"
+    kinds: tuple[ExtractorKind, ...] = (),
+    inception_weights: Path | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    execute_code: bool = False,
 ) -> list[FeatureExtractor]:
     """The extractors of a run: every input convention of Inception, and our own of drawn faces.
 
     Args:
         kinds: which; () takes Inception where a file of its weights is given or found, else our own with a message.
+        execute_code: see `load_inception`.
 
     Raises:
         UserError: Inception was asked for, and there are no weights for it.
@@ -161,15 +187,26 @@ def load_extractors(
             found.append(load_facefeatures(device=device))
             continue
         try:
-            first = load_inception(inception_weights, device=device)
+            first = load_inception(inception_weights, device=device, execute_code=execute_code)
         except UserError as error:
             if kinds or inception_weights is not None:
                 raise
             log.warning("%s\nUntil then: FD-faces by the built-in extractor, which is no FID.", error)
             found.append(load_facefeatures(device=device))
         else:
-            found += [InceptionExtractor(first.network, v, first.fingerprint) for v in get_args(Variant)]
+            variants = get_args(Variant) if first.is_fids else ()
+            found += [InceptionExtractor(first.network, v, first.fingerprint) for v in variants] or [first]
     return found
+
+
+def _require_permission(path: Path, digest: str, execute_code: bool) -> None:
+    if not execute_code:
+        raise UserError(
+            f"{path}: expected FID's Inception ({INCEPTION_FILES[0].name}, or clean-fid's TorchScript file, of SHA-256 "
+            f"{TORCHSCRIPT_SHA256[:8]}...), found another TorchScript file ({digest[:8]}...), which is a program. "
+            f"Get {INCEPTION_FILES[0].url}, or, if you trust this program, add --execute-inception-code."
+        )
+    log.warning("%s: its code is executed; distances in its features are FD-file-..., no FID", path)
 
 
 def _is_torchscript(path: Path) -> bool:

@@ -90,7 +90,12 @@ class GenerationBenchmark(Family[GenerationOptions, Record]):
 
     def measured(self, options: GenerationOptions, session: Session, load: Load, open_data: OpenData) -> list[Record]:
         """All rows, on rank 0. Models and samples of one size share the features of the real images."""
-        extractors = load_extractors(options.extractor, options.inception_weights, device=session.device)
+        extractors = load_extractors(
+            options.extractor,
+            options.inception_weights,
+            device=session.device,
+            execute_code=options.execute_inception_code,
+        )
 
         @functools.cache
         def study(data: str, size: int, at_most: int) -> Study:

@@ -70,6 +70,9 @@ class GenerationOptions(DataOptions):
     """The network that sees the images. Default: inception where its weights are found, else faces."""
     inception_weights: Path | None = None
     """Weights of FID's Inception. Default: looked for in $DBAE_WEIGHTS_DIR and PyTorch's cache."""
+    execute_inception_code: bool = False
+    """Take a TorchScript file of any hash as --inception-weights: it is a program, and it is EXECUTED with your rights.
+    Distances in its features are named FD-file-NAME, never FID."""
     save_npz: bool = False
     """Also write generated images in guided-diffusion's format, to OUT_samples/."""
     seed: int = 0

@@ -88,7 +88,7 @@ def main(folder: Path) -> None:
     os.environ["DBAE_CACHE"] = str(folder / "cache")
     generated.PART = 4
     generation.load_prior = lambda source, of: StandardPrior()
-    generation.load_extractors = lambda kinds, weights, device: [Extractor()]
+    generation.load_extractors = lambda kinds, weights, **_: [Extractor()]
     measure(options_of(folder), loaded_small())
     written = [path.name for path in (folder / "cache" / "generated").rglob("*.npz")]
     assert len(written) == 2 * 5

@@ -9,10 +9,13 @@ import torch
 from golden_fill import GOLDEN, fill, relative_l2
 from torch import nn
 
+from benchmarks.extractors import features
 from benchmarks.extractors.features import FeatureExtractor, Lpips, load_extractors, load_inception, load_lpips
 from benchmarks.extractors.inception import Inception, network_input, resize
 from benchmarks.extractors.torchvision_shim import import_torchvision
+from benchmarks.generation.distribution import Reference
 from dbae.support.errors import UserError
+from dbae.support.files import sha256
 
 VARIANTS = {"tf1": "tf", "clean": "clean", "legacy_pytorch": "legacy_pytorch"}
 
@@ -126,9 +129,18 @@ class _CleanFid(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torchscript_is_recognised_by_content(golden, tmp_path):
+def test_torchscript_is_recognised_by_content_and_executed_if_it_is_clean_fids(golden, tmp_path, monkeypatch):
     network, path = _CleanFid(), tmp_path / "inception-2015-12-05.pt"
     torch.jit.script(network).save(str(path))
+    with pytest.raises(UserError, match=r"found another TorchScript file .*, which is a program\..*--execute-inc"):
+        load_inception(path)
+    with pytest.raises(UserError, match="which is a program"):
+        load_extractors(inception_weights=path)
+    (other,) = load_extractors(inception_weights=path, execute_code=True)
+    assert other.name == "file-inception-2015-12-05"
+    assert Reference(other, torch.zeros(3, 2)).role.frechet == "FD-file-inception-2015-12-05"
+    monkeypatch.setattr(features, "TORCHSCRIPT_SHA256", sha256(path))
+    assert {e.name for e in load_extractors(inception_weights=path)} == {f"inception-{v}" for v in VARIANTS}
     extractor = load_inception(path)
     with torch.no_grad():
         expected = network(network_input(golden["images"], "clean"))

@@ -33,7 +33,7 @@ from dbae.support.errors import UserError
 @pytest.fixture
 def extractors(monkeypatch):
     found = [Extractor()]
-    monkeypatch.setattr(generation, "load_extractors", lambda kinds, weights, device: found)
+    monkeypatch.setattr(generation, "load_extractors", lambda kinds, weights, **_: found)
     return found
 
 
