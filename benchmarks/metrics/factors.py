@@ -8,7 +8,7 @@ Factors are integer classes (drawn faces, 3DShapes, dSprites, ...). Every score 
           disentanglement, over dimensions for completeness: sum of shares x (1 - entropy of P, base its length);
           informativeness = test accuracy
     FactorVAE score   a factor is held fixed in a batch of 64; the dimension of least variance, relative to that over
-          all images, votes; accuracy of the majority vote on fresh batches
+          all training images, votes; accuracy of the majority vote on batches of the test images
 
 Sources: google-research/disentanglement_lib (definitions, constants); Chen et al. 2018, Kumar et al. 2018, Eastwood and
 Williams 2018, Kim and Mnih 2018.
@@ -52,13 +52,17 @@ def mutual_information_gap(codes: Codes, *, bins: int = 20) -> float:
 
 
 def separated_attribute_predictability(train: Codes, test: Codes) -> float:
-    """SAP: a linear support vector classifier (C = 0.01, balanced classes) on each dimension alone."""
+    """SAP: a linear support vector classifier (C = 0.01, balanced classes) on each dimension alone.
+
+    A dimension that does not vary has the accuracy of the one class it predicts, as in disentanglement_lib: were it 0,
+    codes would score the higher the more of them collapse.
+    """
     from sklearn.svm import LinearSVC
 
     gaps = []
     for factor, truth in zip(train.factors.T, test.factors.T, strict=True):
         scores = np.zeros(train.z.shape[1])
-        for d in np.flatnonzero(train.z.var(axis=0) > _LEAST_VARIANCE):
+        for d in range(len(scores)):
             classifier = LinearSVC(C=0.01, class_weight="balanced", random_state=0)
             classifier.fit(train.z[:, [d]], factor)
             scores[d] = (classifier.predict(test.z[:, [d]]) == truth).mean()
@@ -110,20 +114,20 @@ def _concentration(importance: Float64[np.ndarray, "rows columns"]) -> float:
 
 
 def factor_vae_score(
-    codes: Codes, *, batch: int = 64, train_votes: int = 10_000, test_votes: int = 5000, seed: int = 0
+    fitted: Codes, held_out: Codes, *, batch: int = 64, train_votes: int = 10_000, test_votes: int = 5000, seed: int = 0
 ) -> float:
     """FactorVAE score; 0 where no dimension varies.
 
-    A batch with factor f fixed is drawn with replacement from the images that have its value at a random image.
+    A batch with factor f fixed is drawn with replacement from the images that have its value at a random image. Votes
+    that are counted come from `held_out`: on the images that made the majority, noise is above chance.
     """
-    variance = codes.z.astype(np.float64).var(axis=0, ddof=1)
+    variance = fitted.z.astype(np.float64).var(axis=0, ddof=1)
     active = np.flatnonzero(variance > _LEAST_VARIANCE)
     if not len(active):
         return 0.0
-    scaled = codes.z[:, active] / np.sqrt(variance[active])
-    rng = np.random.default_rng(seed)
-    train = _votes(scaled, codes.factors, batch, train_votes, rng)
-    test = _votes(scaled, codes.factors, batch, test_votes, rng)
+    rng, scale = np.random.default_rng(seed), np.sqrt(variance[active])
+    train = _votes(fitted.z[:, active] / scale, fitted.factors, batch, train_votes, rng)
+    test = _votes(held_out.z[:, active] / scale, held_out.factors, batch, test_votes, rng)
     winner = train.argmax(axis=1)
     return float(test[np.arange(len(test)), winner].sum() / test.sum())
 

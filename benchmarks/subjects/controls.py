@@ -2,7 +2,8 @@
 
     random      z ~ N(0, 1), a function of (seed, image): chance level of a probe with as many inputs
     untrained   the same encoder as initialised: what the architecture gives for nothing
-    pca         the same number of principal components of the training pixels, as they come (no whitening)
+    pca         the same number of principal components of the training pixels, as they come (no whitening); fewer
+                where the training images vary in fewer directions
     prevalence  no z: AP of a constant score, MSE of predicting the training mean
 
 Only a clear lead over the untrained encoder says that training taught something.
@@ -31,6 +32,7 @@ from dbae.support.files import atomic_path
 from dbae.support.locking import locked
 
 log = logging.getLogger(__name__)
+_NOISE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +53,10 @@ class PixelPCA:
 
 
 def fit_pca(batches: Iterator[Float32[Tensor, "b 3 s s"]], d: int) -> PixelPCA:
-    """Incremental PCA (scikit-learn) with as many of d components as there are images and pixels.
+    """Incremental PCA (scikit-learn) with as many of d components as the images vary in.
 
+    A component whose deviation is below 1e-5 of the first one's is left out: what float32 pixels have there is rounding
+    noise (n images vary in n - 1 directions), and other images would be far away along it.
     Batches are joined to at least 2 d images, so that a step sees twice the components it keeps; memory holds one such
     block.
     """
@@ -64,7 +68,9 @@ def fit_pca(batches: Iterator[Float32[Tensor, "b 3 s s"]], d: int) -> PixelPCA:
         pca.partial_fit(block, check_input=False)
     if pca is None:
         raise ValueError("no images to fit PCA on")
-    return PixelPCA(*(torch.from_numpy(a.astype(np.float32)) for a in (pca.mean_, pca.components_)))
+    found = pca.singular_values_ > _NOISE * pca.singular_values_[0]
+    found[0] = True
+    return PixelPCA(*(torch.from_numpy(a.astype(np.float32)) for a in (pca.mean_, pca.components_[found])))
 
 
 def pca_encoder(
@@ -72,7 +78,8 @@ def pca_encoder(
 ) -> Encoder:
     """PCA of the training images, from `folder` or fitted now; the key is its content."""
     images = hashlib.sha256(np.asarray(train, np.int64).tobytes()).hexdigest()
-    key = hashlib.sha256(f"pca {d} {dataset.fingerprint} {images}".encode()).hexdigest()[:32]
+    most = min(d, max(1, len(train) - 1))
+    key = hashlib.sha256(f"pca {most} {dataset.fingerprint} {images}".encode()).hexdigest()[:32]
     path, pixels = folder / f"pca-{key}.npz", 3 * dataset.size**2
     shapes = {"mean": ("float32", (pixels,)), "components": ("float32", (min(d, len(train), pixels), pixels))}
     arrays = read_npz(path, shapes)

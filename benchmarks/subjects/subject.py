@@ -89,7 +89,9 @@ def subjects_of(loaded: LoadedModel, dataset: ImageDataset, train: np.ndarray, c
         Subject(model="random", latent_dim=d, latents=lambda indices, seed, mirrored: random_latents(indices, d, seed)),
     ]
     if kept is None:
-        subjects.insert(1, Subject(model="pca", latent_dim=min(d, len(train), 3 * dataset.size**2), latents=pca))
+        subjects.insert(
+            1, Subject(model="pca", latent_dim=min(d, max(1, len(train) - 1), 3 * dataset.size**2), latents=pca)
+        )
     if loaded.untrained is not None:
         untrained = loaded.untrained(UNTRAINED_SEED)
         control = Subject(

@@ -13,7 +13,8 @@ a posterior mean, like the DDBM samplers without churn, which start at y itself;
     ddbm_euler  DBAE, ddbm/karras_diffusion.py: Euler on the flow, to t = 0                      n; churn: 2 n
     ddbm_heun   the same with Heun's corrector, except in the step to 0                          2 n - 1; churn: 3 n - 1
     dbim        thu-ml/DiffusionBridge, sample_dbim: order 1; eta = 1 is the Markovian posterior n + 1
-    dbim2, 3    the same, sample_dbim_high_order: multistep in lambda = log(b / c)               n + 1
+    dbim2, 3    the same, sample_dbim_high_order: multistep in lambda = log(b / c); local order  n + 1
+                2 and 3, globally about 1.2: the first and the last step are of order 1, as published
     dbms2       snumprlab/dbmsolver, sample_dbmsolver: two stages in mu = -log rho               2 n
     one_step    D(y, T - 1e-4)                                                                   1
 

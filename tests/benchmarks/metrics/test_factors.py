@@ -28,7 +28,7 @@ def rotated(codes: Codes) -> Codes:
 def test_axis_aligned_codes_score_near_one():
     train, test = axis_aligned(400), axis_aligned(400, seed=1)
     assert fac.mutual_information_gap(axis_aligned()) > 0.95  # 20 bins: few images look informative by chance
-    assert fac.factor_vae_score(train, train_votes=600, test_votes=300) == 1
+    assert fac.factor_vae_score(train, test, train_votes=600, test_votes=300) == 1
     found = fac.dci(train, test)
     assert min(found.disentanglement, found.completeness, found.informativeness) > 0.98
     assert fac.separated_attribute_predictability(train, test) > 0.3  # linear classifiers see the outer classes only
@@ -39,7 +39,7 @@ def test_rotation_lowers_every_score_but_informativeness():
     mixed, mixed_test = rotated(train), rotated(test)
     assert fac.mutual_information_gap(mixed) < 0.3
     assert fac.separated_attribute_predictability(mixed, mixed_test) < 0.2
-    assert fac.factor_vae_score(mixed, train_votes=600, test_votes=300) < 0.95
+    assert fac.factor_vae_score(mixed, mixed_test, train_votes=600, test_votes=300) < 0.95
     found = fac.dci(mixed, mixed_test)
     assert found.disentanglement < 0.6
     assert found.completeness < 0.6
@@ -71,14 +71,34 @@ def test_importance_matrices():
     assert fac.completeness(shared) == pytest.approx(0.5, abs=1e-8)
 
 
+def noise(n: int, seed: int) -> Codes:
+    """Ten dimensions that know nothing of ten factors."""
+    rng = np.random.default_rng(seed)
+    return Codes(rng.standard_normal((n, 10)).astype(np.float32), rng.integers(0, 50, (n, 10)))
+
+
 def test_factor_vae_score_is_chance_for_noise():
-    factors = grid()
-    z = np.random.default_rng(3).standard_normal((1500, 4)).astype(np.float32)
-    score = fac.factor_vae_score(Codes(z, factors), train_votes=600, test_votes=600)
-    assert score == pytest.approx(1 / 3, abs=0.08)
-    assert fac.factor_vae_score(Codes(np.zeros_like(z), factors)) == 0
-    again = fac.factor_vae_score(Codes(z, factors), train_votes=600, test_votes=600)
-    assert again == score
+    """Votes counted on the images that made the majority would give .2 here."""
+    scores = [fac.factor_vae_score(noise(400, seed), noise(400, seed + 50), train_votes=3000) for seed in range(4)]
+    assert np.mean(scores) == pytest.approx(1 / 10, abs=0.02)
+    codes = noise(400, 0)
+    again = fac.factor_vae_score(codes, noise(400, 50), train_votes=3000)
+    assert again == scores[0]
+    dead = Codes(np.zeros_like(codes.z), codes.factors)
+    assert fac.factor_vae_score(dead, dead) == 0
+
+
+def test_collapse_does_not_raise_sap():
+    """Two dimensions that carry the same factor leave no gap; dead dimensions beside one are at chance."""
+    train, test = axis_aligned(300), axis_aligned(300, seed=1)
+
+    def only(codes: Codes, dimension: int) -> Codes:
+        return Codes(np.where(np.arange(4) == dimension, codes.z, np.float32(0.25)), codes.factors)
+
+    collapsed = fac.separated_attribute_predictability(only(train, 3), only(test, 3))  # 3: the one of noise
+    assert collapsed < 0.1
+    one = fac.separated_attribute_predictability(only(train, 0), only(test, 0))
+    assert one < fac.separated_attribute_predictability(train, test)
 
 
 def test_refuses_constant_factors():
