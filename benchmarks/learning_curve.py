@@ -35,9 +35,9 @@ class Options:
     results: Positional[Path]
     """A results file of `benchmarks.downstream`."""
     protocol: str = "standard"
-    """Which rows to draw."""
+    """Protocol whose rows are drawn."""
     metrics: tuple[str, ...] = ("AP", "Pearson_r")
-    """Which metrics, one panel each."""
+    """Metrics to draw, one panel each."""
 
 
 def draw(options: Options) -> None:

@@ -59,7 +59,7 @@ class Options:
     lr: float = 2e-3
     """Largest learning rate of AdamW; it rises for 5 % of the steps and falls along a cosine to 0."""
     seed: int = 0
-    """Of the weights and of the order of images."""
+    """Seed of the weights and of the order of images."""
 
 
 def train(options: Options, dataset: ImageDataset, labels: Attributes) -> FaceNetwork:

@@ -30,8 +30,8 @@ from typing import Any, ClassVar
 
 from baselines.interface import LoadedModel
 from benchmarks.disentanglement.report import draw_tradeoff, format_rows
-from benchmarks.disentanglement.study import Study, Z, binary_labels
-from benchmarks.metrics.disentanglement import Protocol
+from benchmarks.disentanglement.study import DisentanglementStudy, Z, binary_labels
+from benchmarks.metrics.disentanglement import ProtocolName
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record, RecordFile
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
@@ -51,7 +51,7 @@ class DisentanglementOptions(ReadingOptions):
     """Data sets with binary labels to measure on, KIND:ROOT[?size=..&n=..]."""
     out: Path = Path("runs/disentanglement.csv")
     """The results file; rows are added to what it has."""
-    protocol: tuple[Protocol, ...] = ("paper", "infodiffusion", "standard")
+    protocol: tuple[ProtocolName, ...] = ("paper", "infodiffusion", "standard")
     """How TAD and ATTRS are computed: as each of the published programs does, or soundly (standard)."""
     z: tuple[Z, ...] = ("mean",)
     """Posterior means or draws, of the first two protocols; which of them the paper took is not known."""
@@ -92,7 +92,7 @@ class Disentanglement(Benchmark[DisentanglementOptions, Record]):
     ) -> list[Record]:
         """All rows of one model and its controls."""
         dataset = limited(dataset, options.limit)
-        study = Study(dataset, session, factors=options.factors, factor_images=options.factor_images)
+        study = DisentanglementStudy(dataset, session, factors=options.factors, factor_images=options.factor_images)
         train = dataset.split("train" if "train" in dataset.splits else "all")
         subjects = subjects_of(loaded, dataset, train, session.latents(options.batch_size))
         rows = []

@@ -26,7 +26,7 @@ from benchmarks.disentanglement.factor_labels import factor_classes, varying
 from benchmarks.metrics import disentanglement as tad
 from benchmarks.metrics import factors as known
 from benchmarks.metrics.bootstrap import number_of_units
-from benchmarks.metrics.disentanglement import Disentanglement, Protocol, Summary
+from benchmarks.metrics.disentanglement import Disentanglement, ProtocolName, Summary
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.noise import Noise, digest, write_noise
 from benchmarks.results.record import Record
@@ -60,7 +60,7 @@ class Measured:
     attributes: dict[str, np.ndarray]
 
 
-class Study:
+class DisentanglementStudy:
     """TAD, ATTRS and scores against factors on one data set.
 
     Args:
@@ -92,7 +92,7 @@ class Study:
         self.labels = binary_labels(dataset)
         self.factors, self.factor_images = factor_classes(dataset, factors), factor_images
 
-    def rows(self, subject: Subject, protocol: Protocol, z: Z) -> list[Record]:
+    def rows(self, subject: Subject, protocol: ProtocolName, z: Z) -> list[Record]:
         """Rows of TAD and ATTRS of one protocol, from the results where they are complete, else measured now.
 
         Protocol "standard" is of posterior means, whatever `z` says.
@@ -166,15 +166,15 @@ class Study:
     def _split(self, name: str) -> np.ndarray:
         return self.dataset.split(name if name in self.dataset.splits else "all")
 
-    def _n(self, protocol: Protocol) -> int:
+    def _n(self, protocol: ProtocolName) -> int:
         n = len(self._images(protocol))
         return {"paper": min(n, PAPER_IMAGES), "infodiffusion": n * 4 // 5, "standard": n}[protocol]
 
-    def _images(self, protocol: Protocol) -> np.ndarray:
+    def _images(self, protocol: ProtocolName) -> np.ndarray:
         """The images a protocol takes its rows from."""
         return self._split(SPLITS[protocol])[: INFODIFFUSION_IMAGES if protocol == "infodiffusion" else None]
 
-    def _measure(self, subject: Subject, protocol: Protocol, z: Z) -> Measured:
+    def _measure(self, subject: Subject, protocol: ProtocolName, z: Z) -> Measured:
         if protocol == "standard":
             return self._standard(subject)
         found = (self._paper if protocol == "paper" else self._infodiffusion)(subject, z == "sampled")
@@ -250,7 +250,7 @@ def _against_factors(fitted: known.Codes, held_out: known.Codes) -> Measured:
     return Measured({name: Summary(value, np.nan) for name, value in scores.items()}, {})
 
 
-def _names(protocol: Protocol) -> list[str]:
+def _names(protocol: ProtocolName) -> list[str]:
     ends = [f"{name}_{end}" for name in ("TAD", "ATTRS") for end in _ENDS] if protocol == "standard" else []
     return ["TAD", "ATTRS", *ends]
 

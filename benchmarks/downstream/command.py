@@ -35,10 +35,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from baselines.interface import LoadedModel
-from benchmarks.downstream.probe import ProbeKind, Protocol
+from benchmarks.downstream.probe import ProbeKind, ProtocolName
 from benchmarks.downstream.problems import problems_of
 from benchmarks.downstream.report import Table, draw_attributes, format_table
-from benchmarks.downstream.study import Study
+from benchmarks.downstream.study import DownstreamStudy
 from benchmarks.results.file import beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
 from benchmarks.subjects.inputs import limited
@@ -57,10 +57,10 @@ class DownstreamOptions(ReadingOptions):
     """Data sets to measure on, KIND:ROOT[?size=..&n=..]; they need attribute labels and the splits train and test."""
     out: Path = Path("runs/downstream.csv")
     """The results file; rows are added to what it has."""
-    protocol: tuple[Protocol, ...] = ("paper", "standard")
+    protocol: tuple[ProtocolName, ...] = ("paper", "standard")
     """paper: as the published numbers were computed; standard: the best linear map, its strength from validation."""
     probe: tuple[ProbeKind, ...] = ("linear",)
-    """Of protocol standard: linear, mlp (one hidden layer), knn; the others' rows have protocol standard-mlp, -knn."""
+    """Probes of protocol standard: linear, mlp (one hidden layer), knn; the latter have protocol standard-mlp, -knn."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the probes; in protocol standard they draw the validation images (0: the split that the data have)."""
     batch_size: int = 128
@@ -101,7 +101,7 @@ class Downstream(Benchmark[DownstreamOptions, Table]):
         """One table a protocol."""
         dataset = limited(dataset, options.limit)
         world, force = session.world, options.force
-        study = Study(dataset, session.results, precision=options.precision, force=force, world=world)
+        study = DownstreamStudy(dataset, session.results, precision=options.precision, force=force, world=world)
         started = time.perf_counter()
         subjects = subjects_of(loaded, dataset, study.train, session.latents(options.batch_size))
         tables = [

@@ -37,7 +37,7 @@ from dbae.latents import Latents
 from dbae.noise import mixed_seed
 
 Kind = Literal["classification", "regression"]
-Protocol = Literal["paper", "standard"]
+ProtocolName = Literal["paper", "standard"]
 ProbeKind = Literal["linear", "mlp", "knn"]
 
 METRICS: dict[Kind, dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {

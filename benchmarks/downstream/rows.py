@@ -36,7 +36,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool
 
-from benchmarks.downstream.probe import METRICS, Outcome, ProbeKind, Protocol
+from benchmarks.downstream.probe import METRICS, Outcome, ProbeKind, ProtocolName
 from benchmarks.downstream.problems import Problem
 from benchmarks.downstream.report import Measured
 from benchmarks.results.circumstances import circumstances
@@ -51,7 +51,7 @@ SPLIT_NAMES = {"val": "test", None: "test", "test": "test-selected"}
 Cells = Mapping[str, Any]
 
 
-def named(protocol: Protocol, kind: ProbeKind) -> str:
+def named(protocol: ProtocolName, kind: ProbeKind) -> str:
     """The cell `protocol`: rows of different probes never mix."""
     return protocol if kind == "linear" else f"{protocol}-{kind}"
 

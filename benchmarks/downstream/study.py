@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from benchmarks.downstream.probe import METRICS, Outcome, ProbeKind, Protocol, Split, paper_config, run_paper
+from benchmarks.downstream.probe import METRICS, Outcome, ProbeKind, ProtocolName, Split, paper_config, run_paper
 from benchmarks.downstream.problems import Problem, carve_validation, divide, problems_of
 from benchmarks.downstream.report import Measured, Table
 from benchmarks.downstream.rows import (
@@ -46,7 +46,7 @@ class _Probe:
 
     subject: Subject
     problem: Problem
-    protocol: Protocol
+    protocol: ProtocolName
     kind: ProbeKind
     seed: int
 
@@ -70,7 +70,7 @@ class _Found:
     scores: list[tuple[Record, ImageScores]]
 
 
-class Study:
+class DownstreamStudy:
     """Probes on one data set.
 
     Args:
@@ -105,7 +105,7 @@ class Study:
         self._say_what_is_constant()
 
     def table(
-        self, subjects: Sequence[Subject], protocol: Protocol, seeds: Sequence[int], kind: ProbeKind = "linear"
+        self, subjects: Sequence[Subject], protocol: ProtocolName, seeds: Sequence[int], kind: ProbeKind = "linear"
     ) -> Table:
         """All numbers of one protocol, after measuring what `results` lacks. The model is the first of `subjects`."""
         name = named(protocol, kind)
@@ -119,7 +119,7 @@ class Study:
         used = {metric: self.used(p, protocol) for p in self.problems for metric in METRICS[p.kind]}
         return Table(title, names, columns | {"prevalence": prevalence}, used)
 
-    def _measure(self, subject: Subject, protocol: Protocol, kind: ProbeKind, seeds: Sequence[int]) -> Measured:
+    def _measure(self, subject: Subject, protocol: ProtocolName, kind: ProbeKind, seeds: Sequence[int]) -> Measured:
         measured: Measured = {}
         runs = iter(self._runs([_Probe(subject, p, protocol, kind, seed) for p in self.problems for seed in seeds]))
         for _ in self.problems:
@@ -235,7 +235,7 @@ class Study:
         kept, held_out = (split(both[rows], means.rows(rows)) for rows in parts)
         return kept, held_out, split(self.test)
 
-    def _prevalence(self, protocol: Protocol, name: str) -> Measured:
+    def _prevalence(self, protocol: ProtocolName, name: str) -> Measured:
         """What needs no input: a constant score, whose AP is the prevalence; the MSE of the training mean."""
         runs = []
         for problem in self.problems:
@@ -261,7 +261,7 @@ class Study:
             "precision": self.precision,
         }
 
-    def used(self, problem: Problem, protocol: Protocol) -> Bool[np.ndarray, " k"]:
+    def used(self, problem: Problem, protocol: ProtocolName) -> Bool[np.ndarray, " k"]:
         """Attributes in the means: protocol "standard" has nothing to say of one that is constant in train or test."""
         every = np.ones(len(problem.names), bool)
         return every if protocol == "paper" else ~(problem.constant(self.train) | problem.constant(self.test))

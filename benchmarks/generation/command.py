@@ -41,7 +41,7 @@ from benchmarks.generation.options import GenerationOptions
 from benchmarks.generation.report import format_generation, save_sheet
 from benchmarks.generation.samplefiles import open_samples, save_npz
 from benchmarks.generation.source import Images, Source
-from benchmarks.generation.study import Study
+from benchmarks.generation.study import GenerationStudy
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record
 from benchmarks.runner import Family, Lack, Load, OpenData, Session
@@ -98,9 +98,9 @@ class GenerationBenchmark(Family[GenerationOptions, Record]):
         )
 
         @functools.cache
-        def study(data: str, size: int, at_most: int) -> Study:
+        def study(data: str, size: int, at_most: int) -> GenerationStudy:
             images = _images(data, size, at_most, options, open_data)
-            return Study(images, extractors, session, neighbours=options.neighbours)
+            return GenerationStudy(images, extractors, session, neighbours=options.neighbours)
 
         rows: list[Record] = []
         for name in options.samples:
@@ -128,7 +128,7 @@ class GenerationBenchmark(Family[GenerationOptions, Record]):
         return [sheets] if sheets.exists() else []
 
 
-def _measure_model(source: Source, options: GenerationOptions, study: Study) -> list[Record]:
+def _measure_model(source: Source, options: GenerationOptions, study: GenerationStudy) -> list[Record]:
     if shared := len(study.images.others) - len(study.images.unseen):
         name = study.images.dataset.name
         log.warning("%s: %d images are both encoded and compared with, as there are no others.", name, shared)
@@ -141,7 +141,9 @@ def _measure_model(source: Source, options: GenerationOptions, study: Study) -> 
     return rows + _controls(study, options)
 
 
-def _measure_samples(samples: ImageDataset, options: GenerationOptions, study_of: Callable[..., Study]) -> list[Record]:
+def _measure_samples(
+    samples: ImageDataset, options: GenerationOptions, study_of: Callable[..., GenerationStudy]
+) -> list[Record]:
     if len(samples) < SMALLEST:
         raise UserError(f"--samples: expected {SMALLEST} or more images in {samples.name}, found {len(samples)}.")
     rows = []
@@ -188,7 +190,7 @@ def prior_of(loaded: LoadedModel, options: GenerationOptions) -> Prior | None:
     return prior
 
 
-def _controls(study: Study, options: GenerationOptions) -> list[Record]:
+def _controls(study: GenerationStudy, options: GenerationOptions) -> list[Record]:
     return [row for protocol in options.protocol for row in study.control(protocol, options.seed)]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from tyro.conf import arg
 
 from benchmarks.extractors.features import ExtractorKind
-from benchmarks.generation.source import Endpoint, Generation, Mode, Protocol, Source
+from benchmarks.generation.source import Endpoint, Generation, Mode, ProtocolName, Source
 from benchmarks.runner import DataOptions
 from benchmarks.subjects.settings import sampler
 from dbae.data.overlap import require_apart
@@ -40,7 +40,7 @@ class GenerationOptions(DataOptions):
     """Evaluations of the prior's network a draw. Default: as the prior has it, 1000 if nothing else was said."""
     samples: tuple[str, ...] = ()
     """Generated images to measure: folders, zips, or .npz files with arr_0 of uint8 (n, s, s, 3)."""
-    protocol: tuple[Protocol, ...] = ("paper",)
+    protocol: tuple[ProtocolName, ...] = ("paper",)
     """paper: z drawn from the posterior, as the released code always does, and PDAE's last steps without a prior's z;
     standard: the mean of the posterior, and all steps with z."""
     mode: tuple[Mode, ...] = ()

@@ -34,7 +34,7 @@ from dbae.support.precision import Precision, autocast
 STORE_VERSION = 1
 """Part of the key of generated images; raised when the way they are made from a model changes."""
 
-Protocol = Literal["paper", "standard"]
+ProtocolName = Literal["paper", "standard"]
 Mode = Literal["prior", "ae"]
 Endpoint = Literal["own", "random"] | float
 
@@ -88,7 +88,7 @@ class Generation:
     """One way of generating: where z and x_T come from, and the sampler."""
 
     mode: Mode
-    protocol: Protocol
+    protocol: ProtocolName
     x_T: Endpoint
     sampler: SamplerConfig
 

@@ -36,7 +36,7 @@ TASK_VERSION = 1
 log = logging.getLogger(__name__)
 
 
-class Study:
+class GenerationStudy:
     """Sets of images against the real ones.
 
     Args:
@@ -103,7 +103,7 @@ class Study:
         complete = len(found) == len(reference.metrics(n)) and all(r.versions.endswith(_name(reference)) for r in found)
         return found if complete else []
 
-    def control(self, protocol: Protocol, seed: int) -> list[Record]:
+    def control(self, protocol: ProtocolName, seed: int) -> list[Record]:
         """Rows of other real images; none where there are not as many again."""
         unseen = self.images.unseen
         if len(unseen) < self.images.n:

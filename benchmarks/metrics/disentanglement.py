@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float, Float64, Int8, Int64
 
 from benchmarks.metrics.auroc import auroc_exact, auroc_sweep
 
-Protocol = Literal["paper", "infodiffusion", "standard"]
+ProtocolName = Literal["paper", "infodiffusion", "standard"]
 
 CAPTURE = 0.75
 ENTROPY_FILTER = 0.2

@@ -41,7 +41,7 @@ from benchmarks.extractors import perceptual
 from benchmarks.extractors.features import LPIPS_FILES
 from benchmarks.extractors.weights import there
 from benchmarks.reconstruction.report import draw_sweep, format_sweep
-from benchmarks.reconstruction.study import Protocol, Study
+from benchmarks.reconstruction.study import ProtocolName, ReconstructionStudy
 from benchmarks.results.file import beside
 from benchmarks.results.record import Record, RecordFile
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
@@ -63,7 +63,7 @@ class ReconstructionOptions(ReadingOptions):
     """The results file; rows are added to what it has."""
     split: str = ""
     """Which images to reconstruct; default: the split test where there is one, else all."""
-    protocol: tuple[Protocol, ...] = ("paper",)
+    protocol: tuple[ProtocolName, ...] = ("paper",)
     """paper: z drawn from the posterior, as the released code always does; standard: its mean."""
     settings: tyro.conf.OmitArgPrefixes[SettingOptions] = SettingOptions()
     lpips_weights: tuple[Path, ...] = ()
@@ -120,7 +120,7 @@ def _study(
     session: Session,
     options: ReconstructionOptions,
     lpips: dict[str, perceptual.Distance],
-) -> Study:
+) -> ReconstructionStudy:
     split = inputs.split_of(dataset, options.split)
     indices = dataset.split(split)[: options.limit]
     if len(indices) < 2:
@@ -136,7 +136,7 @@ def _study(
     model, latents = on_device(loaded.model, session.device), None
     if reads_latents(model):
         latents = session.latents().get(encoder_of(model, loaded.name, loaded, session.device), dataset, indices)
-    return Study(model, dataset, indices, latents, columns, session, options.seed, lpips)
+    return ReconstructionStudy(model, dataset, indices, latents, columns, session, options.seed, lpips)
 
 
 RECONSTRUCTION = Reconstruction()

@@ -28,7 +28,7 @@ from dbae.noise import PerImageNoise, mixed_seed
 from dbae.support.precision import autocast
 from dbae.support.progress import progress_bar
 
-Protocol = Literal["paper", "standard"]
+ProtocolName = Literal["paper", "standard"]
 
 NAMES = {
     "ssim": "SSIM",
@@ -44,7 +44,7 @@ _LOWER_IS_BETTER = ("MSE", "LPIPS")
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class ReconstructionStudy:
     """One model on one list of images.
 
     Attributes:
@@ -63,7 +63,7 @@ class Study:
     seed: int = 0
     lpips: dict[str, Distance] = dataclasses.field(default_factory=dict)
 
-    def rows(self, protocol: Protocol, setting: Setting) -> list[Record]:
+    def rows(self, protocol: ProtocolName, setting: Setting) -> list[Record]:
         """One record a metric: from the results where they are complete, else measured now and added."""
         results = self.session.results
         columns = self.columns | {"protocol": protocol, "z": self._z_column(protocol)} | setting.columns
@@ -88,13 +88,13 @@ class Study:
         known = self.session.world.broadcast(known)
         return self.session.results.find(*known) if known else None
 
-    def _z_column(self, protocol: Protocol) -> str:
+    def _z_column(self, protocol: ProtocolName) -> str:
         if self.latents is None:
             return "inferred x_T"
         return "sampled" if protocol == "paper" and self.latents.stochastic else "mean"
 
     @torch.inference_mode()
-    def _measure(self, protocol: Protocol, setting: Setting) -> ImageValues:
+    def _measure(self, protocol: ProtocolName, setting: Setting) -> ImageValues:
         """The values of every image, this process's share of them measured here."""
         run = self.session
         z = None

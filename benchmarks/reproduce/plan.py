@@ -19,7 +19,7 @@ BUILTIN_DATA = "faces"
 
 
 @dataclasses.dataclass(frozen=True)
-class Subject:
+class StandIn:
     """A checkpoint in the place of published rows.
 
     Attributes:
@@ -67,7 +67,7 @@ class Missing:
 class Plan:
     """Steps in order; datasets: source -> name in records."""
 
-    subjects: tuple[Subject, ...]
+    subjects: tuple[StandIn, ...]
     datasets: dict[str, str]
     steps: tuple[Step, ...]
     missing: tuple[Missing, ...] = ()
@@ -104,7 +104,7 @@ def published(table: Table, rows: Sequence[str]) -> Plan:
     for card in cards().values():
         wanted = tuple(cell for cell in cells if _stands_for(card, cell, table))
         if wanted and card.path is not None and card.path.is_file():
-            subjects.append(Subject(card.name, card.path, wanted))
+            subjects.append(StandIn(card.name, card.path, wanted))
         elif wanted:
             where = card.path or f"$DBAE_CHECKPOINTS/{card.name}/{card.file}"
             missing.append(Missing(str(where), _methods(wanted), f"get it from {card.obtain}"))
@@ -116,7 +116,7 @@ def architectures(table: Table) -> Plan:
     """The plan for a table about models as such: it needs neither weights nor data."""
     cells = table.cells()
     subjects = tuple(
-        Subject(source, None, tuple(c for c in cells if c["method"] == method))
+        StandIn(source, None, tuple(c for c in cells if c["method"] == method))
         for method, source in table.architectures.items()
     )
     named = tuple(s.source for s in subjects if s.cells)
@@ -127,19 +127,19 @@ def builtin(table: Table) -> Plan:
     """The plan for the models that come with this package, on drawn faces; for a table about models, of their size."""
     if table.small_architectures:
         return Plan((), {}, tuple(Step(run, None, table.small_architectures) for run in table.builtin))
-    subjects = tuple(Subject(name, path, ()) for name, path in BUILTIN.items())
+    subjects = tuple(StandIn(name, path, ()) for name, path in BUILTIN.items())
     steps = tuple(Step(run, BUILTIN_DATA, (s.source,)) for run in table.builtin for s in subjects)
     return Plan(subjects, {}, steps)
 
 
-def _bound(row: str, cells: Sequence[Cell], table: Table) -> Subject:
+def _bound(row: str, cells: Sequence[Cell], table: Table) -> StandIn:
     name, _, file = row.partition("=")
     method, _, variant = name.partition("/")
     wanted = tuple(c for c in cells if c["method"] == method and variant in ("", c["variant"]) and table.source(c))
     if not file or not wanted:
         there = sorted({f"{c['method']}/{c['variant']}".rstrip("/") for c in cells})
         raise UserError(f"--row {row}: expected METHOD/VARIANT=FILE with a row of the table ({', '.join(there)}).")
-    return Subject(file, BUILTIN.get(file, Path(file)), wanted)
+    return StandIn(file, BUILTIN.get(file, Path(file)), wanted)
 
 
 def _stands_for(card: Card, cell: Cell, table: Table) -> bool:
@@ -151,7 +151,7 @@ def _stands_for(card: Card, cell: Cell, table: Table) -> bool:
     )
 
 
-def _without_checkpoint(cells: Sequence[Cell], subjects: Sequence[Subject], table: Table) -> list[Missing]:
+def _without_checkpoint(cells: Sequence[Cell], subjects: Sequence[StandIn], table: Table) -> list[Missing]:
     """Rows of methods that this package knows, for which nobody publishes a checkpoint."""
     known = {card.method for card in cards().values()} | {"DDIM", "DDPM"}
     covered = {id(cell) for subject in subjects for cell in subject.cells}
@@ -168,7 +168,7 @@ def _without_checkpoint(cells: Sequence[Cell], subjects: Sequence[Subject], tabl
     ]
 
 
-def _on_data(table: Table, subjects: Sequence[Subject], missing: list[Missing]) -> Plan:
+def _on_data(table: Table, subjects: Sequence[StandIn], missing: list[Missing]) -> Plan:
     """The steps on the data that are there."""
     datasets: dict[str, str] = {}
     steps = []

@@ -83,7 +83,7 @@ class SettingOptions:
     eta: float = 0.0
     """Noise of dbim and ddim, from 0 to 1."""
     end_data: tuple[float, ...] = (0.5,)
-    """Of bridges: 0.5 as trained; 0.0 as the released evaluation scripts."""
+    """Standard deviation of x_T that a bridge assumes: 0.5 as trained; 0.0 as the released evaluation scripts."""
     boot_noise: bool = True
     """Noise in the first step of dbim* and dbms2."""
     endpoint: tuple[Endpoint, ...] = ()

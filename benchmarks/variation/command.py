@@ -26,14 +26,14 @@ import tyro
 
 from baselines.interface import LoadedModel
 from benchmarks.extractors import perceptual
-from benchmarks.reconstruction.study import Protocol
+from benchmarks.reconstruction.study import ProtocolName
 from benchmarks.results.file import beside
 from benchmarks.runner import Benchmark, DataOptions, Session
 from benchmarks.subjects import inputs
 from benchmarks.subjects.decoding import on_device
 from benchmarks.subjects.settings import SettingOptions
 from benchmarks.variation.report import draw_maps, format_variation
-from benchmarks.variation.study import Study, Varied
+from benchmarks.variation.study import VariationStudy, Varied
 from dbae.data.base import ImageDataset
 
 
@@ -49,7 +49,7 @@ class VariationOptions(DataOptions):
     """Reconstructions of each image."""
     draw_images: int = 4
     """How many images: the first of the split."""
-    protocol: tuple[Protocol, ...] = ("paper",)
+    protocol: tuple[ProtocolName, ...] = ("paper",)
     """paper: z drawn from the posterior for every reconstruction; standard: its mean for all of them."""
     settings: tyro.conf.OmitArgPrefixes[SettingOptions] = SettingOptions(nfe=(10,))
     lpips_weights: tuple[Path, ...] = ()
@@ -78,7 +78,7 @@ class Variation(Benchmark[VariationOptions, Varied]):
         on_device(loaded.model, session.device)
         split = inputs.split_of(dataset, options.split)
         indices = dataset.split(split)[: options.draw_images]
-        study = Study(loaded, dataset, split, indices, options.draws, session, options.seed, shared)
+        study = VariationStudy(loaded, dataset, split, indices, options.draws, session, options.seed, shared)
         settings = options.settings.settings(loaded.model)
         return [study.rows(protocol, setting) for protocol in options.protocol for setting in settings]
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from baselines.interface import LoadedModel
 from benchmarks.extractors.perceptual import Distance
 from benchmarks.metrics.spread import spread
-from benchmarks.reconstruction.study import Protocol
+from benchmarks.reconstruction.study import ProtocolName
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.images import values_path
 from benchmarks.results.record import Record
@@ -54,7 +54,7 @@ class Varied(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class VariationStudy:
     """Reconstructions of images `indices` of a data set, `draws` of each, from `seed`.
 
     `lpips`: metric name -> network, of those whose weights are at hand.
@@ -69,7 +69,7 @@ class Study:
     seed: int = 0
     lpips: dict[str, Distance] = dataclasses.field(default_factory=dict)
 
-    def rows(self, protocol: Protocol, setting: Setting) -> Varied:
+    def rows(self, protocol: ProtocolName, setting: Setting) -> Varied:
         """One record a metric and the pictures: from the results where they are complete, else measured now."""
         results = self.session.results
         columns = self._columns(protocol) | setting.columns
@@ -93,7 +93,7 @@ class Study:
         rows = self.session.results.find(columns | _counts(arrays), _metrics(arrays))
         return Varied(rows, _shown(columns, arrays)) if rows else None
 
-    def _measure(self, protocol: Protocol, setting: Setting) -> dict[str, np.ndarray]:
+    def _measure(self, protocol: ProtocolName, setting: Setting) -> dict[str, np.ndarray]:
         """Everything the npz holds but its columns; this process's share of the images is measured here."""
         mine = self.session.world.share(self.indices)
         title = (
@@ -109,7 +109,7 @@ class Study:
         return arrays | counts | {"index": self.indices}
 
     @torch.inference_mode()
-    def _image(self, index: int, protocol: Protocol, setting: Setting, bar: Any) -> dict[str, np.ndarray]:
+    def _image(self, index: int, protocol: ProtocolName, setting: Setting, bar: Any) -> dict[str, np.ndarray]:
         """Pictures and values of one image."""
         x0 = to_float(self.dataset.batch([index]).to(self.session.device))
         parts = []
@@ -128,7 +128,7 @@ class Study:
         counts = {"nfe": np.asarray(parts[0].nfe), "encode_nfe": np.asarray(parts[0].encode_nfe)}
         return values | counts | {name: picture.cpu().numpy() for name, picture in pictures.items()}
 
-    def _decode(self, x: Tensor, index: int, rows: range, protocol: Protocol, setting: Setting) -> Decoding:
+    def _decode(self, x: Tensor, index: int, rows: range, protocol: ProtocolName, setting: Setting) -> Decoding:
         """Reconstructions number `rows` of image `index`, which x repeats."""
 
         def noise(stream: str) -> PerImageNoise:
@@ -147,7 +147,7 @@ class Study:
         size = self.session.batch_size
         return list(zip(draws.split(size), draws.roll(-1, 0).split(size), strict=True))
 
-    def _columns(self, protocol: Protocol) -> dict[str, Any]:
+    def _columns(self, protocol: ProtocolName) -> dict[str, Any]:
         """The cells of a record that no setting changes."""
         z = "sampled" if protocol == "paper" and self._stochastic() else "mean"
         return {

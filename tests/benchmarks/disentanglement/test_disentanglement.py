@@ -10,10 +10,11 @@ import pytest
 import torch
 from stand_ins import FakeLoaded, Squares, TinyModel
 
-from benchmarks.disentanglement import study as disentanglement_study
+from benchmarks.disentanglement import study
 from benchmarks.disentanglement.command import DisentanglementOptions, run, tc_weight
 from benchmarks.disentanglement.report import draw_tradeoff, format_rows
 from benchmarks.disentanglement.study import SCORES
+from benchmarks.disentanglement.study import DisentanglementStudy as Study
 from benchmarks.metrics import disentanglement as tad
 from benchmarks.metrics import factors as known
 from benchmarks.results.noise import read_noise
@@ -86,7 +87,7 @@ def test_standard_rows_are_the_metric_of_the_test_codes(finished):
 
 
 def test_paper_rows_are_the_sweep_of_draws_from_all_splits(options, monkeypatch):
-    monkeypatch.setattr(disentanglement_study, "PAPER_IMAGES", 100)
+    monkeypatch.setattr(study, "PAPER_IMAGES", 100)
     rows = pick(measure(dataclasses.replace(options, protocol=("paper",))), protocol="paper")
     squares = Squares(n=200)
     z = codes(TinyModel(), squares, np.arange(200))
@@ -155,7 +156,7 @@ def test_values_do_not_depend_on_the_batch_size(options, tmp_path):
 def test_a_finished_run_is_read_back_and_leaves_its_files_as_they_were(finished, monkeypatch):
     options, first = finished
     before = [p.read_bytes() for p in sorted(options.out.parent.glob("*.csv"))]
-    monkeypatch.setattr(disentanglement_study.Study, "_measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(Study, "_measure", lambda *_: pytest.fail("measured again"))
     again = measure(options)
     assert [(r.identity, r.value, r.stderr) for r in again] == [(r.identity, r.value, r.stderr) for r in first]
     assert [p.read_bytes() for p in sorted(options.out.parent.glob("*.csv"))] == before
@@ -164,7 +165,7 @@ def test_a_finished_run_is_read_back_and_leaves_its_files_as_they_were(finished,
 def test_a_killed_run_continues(options, monkeypatch):
     options = dataclasses.replace(options, protocol=("infodiffusion",))
     calls = []
-    measured = disentanglement_study.Study._measure
+    measured = Study._measure
 
     def counted(self, subject, protocol, z):
         if len(calls) == 2:
@@ -172,12 +173,14 @@ def test_a_killed_run_continues(options, monkeypatch):
         calls.append((subject.model, protocol))
         return measured(self, subject, protocol, z)
 
-    monkeypatch.setattr(disentanglement_study.Study, "_measure", counted)
+    monkeypatch.setattr(Study, "_measure", counted)
     with pytest.raises(KeyboardInterrupt):
         measure(options)
     first, calls[:] = list(calls), []
     monkeypatch.setattr(
-        disentanglement_study.Study, "_measure", lambda *a: (calls.append((a[1].model, a[2])), measured(*a))[1]
+        Study,
+        "_measure",
+        lambda *a: (calls.append((a[1].model, a[2])), measured(*a))[1],
     )
     measure(options)
     assert not set(first) & set(calls)

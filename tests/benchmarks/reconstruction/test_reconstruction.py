@@ -100,7 +100,7 @@ def test_grids_have_rows_of_their_own(loaded, options):
 def test_a_finished_setting_is_read_back_and_not_sampled_again(loaded, options, monkeypatch):
     first = measure(options, loaded)
     before = options.out.read_bytes()
-    monkeypatch.setattr(reconstruction_study.Study, "_measure", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(reconstruction_study.ReconstructionStudy, "_measure", lambda *_: pytest.fail("sampled again"))
     assert measure(options, loaded) == first
     assert options.out.read_bytes() == before
 
@@ -180,7 +180,7 @@ def test_random_and_inferred_endpoints_have_rows_of_their_own(options):
 def test_inferring_rows_are_read_back(options, monkeypatch):
     wanted = change(options, encode_steps=("match", 10), endpoint=("inferred",))
     first = measure(wanted, loaded_as(Inverting()))
-    monkeypatch.setattr(reconstruction_study.Study, "_measure", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(reconstruction_study.ReconstructionStudy, "_measure", lambda *_: pytest.fail("sampled again"))
     assert measure(wanted, loaded_as(Inverting())) == first
 
 

@@ -105,7 +105,7 @@ def test_values_do_not_depend_on_the_batch_size(options, tmp_path):
 
 def test_a_finished_setting_is_read_back(options, monkeypatch):
     first, (pictures,) = measure(options, Noisy())
-    monkeypatch.setattr(variation_study.Study, "_measure", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(variation_study.VariationStudy, "_measure", lambda *_: pytest.fail("sampled again"))
     again, (same,) = measure(options, Noisy())
     assert again == first
     np.testing.assert_array_equal(same.std, pictures.std)
