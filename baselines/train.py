@@ -122,7 +122,7 @@ def train(args: Args) -> Path:
 
 
 def _card(args: Args, built: Built, images: TrainingImages) -> Card:
-    flags = "".join(f" --{name} {value}" for name, value in args.own.shown().items())
+    flags = "".join(f" --{name} {value}".rstrip() for name, value in args.own.shown().items())
     flags = f"--method {args.method} --preset {args.preset}{flags}"
     found = card(args.method, built.model, images, args, module="baselines.train", flags=flags)
     return dataclasses.replace(found, objective=built.objective)

@@ -12,6 +12,11 @@ _FILES = (
     "diffae",
     "pdae",
     "diti",
+    "ae",
+    "vae",
+    "beta_vae",
+    "beta_tcvae",
+    "info_vae",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

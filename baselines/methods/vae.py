@@ -1,0 +1,300 @@
+"""Variational autoencoders on the shared trunk: AE, VAE, beta-VAE, beta-TCVAE and InfoVAE.
+
+    mu, log sigma^2 = Enc(x),   z = mu + sigma eps                       (the AE: z = Enc(x), no sigma and no noise)
+    xhat = UNet(c; t = 0, z)                                             c: a learned image; DiffAE's U-Net, called once
+
+    loss = rec + s ( beta |KL(q(z | x) || N(0, I)) - C| + (tc - 1) TC(q(z)) + mmd MMD(q(z), N(0, I)) )
+
+    likelihood    rec, a mean over the D numbers of an image                     s
+    "gaussian"    (xhat - x)^2 / (2 v) + log(2 pi v) / 2,  v = `variance`        1 / D    so that s is the ELBO's: all
+    "learned"     the same, and v is learned, from `variance` on                 1 / D    is divided by D
+    "bernoulli"   cross-entropy of (x + 1) / 2 and sigmoid(xhat)                 1 / D
+    "mean"        (xhat - x)^2                                                   1        as InfoDiffusion's program
+
+C rises from 0 to `capacity` over `capacity_images` images; without it the bars do nothing, KL being positive. "mean" is
+how rows of DBAE's Table 3 were computed: a mean over pixels beside a sum over z, which is an ELBO with beta = D / 2 and
+unit variance. The plain VAE then says nothing with z: its zeros in that table are that collapse.
+
+Sources: `isjakewong/InfoDiffusion` (models.py, "as published"), Higgins et al. 2017, Burgess et al. 2018 (C), Zhao et
+al. 2019 (MMD), `rtqichen/beta-tcvae`.
+DEVIATION: encoder and decoder are the trunk that all methods share. The z that is measured of InfoVAE is its mean, not
+what the mean is computed from. beta-TCVAE's KL(q(z | x) || p(z)) = I + TC + sum_d KL is not drawn, but closed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from baselines.method import Method, Preset
+from baselines.methods import diffae
+from baselines.methods.ddim import NormalPrior
+from baselines.methods.diffae import DiffAEConfig, SemanticUNet
+from baselines.options import ConfigOptions, differences, require
+from baselines.regularisers import RegularisedLoss, gaussian_kl, mmd, total_correlation
+from dbae.networks.encoder import Encoder, EncoderConfig
+from dbae.networks.trunk import UNetConfig
+from dbae.noise import GeneratorNoise, Noise
+from dbae.samplers import Sampled, SamplerConfig
+from dbae.support.errors import UserError
+from dbae.training.config import SMALL_PRESETS
+
+Likelihood = Literal["gaussian", "learned", "bernoulli", "mean"]
+Weights = Literal["calibrated", "published"]
+Family = Literal["ae", "vae", "beta_vae", "beta_tcvae", "info_vae"]
+
+
+@dataclasses.dataclass(frozen=True)
+class VAEConfig:
+    """Everything that fixes the functions computed by such a model and its loss, but the weights.
+
+    Attributes:
+        image_size: side of the images, pixels.
+        latent_dim: length of z.
+        unet: shape of the decoder.
+        encoder: shape of the encoder.
+        stochastic: z is drawn; False is the AE.
+        likelihood: see the module docstring.
+        variance: v, to begin with.
+        beta: weight of KL.
+        capacity: C at its end, nats.
+        capacity_images: training images over which C rises, of one process.
+        tc: weight of total correlation; 1 is the ELBO's, which KL holds already.
+        mmd: weight of MMD.
+        family, weights: the method and where the values above come from.
+
+    Raises:
+        UserError: a value out of range, or a term about q(z | x) of a model that has none.
+    """
+
+    image_size: int
+    latent_dim: int
+    unet: UNetConfig
+    encoder: EncoderConfig
+    stochastic: bool = True
+    likelihood: Likelihood = "gaussian"
+    variance: float = 0.05
+    beta: float = 1.0
+    capacity: float = 0.0
+    capacity_images: int = 1
+    tc: float = 1.0
+    mmd: float = 0.0
+    family: Family = "vae"
+    weights: Weights = "calibrated"
+
+    def __post_init__(self) -> None:
+        require(self, "0 or more", lambda value: 0 <= value < math.inf, "beta", "capacity", "tc", "mmd")
+        require(self, "a positive number", lambda value: 0 < value < math.inf, "variance", "capacity_images")
+        found = (self.beta, self.capacity, self.tc, self.mmd)
+        if not self.stochastic and found != (0, 0, 1, 0):
+            raise UserError(
+                f"an ae has no posterior: expected beta, capacity, tc and mmd of 0, 0, 1, 0, found {found}; take a vae."
+            )
+
+
+class VAE(nn.Module):
+    """A model of the family as a `RepresentationModel`. Its state dict is `network.*`, `encoder.*`, `image`.
+
+    It decodes in one evaluation, from z alone. There is no x_T.
+
+    Args:
+        config: architecture and objective.
+        name: name used in result rows.
+    """
+
+    images_seen: Tensor
+    samplers = ("one_step",)
+    endpoints = ("decoded",)
+    encode_nfe = 0
+
+    def __init__(self, config: VAEConfig, *, name: str = "vae") -> None:
+        super().__init__()
+        self.config, self.name = config, name
+        self.image_size, self.latent_dim = size, latent = config.image_size, config.latent_dim
+        self.network = SemanticUNet(config.unet, image_size=size, latent_dim=latent)
+        self.encoder = Encoder(config.encoder, image_size=size, outputs=latent * (2 if config.stochastic else 1))
+        self.image = nn.Parameter(torch.randn(3, size, size))
+        if config.likelihood == "learned":
+            self.log_variance = nn.Parameter(torch.tensor(math.log(config.variance)))
+        self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def device(self) -> torch.device:
+        return self.image.device
+
+    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:
+        """Mean and standard deviation of q(z | x); None for the AE, whose z is a function of x. x in [-1, 1]."""
+        out = self.encoder(x)
+        if not self.config.stochastic:
+            return out, None
+        mean, log_variance = out.chunk(2, dim=1)
+        return mean, (0.5 * log_variance.float()).exp()
+
+    def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
+        """z = mu + sigma eps; mu without noise."""
+        mean, sigma = self.posterior(x)
+        return mean if sigma is None or noise is None else mean + sigma * noise.normal(mean.shape)
+
+    def expected(self, z: Float[Tensor, "b l"]) -> Float[Tensor, "b 3 s s"]:
+        """xhat of the module docstring: what the network puts out, neither clamped nor, for Bernoulli, a mean yet."""
+        return self.network(self.image.expand(len(z), -1, -1, -1), z.new_zeros(len(z), dtype=torch.int64), z)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        z: Float[Tensor, "b l"],
+        *,
+        x_T: Float[Tensor, "b 3 s s"] | None = None,
+        sampler: SamplerConfig | None = None,
+        noise: Noise | None = None,
+    ) -> Sampled:
+        """Images in [-1, 1], the mean of p(x | z), in one evaluation; `noise` is not used.
+
+        Raises:
+            ValueError: another sampler than one_step, or an x_T.
+        """
+        if x_T is not None or (sampler is not None and sampler.method != "one_step"):
+            raise ValueError(f"{self.name} decodes z in one step: expected no x_T and the sampler one_step")
+        out = self.expected(z).float()
+        out = 2 * out.sigmoid() - 1 if self.config.likelihood == "bernoulli" else out
+        return Sampled(out.clamp(-1, 1), 1, out)
+
+
+def loss(model: VAE, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> RegularisedLoss:
+    """The objective (order of draws: eps of z, the samples of N(0, I) for MMD, then dropout).
+
+    Of a fresh model, the gradient that reaches the encoder is exactly zero in the first two steps, as DiffAE's.
+    """
+    noise = GeneratorNoise(generator)
+    mean, sigma = model.posterior(x0)
+    z = mean if sigma is None else mean + sigma * noise.normal(mean.shape)
+    found = _reconstruction(model, x0, model.expected(z).float())
+    if sigma is not None:
+        found = RegularisedLoss(found.loss + _scale(model) * _terms(model, z, mean, sigma, noise), found.mse)
+    if model.training:
+        model.images_seen += len(x0)
+    return found
+
+
+def _scale(model: VAE) -> float:
+    """s of the module docstring."""
+    return 1.0 if model.config.likelihood == "mean" else 1 / (3 * model.image_size**2)
+
+
+def _reconstruction(model: VAE, x0: Tensor, out: Tensor) -> RegularisedLoss:
+    """`rec` of each image."""
+    kind = model.config.likelihood
+    if kind == "bernoulli":
+        rec = F.binary_cross_entropy_with_logits(out, (x0 + 1) / 2, reduction="none").flatten(1).mean(1)
+        return RegularisedLoss(rec, (2 * out.detach().sigmoid() - 1 - x0).square().flatten(1).mean(1))
+    mse = (out - x0).square().flatten(1).mean(1)
+    if kind == "mean":
+        return RegularisedLoss(mse, mse.detach())
+    log_v = model.log_variance if kind == "learned" else mse.new_tensor(math.log(model.config.variance))
+    return RegularisedLoss(0.5 * (mse * torch.exp(-log_v) + log_v + math.log(2 * math.pi)), mse.detach())
+
+
+def _terms(model: VAE, z: Tensor, mean: Tensor, sigma: Tensor, noise: Noise) -> Tensor:
+    """What the loss adds about z, of each image; a statistic of the whole batch counts for each of its images."""
+    c = model.config
+    terms = z.new_zeros(len(z), dtype=torch.float32)
+    if c.beta:
+        kl = gaussian_kl(mean, sigma).sum(1)
+        ramp = (model.images_seen / c.capacity_images).clamp(max=1)
+        # As in its source, the KL that is compared with C is the batch's.
+        terms = terms + c.beta * ((kl.mean() - c.capacity * ramp).abs() if c.capacity else kl)
+    if c.tc != 1:
+        terms = terms + (c.tc - 1) * total_correlation(z, mean, sigma)
+    if c.mmd:
+        terms = terms + c.mmd * mmd(noise.normal(z.shape), z)
+    return terms
+
+
+# --- presets ----------------------------------------------------------------------------------------------------------
+
+_OBJECTIVES: dict[Weights, dict[Family, dict[str, Any]]] = {
+    "published": {
+        "ae": dict(stochastic=False, likelihood="mean", beta=0.0),
+        "vae": dict(likelihood="mean"),
+        "beta_vae": dict(likelihood="mean", capacity=25.0, capacity_images=100_000),
+        "beta_tcvae": dict(likelihood="bernoulli", tc=6.0),
+        "info_vae": dict(likelihood="mean", beta=0.0, mmd=0.1),
+    },
+    "calibrated": {
+        "ae": dict(stochastic=False, beta=0.0),
+        "vae": dict(),
+        "beta_vae": dict(beta=4.0),
+        "beta_tcvae": dict(tc=6.0),
+        "info_vae": dict(beta=0.0, mmd=1000.0),
+    },
+}
+"""1000 is the weight of InfoVAE's authors, beside a sum over pixels. Over how many images C rises is not published."""
+
+
+def config_of(family: Family, sizes: DiffAEConfig | VAEConfig, weights: Weights = "calibrated") -> VAEConfig:
+    """The configuration of a method of the family on the trunk of `sizes`."""
+    shapes = (sizes.image_size, sizes.latent_dim, sizes.unet, sizes.encoder)
+    return VAEConfig(*shapes, family=family, weights=weights, **_OBJECTIVES[weights][family])
+
+
+@dataclasses.dataclass(frozen=True)
+class VAEOptions(ConfigOptions):
+    """What the family can be told. None keeps what `weights` mean.
+
+    Attributes:
+        weights: calibrated: a Gaussian likelihood beside the terms about z. published: as the published rows, with a
+            mean over pixels beside a sum over z.
+        likelihood: of an image given z; learned is a Gaussian whose variance is trained.
+        variance: of a pixel under the Gaussian.
+        beta: weight of KL.
+        capacity: nats that KL is drawn to.
+        capacity_images: training images over which they rise from 0.
+        tc: weight of total correlation; 1 adds none.
+        mmd: weight of MMD to N(0, I).
+    """
+
+    weights: Weights = "calibrated"
+    likelihood: Likelihood | None = None
+    variance: float | None = None
+    beta: float | None = None
+    capacity: float | None = None
+    capacity_images: int | None = None
+    tc: float | None = None
+    mmd: float | None = None
+
+    def configured(self, config: Any) -> Any:
+        return super().configured(config_of(config.family, config, self.weights))
+
+
+def _variant(config: VAEConfig) -> str:
+    """Its weights, and what is not theirs."""
+    name = {"calibrated": "calibrated", "published": "as published"}[config.weights]
+    changed = differences(config, config_of(config.family, config, config.weights))
+    return f"{name}, {changed}" if changed else name
+
+
+def method_of_family(family: Family, label: str, model: type[VAE]) -> Method:
+    """A row of the family; each has a class of its own, by which it is known."""
+    return Method(
+        key=family,
+        label=label,
+        config=VAEConfig,
+        model=model,
+        loss=loss,
+        presets={
+            "faces64": Preset(lambda: config_of(family, diffae.faces64()), SMALL_PRESETS["faces64"]),
+            "faces32": Preset(lambda: config_of(family, diffae.faces32()), SMALL_PRESETS["faces32"]),
+        },
+        options=VAEOptions,
+        variant=_variant,
+        prior=lambda model: NormalPrior(model.latent_dim) if model.config.stochastic else None,
+    )
+
+
+METHOD = method_of_family("vae", "VAE", VAE)

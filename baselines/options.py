@@ -1,0 +1,53 @@
+"""What configurations of methods and their options in `baselines.train` share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from baselines.method import LatentOptions
+from dbae.support.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class ConfigOptions(LatentOptions):
+    """Options that are fields of the configuration, by the same name; None keeps the preset's value."""
+
+    def configured(self, config: Any) -> Any:
+        names = {field.name for field in dataclasses.fields(config)}
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        changed = {name: value for name, value in given.items() if name in names and value is not None}
+        return dataclasses.replace(config, **changed)
+
+    def shown(self) -> dict[str, str]:
+        """As `TrainingOptions.shown`, spelled as the command line takes it; a checkpoint without its folder."""
+        spelled = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            if field.name == "pretrained":
+                value = Path(value).name
+            words = [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
+            spelled[field.name.replace("_", "-")] = "" if field.default is False else " ".join(words)
+        return spelled
+
+
+def require(config: Any, expected: str, holds: Callable[[Any], bool], *names: str) -> None:
+    """Raise UserError, as about an option, if a field of a configuration is not as expected."""
+    for name in names:
+        if not holds(getattr(config, name)):
+            option = name.replace("_", "-")
+            raise UserError(f"--{option}: expected {expected}, found {getattr(config, name)}; change --{option}.")
+
+
+def differences(config: Any, usual: Any) -> str:
+    """Fields of a configuration that are not as usual, "beta=8, tc=2"; sizes, which other columns tell, left out."""
+    sizes = {"image_size", "latent_dim", "unet", "encoder"}
+    return ", ".join(
+        f"{field.name}={getattr(config, field.name)}"
+        for field in dataclasses.fields(config)
+        if field.name not in sizes and getattr(config, field.name) != getattr(usual, field.name)
+    )
