@@ -30,8 +30,15 @@ from dbae.noise import GeneratorNoise, Noise
 from dbae.samplers.strides import T
 from dbae.support.errors import UserError
 
-Schedule = Literal["linear", "cosine"]
-"""betas: 1e-4 to 0.02 evenly; Nichol and Dhariwal's cosine, at most 0.999 (some files of guided-diffusion)."""
+Schedule = Literal["linear", "cosine", "infodiffusion", "ve"]
+"""Of beta_t:
+
+    linear         1e-4 to 0.02 evenly
+    cosine         Nichol and Dhariwal's, at most 0.999 (some files of guided-diffusion)
+    infodiffusion  1e-5 to 0.01 evenly: ab_999 is .0066, so that sampling from N(0, I) starts a little off
+    ve             of x_t = x_0 + sigma_t eps with sigma_t = 0.01 5000^(t / 999), as DRL has it. The state here is
+                   x_t / sqrt(1 + sigma_t^2), whose ab_t is 1 / (1 + sigma_t^2): same loss, same steps of DDIM
+"""
 
 Table = NDArray[np.floating]
 """float64, one number a time."""
@@ -40,8 +47,11 @@ Table = NDArray[np.floating]
 @functools.cache
 def betas(schedule: Schedule) -> Table:
     """beta_t of the whole process, shape (1000,)."""
-    if schedule == "linear":
-        return np.linspace(1e-4, 2e-2, T)
+    if schedule == "ve":
+        ab = 1 / (1 + (0.01 * 5000 ** (np.arange(T) / (T - 1))) ** 2)
+        return 1 - ab / np.append(1.0, ab[:-1])
+    if schedule != "cosine":
+        return np.linspace(*{"linear": (1e-4, 2e-2), "infodiffusion": (1e-5, 1e-2)}[schedule], T)
     ab = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * math.pi / 2) ** 2
     return np.minimum(1 - ab[1:] / ab[:-1], 0.999)
 

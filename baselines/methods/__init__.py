@@ -17,6 +17,7 @@ _FILES = (
     "beta_vae",
     "beta_tcvae",
     "info_vae",
+    "infodiffusion",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

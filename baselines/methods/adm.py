@@ -7,7 +7,6 @@ schedule of noise and the size of images leave no trace in it, and wrong ones gi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
 
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from baselines.diffusion.shapes import Shape, unet_shape
 from baselines.methods.ddim import DDIMConfig
 from dbae.support.errors import UserError
 
-SCHEDULES = get_args(Schedule)
+SCHEDULES: tuple[Schedule, ...] = ("linear", "cosine")
 ORDERS = ("legacy", "new")
 OPTIONS = ("image_size", "heads", "head_channels", "attention_order", "schedule")
 
