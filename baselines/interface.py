@@ -87,6 +87,19 @@ class InfersEndpoint(Protocol):
 
 
 @runtime_checkable
+class EncodesCurve(Protocol):
+    """A model whose decoder asks for another code at every time. From z alone it makes do with what z holds."""
+
+    def encode_curve(
+        self, x: Float[Tensor, "b 3 s s"], z: Float[Tensor, "b l"], sampler: SamplerConfig
+    ) -> tuple[Float[Tensor, "b n m"], int]:
+        """What `decode` with this sampler takes in the place of z, and `infer_endpoint` with as many steps of ddim;
+        and the passes of the encoder.
+        """
+        ...
+
+
+@runtime_checkable
 class Drawn(Protocol):
     """What `Prior.sample` returns: z, and the evaluations of the latent network per draw."""
 

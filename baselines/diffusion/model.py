@@ -57,12 +57,13 @@ class DiffusionModel(nn.Module, ABC):
         return noise.normal((len(z), 3, self.image_size, self.image_size)).to(z)
 
     @abstractmethod
-    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], None]:
-        """z of images in [-1, 1], a function of them, and no standard deviation."""
+    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:
+        """Mean and standard deviation of q(z | x) of images in [-1, 1]; None where z is a function of them."""
 
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z of images in [-1, 1]; `noise` is not used."""
-        return self.posterior(x)[0]
+        """z of images in [-1, 1]; the mean without noise, which only a model with a standard deviation uses."""
+        mean, sigma = self.posterior(x)
+        return mean if sigma is None or noise is None else mean + sigma * noise.normal(mean.shape)
 
     def infer_endpoint(
         self, x: Float[Tensor, "b 3 s s"], z: Float[Tensor, "b l"] | None, *, steps: int

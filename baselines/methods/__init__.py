@@ -18,6 +18,8 @@ _FILES = (
     "beta_tcvae",
     "info_vae",
     "infodiffusion",
+    "drl",
+    "vdrl",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

@@ -8,15 +8,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.interface import InfersEndpoint, RepresentationModel
+from baselines.interface import EncodesCurve, InfersEndpoint, RepresentationModel
 from benchmarks.subjects.settings import Setting
 from dbae.noise import Noise
+from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """Images in [-1, 1], float32, and the network evaluations an image: of decoding, and of what came before it."""
+    """Images in [-1, 1], float32, and the network evaluations an image: of decoding, and of what came before it.
+
+    `encode_nfe` counts those of inferring x_T, and the passes of an encoder that is asked for a code at every step.
+    """
 
     images: Float[Tensor, "b 3 s s"]
     nfe: int
@@ -46,7 +50,7 @@ def decode(
     Raises:
         UserError: the model cannot infer x_T.
     """
-    spent, x_T = 0, None
+    spent, passes, x_T = 0, 0, None
     if z is None and setting.endpoint == "inferred":
         z = x.new_zeros(len(x), model.latent_dim)
     elif z is None:
@@ -56,9 +60,16 @@ def decode(
     elif setting.endpoint == "inferred":
         if not isinstance(model, InfersEndpoint):
             raise UserError(f"{model.name}: has no infer_endpoint. Leave 'inferred' out of --endpoint.")
-        x_T, spent = model.infer_endpoint(x, z, steps=setting.encode_steps)
-    decoded = model.decode(z, x_T=x_T, sampler=setting.sampler, noise=noise)
-    return Decoding(decoded.images.float(), decoded.nfe, spent)
+        code, passes = _code(model, x, z, SamplerConfig("ddim", nfe=setting.encode_steps))
+        x_T, spent = model.infer_endpoint(x, code, steps=setting.encode_steps)
+    code, more = _code(model, x, z, setting.sampler)
+    decoded = model.decode(code, x_T=x_T, sampler=setting.sampler, noise=noise)
+    return Decoding(decoded.images.float(), decoded.nfe, spent + passes + more)
+
+
+def _code(model: RepresentationModel, x: Tensor, z: Tensor, sampler: SamplerConfig) -> tuple[Tensor, int]:
+    """What the decoder is given: z, or the curve that it asks for; and the passes of the encoder after that of z."""
+    return model.encode_curve(x, z, sampler) if isinstance(model, EncodesCurve) else (z, 0)
 
 
 def reads_latents(model: RepresentationModel) -> bool:
