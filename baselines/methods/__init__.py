@@ -20,6 +20,7 @@ _FILES = (
     "infodiffusion",
     "drl",
     "vdrl",
+    "sami",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

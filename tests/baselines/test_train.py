@@ -101,7 +101,7 @@ def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method,
     ("options", "message"),
     [
         (["--method", "ddim", "--preset", "ffhq512"], "--preset ffhq512: ddim has the presets celeba64, ffhq128,"),
-        (["--method", "ddim", "--latent-dim", "4"], "--latent-dim 4: only for diffae, pdae, diti; leave it out for"),
+        (["--method", "ddim", "--latent-dim", "4"], "--latent-dim 4: only for diffae, pdae, diti, ae, vae, "),
         (
             ["--method", "pdae", "--objective", "dual", "--pretrained", "x"],
             "--objective dual: only for diti; leave",
@@ -110,7 +110,7 @@ def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method,
         (["--method", "pdae"], "--method pdae: name the ddim checkpoint it builds on with --pretrained."),
         (
             ["--method", "ddim", "--pretrained", "x"],
-            "--pretrained x: only for pdae, diti; leave it out for ddim.",
+            "--pretrained x: only for pdae, diti, infodiffusion, sami; leave it out for ddim.",
         ),
         (["--method", "pdae", "--pretrained", "builtin:dbae"], "builtin:dbae: expected a plain diffusion model (ddim)"),
     ],

@@ -1,0 +1,134 @@
+"""Every system through the command that trains it: its checkpoint opens, and a resumed run is the same run."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from systems import plain_images, tiny
+
+from baselines import train
+from baselines.diffusion.process import alpha_bar
+from baselines.load import load
+from baselines.method import Preset
+from baselines.methods import METHODS, drl, infodiffusion, sami, vae
+from baselines.methods.ddim import DDIMConfig
+from dbae.checkpoints import own as checkpoint
+from dbae.noise import PerImageNoise
+from dbae.support.files import sha256
+from dbae.training.folder import RunFolder
+
+LOOP = ["--images", "12", "--batch-size", "4", "--accumulate", "1", "--log-every", "2", "--device", "cpu"]
+VAES: tuple[vae.Family, ...] = ("ae", "vae", "beta_vae", "beta_tcvae", "info_vae")
+X = plain_images(2)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset faces32 with a few thousand parameters, on images of 8 px."""
+    configs = {family: vae.config_of(family, tiny()) for family in VAES}
+    configs |= {"infodiffusion": infodiffusion._sized_as(tiny()), "sami": sami._sized_as(tiny())}
+    configs |= {"drl": drl._sized_as(tiny()), "vdrl": drl._sized_as(tiny(), variational=True)}
+    configs |= {"ddim": DDIMConfig(8, tiny().unet)}
+    for key, config in configs.items():
+        monkeypatch.setitem(
+            METHODS[key].presets, "faces32", Preset(lambda config=config: config, {"preview_every": 12})
+        )
+
+
+def command(out: Path, method: str, *options: str) -> Path:
+    arguments = ["--method", method, "--data", "faces:?n=8", "--out", str(out), *LOOP, *options]
+    assert train.main(arguments) == 0
+    return RunFolder(out).checkpoints()[-1]
+
+
+CASES = {
+    "ae": ([], "AE", "calibrated"),
+    "vae": (["--weights", "published", "--beta", "0.5"], "VAE", "as published, beta=0.5"),
+    "beta_vae": (["--weights", "published"], "beta-VAE", "as published"),
+    "beta_tcvae": ([], "beta-TCVAE", "calibrated"),
+    "info_vae": ([], "InfoVAE", "calibrated"),
+    "infodiffusion": (
+        ["--mmd", "0.2", "--schedule", "infodiffusion"],
+        "InfoDiffusion",
+        "mmd=0.2, schedule=infodiffusion",
+    ),
+    "drl": (["--emphasis", "coarse", "--times", "200", "600"], "DRL", "emphasis=coarse, times=(200, 600)"),
+    "vdrl": (["--schedule", "ve"], "VDRL", "schedule=ve"),
+    "sami": (["--time-conditioned", "--kl", "0.01"], "SAMI", "time_conditioned=True, kl=0.01"),
+}
+
+
+@pytest.mark.parametrize("method", CASES)
+def test_resumed_run_is_the_same_run_and_its_checkpoint_opens(tmp_path, method):
+    options, label, variant = CASES[method]
+    whole = command(tmp_path / "whole", method, *options)
+    if method not in ("ae", "beta_tcvae", "info_vae"):  # as the vae, whose loss they share
+        command(tmp_path / "parts", method, *options, "--images", "8")
+        parts = command(tmp_path / "parts", method, *options, "--resume")
+        states = [checkpoint.read(path)[1] for path in (whole, parts)]
+        for kind in ("raw", "ema"):
+            assert states[0][kind].keys() == states[1][kind].keys()
+            assert all(torch.equal(value, states[1][kind][key]) for key, value in states[0][kind].items())
+    card = checkpoint.read(whole)[0]
+    shown = " ".join(options)
+    expected = f"python -m baselines.train --method {method} --preset faces32 {shown}".rstrip()
+    assert card.command.startswith(f"{expected} --data 'faces:?n=8' --images 12")
+    assert (tmp_path / "whole" / "previews" / "images-000000012.png").is_file()
+
+    found = load(whole)
+    assert (found.method, found.variant, found.weights) == (label, variant, "trained")
+    model, noise = found.model, PerImageNoise(0, range(2))
+    z = model.encode(X)
+    assert z.shape == (2, model.latent_dim)
+    first = model.decode(z, noise=noise).images
+    assert first.shape == X.shape
+    assert found.untrained is not None
+    other = found.untrained(1)
+    assert not torch.equal(other.encode(X), z)
+    if found.prior is not None:
+        drawn = found.prior.sample(PerImageNoise(0, range(2)), 2)
+        assert drawn.z.shape == z.shape
+
+
+@pytest.mark.parametrize("method", ["infodiffusion", "sami"])
+def test_methods_that_may_build_on_a_plain_model(tmp_path, method):
+    plain = command(tmp_path / "ddim", "ddim", "--images", "4")
+    path = command(tmp_path / method, method, "--pretrained", str(plain), "--images", "8")
+    card, states = checkpoint.read(path)
+    assert card.command.startswith(f"python -m baselines.train --method {method} --preset faces32 --pretrained images-")
+    assert card.objective == {"pretrained": "ddim-faces32", "sha256": sha256(plain)}
+    part = {"infodiffusion": "network_plain", "sami": "network"}[method]
+    for key, value in checkpoint.read(plain)[1]["ema"].items():
+        assert torch.equal(states["raw"][key.replace("network", part, 1)], value), key
+    found = load(path)
+    assert found.variant == {"infodiffusion": "plain=True", "sami": "frozen=True"}[method]
+
+
+def test_every_system_has_the_trunk_of_diffae(monkeypatch):
+    """Shapes of U-Net and encoder, and the length of z, at both presets."""
+    monkeypatch.undo()
+    for name in ("faces32", "faces64"):
+        theirs = METHODS["diffae"].presets[name].config()
+        for key in CASES:
+            ours = METHODS[key].presets[name].config()
+            for field in dataclasses.fields(theirs):
+                assert getattr(ours, field.name) == getattr(theirs, field.name), (key, field.name)
+            assert METHODS[key].presets[name].training == METHODS["diffae"].presets[name].training
+
+
+def test_options_of_others_are_refused(tmp_path, capsys):
+    for method, options, message in (
+        ("vae", ["--emphasis", "coarse"], "--emphasis coarse: only for drl, vdrl; leave it out for vae."),
+        ("ae", ["--beta", "1"], "an ae has no posterior: expected beta, capacity, tc and mmd of 0, 0, 1, 0, found"),
+        ("drl", ["--times", "5", "3"], "--times: expected times that rise within 0 to 999, found (5, 3)"),
+    ):
+        assert train.main(["--method", method, "--data", "faces:?n=8", "--out", str(tmp_path / "run"), *options]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_alpha_bar_of_every_schedule_falls():
+    for schedule in ("linear", "cosine", "infodiffusion", "ve"):
+        assert (alpha_bar(schedule)[1:] < alpha_bar(schedule)[:-1]).all()
