@@ -60,14 +60,17 @@ def auroc_sweep(
 
 def sweep_areas(codes: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "n a"]) -> Float64[np.ndarray, "2 a d"]:
     """area_pos and area_neg of the sweep, before the guard and the maximum."""
-    positives = labels.astype(np.float64)
-    count = positives.sum(axis=0)
+    count = labels.sum(axis=0, dtype=np.int64)
     result = np.empty((2, labels.shape[1], codes.shape[1]))
+    below = np.zeros((len(labels) + 1, labels.shape[1]), np.int32)  # positives among the first so many sorted images
     with np.errstate(invalid="ignore", divide="ignore"):
         for d, z in enumerate(codes.T):
-            bins = np.eye(THRESHOLDS + 1)[_thresholds_reached(z)]
-            inside = bins.T @ positives
-            p, n = inside / count, (bins.sum(axis=0)[:, None] - inside) / (len(z) - count)
+            bins = _thresholds_reached(z).astype(np.uint8)
+            order = np.argsort(bins, kind="stable")
+            ends = np.searchsorted(bins[order], np.arange(THRESHOLDS + 2, dtype=np.uint8))
+            labels[order].cumsum(axis=0, out=below[1:])
+            inside = np.diff(below[ends], axis=0)  # of every bin
+            p, n = inside / count, (np.diff(ends)[:, None] - inside) / (len(z) - count)
             n[[0, -1]] = 0  # the top bin counts for neither direction: the rule has no end points (0, 0) and (1, 1)
             result[0, :, d] = (n * p[::-1].cumsum(axis=0)[::-1]).sum(axis=0)
             result[1, :, d] = (n * p.cumsum(axis=0)).sum(axis=0)
