@@ -6,6 +6,7 @@ All are seconds of one core (processor time of one thread), so that they compare
 from __future__ import annotations
 
 import csv
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +49,35 @@ def measure(benchmark: BenchmarkFixture, capsys: pytest.CaptureFixture[str], req
         return seconds
 
     return measure
+
+
+@pytest.fixture
+def against(benchmark: BenchmarkFixture, add_row: Callable[[str, dict[str, Any]], None]) -> Callable[..., Any]:
+    """Times a function and its reference in turns, so that a busy machine slows both, and compares medians.
+
+    The row in `runs/speed/lines.csv` says how many times as fast as the reference, and whether that is behind `goal`.
+    Returned are both results, for the test to compare.
+    """
+
+    def against(
+        what: str, name: str, goal: float, own: Callable[[], Any], reference: Callable[[], Any], *, rounds: int = 9
+    ) -> tuple[Any, Any]:
+        results = own(), reference()  # warms up both
+        seconds: list[float] = []
+
+        def time_reference() -> None:
+            start = time.process_time()
+            reference()
+            seconds.append(time.process_time() - start)
+
+        benchmark.pedantic(own, setup=time_reference, rounds=rounds)
+        ours, theirs = benchmark.stats.stats.median, statistics.median(seconds)
+        row: dict[str, Any] = {"line": what, "against": name, "seconds here": f"{ours:.4g}", "there": f"{theirs:.4g}"}
+        verdict = "ahead" if theirs >= goal * ours else "BEHIND"
+        add_row("lines", row | {"times as fast": f"{theirs / ours:.2f}", "goal": f"{goal:g}", "so it is": verdict})
+        return results
+
+    return against
 
 
 @pytest.fixture
