@@ -23,6 +23,7 @@ from jaxtyping import UInt8
 from dbae.data.base import Attributes, ImageDataset
 from dbae.data.decode import EXTENSIONS, decode_rgb, is_turned, stored_size
 from dbae.data.files.listing import is_image, not_used
+from dbae.data.files.paths import printable
 from dbae.data.labels.beside import Annotations, read_annotations
 from dbae.data.transforms import SQUARE, Transform
 from dbae.support.errors import UserError
@@ -128,7 +129,7 @@ class ImageFiles(ImageDataset):
 
     def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
         name = self.image_names[index]
-        where = self.files.locate(name)
+        where = printable(self.files.locate(name))
         decoded = decode_rgb(self.files.read(name), where, upright=self.exif == "upright")
         try:
             return np.array(self.transform.apply(decoded, self.size))

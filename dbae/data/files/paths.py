@@ -72,7 +72,12 @@ def require_bounded(where: str, size: int) -> None:
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A path as messages show it: on one line, readable anywhere, not without end."""
-    text = str(path).encode("utf-8", "backslashreplace").decode()
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """A path as messages show it: printable, and not without end."""
+    text = printable(str(path))
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text)} characters)"
+
+
+def printable(text: str) -> str:
+    """Text on one line that every output takes: control characters and bytes that are no text are escaped."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -2,8 +2,9 @@
 
 Looked for by file name, anywhere in the folder, zip or LMDB folder, each at most once: `PATTERNS` (formats:
 `dbae.data.labels.formats`, `dbae.data.labels.tables`). Kaggle's CSVs of CelebA's lists are read where the lists
-themselves are not there. `dataset.json` gives labels only where no attribute list does, since StyleGAN's format has no
-names; it is checked in either case. All splits that are given must agree, and no two files may name an attribute alike.
+themselves are not there. `dataset.json` gives labels only where no list and no `labels.csv` does, since StyleGAN's
+format has no names; it is checked in either case. All splits that are given must agree, and no two files may name an
+attribute alike.
 
 Label files name an image by its path relative to their own folder, or by its bare file name. Every image must have
 a row and every row an image: anything else is an error, since a silent drop would change results.
@@ -78,7 +79,7 @@ def read_annotations(
     for role in ("binary", "partition"):
         found[f"{role}_csv"] = None if found[role] else found[f"{role}_csv"]
     joiner = _Joiner(images, read, locate)
-    tables = joiner.lists(found["binary"], found["stylegan"])
+    tables = joiner.lists(found["binary"], found["stylegan"], named=bool(found["binary_csv"] or found["labels"]))
     lists = [
         joiner.numbers(labels.parse_partition, found["partition"]),
         joiner.numbers(parse_csv_partition, found["partition_csv"]),
@@ -115,8 +116,8 @@ class _Joiner:
         except UnicodeDecodeError as error:
             raise UserError(f"{self.locate(member)}: expected UTF-8 text, found {error}. Save it as UTF-8.") from None
 
-    def lists(self, binary: str | None, stylegan: str | None) -> list[labels.Table]:
-        """Attributes of CelebA's list, or else of `dataset.json`."""
+    def lists(self, binary: str | None, stylegan: str | None, *, named: bool) -> list[labels.Table]:
+        """Attributes of CelebA's list, or else of `dataset.json`, unless another file has attributes with names."""
         tables = []
         if binary:
             tables.append(self.table(labels.parse_attributes(self.text(binary), self.locate(binary)), binary))
@@ -124,7 +125,7 @@ class _Joiner:
             parsed = labels.parse_dataset_json(self.text(stylegan), self.locate(stylegan))
             if parsed is not None:
                 table = self.table(parsed, stylegan)
-                tables += [] if binary else [table]
+                tables += [] if binary or named else [table]
         return tables
 
     def table(self, table: labels.Table, member: str) -> labels.Table:

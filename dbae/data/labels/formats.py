@@ -70,7 +70,7 @@ def parse_attributes(text: str, where: str) -> Table:
     if len(lines) < 2 or not lines[0].strip().isdecimal():
         raise malformed(where, 1, "the number of images, then a line of attribute names", f"'{_start(lines)}'")
     names = tuple(lines[1].split())
-    if len(set(names)) != len(names) or not names:
+    if len(set(names)) != len(names) or not names or not "".join(names).isprintable():
         raise malformed(where, 2, "distinct attribute names", f"'{lines[1][:80]}'")
     count = int(lines[0])
     if (quick := _attributes_by_pandas(text, names, count)) is not None:

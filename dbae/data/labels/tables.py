@@ -11,32 +11,20 @@ attribute, other numbers a real-valued target, words classes, each of which beco
 What is no target is said by the file: in a line `# not targets: id, age` before the header, or by a column NAME beside
 a column NAME_z that is its z-score, which is the same quantity in its own units. No name alone leaves a column out.
 
-pandas reads the rows; where it stumbles, or finds something else than values, the rows are read again one by one, to
-say what is wrong in which line.
+How the file is read: `dbae.data.labels.rows`.
 """
 
 from __future__ import annotations
 
 import collections
-import csv
 import dataclasses
-import io
-import re
-import warnings
-from collections.abc import Sequence
 
 import numpy as np
 
 from dbae.data.labels.formats import PARTITIONS, Numbered, Table, malformed
-from dbae.support.errors import UserError
-
-FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id")
-"""Names of the column that names the image; the first that is there."""
+from dbae.data.labels.rows import NOT_TARGETS, Rows, read_rows
 
 SPLIT_COLUMNS = ("split", "partition")
-
-NOT_TARGETS = "# not targets:"
-"""Start of the line that names columns which are no targets."""
 
 MAX_CLASSES = 1000
 """Classes of one column; one with more is a name or a number of an image."""
@@ -64,15 +52,6 @@ class CsvLabels:
     notes: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rows:
-    """Columns of a CSV below its header: of each a number or text a row; `first` is the line of the first row."""
-
-    files: tuple[str, ...]
-    columns: dict[str, np.ndarray]
-    first: int
-
-
 def parse_csv(text: str, where: str, *, all_real: bool = False) -> CsvLabels:
     """A CSV of labels -> attributes, targets and splits.
 
@@ -85,7 +64,7 @@ def parse_csv(text: str, where: str, *, all_real: bool = False) -> CsvLabels:
         UserError: columns without a name, with two lines or twice; no column that names the image; a row of another
             length; an empty cell; a number that is not finite; more than `MAX_CLASSES` classes (names the line).
     """
-    named, rows = _read(text, where)
+    named, rows = read_rows(text, where)
     splits = next((name for name in SPLIT_COLUMNS if name in rows.columns), None)
     labels = {name: column for name, column in rows.columns.items() if name != splits}
     chosen, notes = _targets(labels, named, where)
@@ -128,137 +107,6 @@ def kind_of(column: np.ndarray) -> str:
     return "binary" if all(str(value).lower() in _WORDS for value in set(column.tolist())) else "classes"
 
 
-def _read(text: str, where: str) -> tuple[frozenset[str] | None, _Rows]:
-    """What the file names as no targets (None: nothing), and its rows."""
-    lines = text.splitlines(keepends=True)
-    comments = next((i for i, line in enumerate(lines) if not line.lstrip().startswith("#")), len(lines))
-    named: frozenset[str] | None = None
-    for line in lines[:comments]:
-        if line.strip().lower().startswith(NOT_TARGETS):
-            names = line.strip()[len(NOT_TARGETS) :].split(",")
-            named = (named or frozenset()) | {name.strip() for name in names if name.strip()}
-    body = "".join(lines[comments:])
-    header = _header(body, where, comments + 1)
-    unknown = sorted((named or frozenset()) - set(header))
-    if unknown:
-        raise malformed(where, 1, "names of columns after 'not targets:'", f"'{unknown[0]}'")
-    file = next(name for name in FILE_COLUMNS if name in header)
-    columns = _by_pandas(body, header, file) or _one_by_one(body, header, file, where, comments)
-    files = tuple(str(name).strip() for name in columns.pop(file))
-    if not files:
-        raise malformed(where, comments + 2, "a row for every image", "none")
-    return named, _Rows(files, columns, comments + 2)
-
-
-def _header(body: str, where: str, line: int) -> list[str]:
-    try:
-        header = [name.strip() for name in next(csv.reader(io.StringIO(body)), [])]
-    except csv.Error as error:
-        raise malformed(where, line, "comma separated values", str(error)) from None
-    remedy = "In pandas, write it with to_csv(..., index=False)."
-    for number, name in enumerate(header, 1):
-        if not name or re.fullmatch(r"Unnamed: \d+", name):
-            raise _bad_header(
-                where, line, f"a column without a name (number {number}). Remove it, or name it. {remedy}"
-            )
-        if not name.isprintable():
-            raise _bad_header(
-                where, line, f"a line break or another control character in column {number}, {name[:80]!r}. Rename it."
-            )
-        if header.index(name) != number - 1:
-            raise _bad_header(where, line, f"'{name}' twice. Remove or rename one of the columns.")
-    if not any(name in header for name in FILE_COLUMNS):
-        raise _bad_header(
-            where,
-            line,
-            f"'{','.join(header)[:80]}', none of which names the image. "
-            f"Call that column 'file'{' (found one called file in other letters)' if _other_letters(header) else ''}.",
-        )
-    return header
-
-
-def _other_letters(header: Sequence[str]) -> bool:
-    return any(name.lower() in FILE_COLUMNS for name in header)
-
-
-def _bad_header(where: str, line: int, found: str) -> UserError:
-    return UserError(
-        f"{where}, line {line}: expected a header of distinct column names, one of them 'file' (or "
-        f"{', '.join(FILE_COLUMNS[1:])}), found {found}"
-    )
-
-
-def _by_pandas(body: str, header: Sequence[str], file: str) -> dict[str, np.ndarray] | None:
-    """All columns, numbers where a column holds nothing else; None where pandas finds the file unusual."""
-    import pandas
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a later pandas: round_trip is its only precision
-            warnings.simplefilter("error", pandas.errors.ParserWarning)
-            frame = pandas.read_csv(
-                io.StringIO(body),
-                index_col=False,
-                names=list(header),
-                skiprows=1,
-                dtype={file: str},
-                keep_default_na=False,
-                na_filter=False,
-                skipinitialspace=True,
-                float_precision="round_trip",
-                low_memory=False,
-            )
-    except Exception:  # pandas raises several; the careful reading says what is wrong
-        return None
-    columns = {name: frame[name].to_numpy() for name in header}
-    return columns if all(map(_is_plain, columns.values())) else None
-
-
-def _is_plain(column: np.ndarray) -> bool:
-    """Whether a column holds values that need no closer look."""
-    if column.dtype == bool:
-        return True
-    if column.dtype.kind in "iuf":
-        return bool(np.isfinite(column).all())
-    return all(isinstance(value, str) and value and value == value.strip() for value in column.tolist())
-
-
-def _one_by_one(body: str, header: Sequence[str], file: str, where: str, before: int) -> dict[str, np.ndarray]:
-    """The same columns by the standard library. Raises UserError naming the line that is not of the format."""
-    reader = csv.reader(io.StringIO(body))
-    rows: list[list[str]] = []
-    try:
-        next(reader)
-        for record in reader:
-            line = before + reader.line_num
-            fields = [value.strip() for value in record]
-            if not fields:
-                continue
-            if len(fields) != len(header):
-                raise malformed(where, line, f"{len(header)} fields, as in the header", f"{len(fields)} fields")
-            if "" in fields:
-                empty = header[fields.index("")]
-                raise malformed(where, line, "a value in every column", f"an empty one in column '{empty}'")
-            rows.append(fields)
-    except csv.Error as error:
-        raise malformed(where, before + reader.line_num, "comma separated values", str(error)) from None
-    columns = [[row[k] for row in rows] for k in range(len(header))]
-    return {
-        name: np.array(values, object) if name == file else _typed(values)
-        for name, values in zip(header, columns, strict=True)
-    }
-
-
-def _typed(values: list[str]) -> np.ndarray:
-    """Numbers where all are numbers, else the words."""
-    if any("_" in value for value in values):  # 1_000, which Python alone takes for a number
-        return np.array(values, object)
-    try:
-        return np.array(values, np.float64)
-    except ValueError:
-        return np.array(values, object)
-
-
 def _targets(
     labels: dict[str, np.ndarray], named: frozenset[str] | None, where: str
 ) -> tuple[list[str], tuple[str, ...]]:
@@ -297,7 +145,7 @@ def _numbers_or_words(column: np.ndarray, name: str, where: str, first: int) -> 
     if column.dtype.kind in "iufb":
         return column
     words = set(column.tolist())
-    numbers = sum(map(_is_number, words))
+    numbers = sum(map(is_number, words))
     if 0 < numbers < len(words):
         line, word = _first_word(column, first)
         raise malformed(where, line, f"numbers alone, or words alone, in column '{name}'", f"'{word}' among numbers")
@@ -307,11 +155,11 @@ def _numbers_or_words(column: np.ndarray, name: str, where: str, first: int) -> 
 def _first_word(column: np.ndarray, first: int) -> tuple[int, str]:
     """Line and value of the first cell that is no number (lines are counted without blank ones)."""
     values = column.tolist()
-    i = next((i for i, value in enumerate(values) if not _is_number(value)), 0)
+    i = next((i for i, value in enumerate(values) if not is_number(value)), 0)
     return first + i, str(values[i])[:80]
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     """Whether a cell is a number, 1_000 being none."""
     try:
         return isinstance(float(str(value)), float) and "_" not in str(value)
@@ -345,7 +193,7 @@ def _classes(column: np.ndarray, name: str, where: str, first: int) -> dict[str,
     return {f"{name}={word}": (array == word).astype(np.int8) for word in sorted(counts)}
 
 
-def _split_numbers(rows: _Rows, name: str, where: str) -> np.ndarray:
+def _split_numbers(rows: Rows, name: str, where: str) -> np.ndarray:
     column = rows.columns[name]
     words = [f"{value:g}" if column.dtype.kind in "iuf" else str(value).lower() for value in column.tolist()]
     wrong = next((i for i, word in enumerate(words) if word not in _SPLITS), None)

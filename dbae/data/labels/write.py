@@ -15,7 +15,8 @@ import numpy as np
 
 from dbae.data.base import Attributes, ImageDataset
 from dbae.data.labels.formats import PARTITIONS
-from dbae.data.labels.tables import FILE_COLUMNS, NOT_TARGETS, SPLIT_COLUMNS
+from dbae.data.labels.rows import FILE_COLUMNS, NOT_TARGETS
+from dbae.data.labels.tables import SPLIT_COLUMNS
 from dbae.support.errors import UserError
 
 

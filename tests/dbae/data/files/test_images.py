@@ -140,6 +140,16 @@ def test_attribute_file_takes_precedence_over_dataset_json(write: Write) -> None
         open_data(write(members | {"dataset.json": json.dumps({"labels": listing[1:]}).encode()}))
 
 
+def test_labels_with_names_take_precedence_over_dataset_json(write: Write) -> None:
+    images = {f"{i}.png": png(picture(i)) for i in range(3)}
+    listing = [[name, [1, 1, 1]] for name in images]
+    rows = "file,Bald\n" + "".join(f"{name},1\n" for name in images)
+    files = {"labels.csv": rows.encode(), "dataset.json": json.dumps({"labels": listing}).encode()}
+    data = open_data(write(images | files))
+    assert data.attributes is not None
+    assert data.attributes.binary_names == ("Bald",)
+
+
 def test_label_files_below_a_top_folder(write: Write) -> None:
     data = open_data(write({f"celeba/{name}": content for name, content in celeba_members(4).items()}))
     assert data.attributes is not None

@@ -177,6 +177,13 @@ def test_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "\\udcff.png: expected an image, found a file of 0 bytes" in out
 
 
+def test_a_name_with_a_line_break_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "x\ny.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"/x\\ny\.png: expected an image") as caught:
+        open_folder(tmp_path, size=8).image(0)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_zips_with_a_damaged_directory_raise_nothing_else(tmp_path: Path) -> None:
     """From a few bytes that were cut out, a directory speaks of places before the file, or far behind it."""
     whole = write_zip(tmp_path / "a.zip", celeba_members(4), zipfile.ZIP_DEFLATED).read_bytes()

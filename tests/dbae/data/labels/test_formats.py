@@ -64,6 +64,7 @@ def test_celeba_hq_attributes_without_alignment_blanks() -> None:
         ("", "line 1: expected the number of images"),
         ("file Smiling\na.png 1\n", "line 1: expected the number of images"),
         ("1\nSmiling Smiling\na.png 1 1\n", "line 2: expected distinct"),
+        ("1\nSmil\x1bing\na.png 1\n", "line 2: expected distinct"),
         ("2\nSmiling\na.png 1\n", "expected 2 rows, as its first line says, found 1 rows"),
         ("1\nSmiling\na.png 1\nb.png 1\n", "expected 1 rows, as its first line says, found 2 rows"),
         ("1\nSmiling Young\na.png 1\n", "line 3: expected a file name and 2 values, found 2 fields"),

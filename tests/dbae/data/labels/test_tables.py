@@ -13,7 +13,7 @@ import pytest
 from image_samples import picture, png, write_folder
 
 from dbae.data import open_data
-from dbae.data.labels import tables
+from dbae.data.labels import rows as rows_module
 from dbae.data.labels.formats import parse_attributes
 from dbae.data.labels.tables import parse_csv, parse_csv_partition
 from dbae.data.labels.write import label_files
@@ -63,7 +63,7 @@ def test_what_a_column_is(
     monkeypatch: pytest.MonkeyPatch, values: list[str], kind: str, expected: list[float], reader: str
 ) -> None:
     if reader != "pandas":
-        monkeypatch.setattr(tables, "_by_pandas", lambda *_: None)
+        monkeypatch.setattr(rows_module, "_by_pandas", lambda *_: None)
     text = "file,x\n" + "".join(f"{i}.png,{value}\n" for i, value in enumerate(values))
     parsed = parse_csv(text, "labels.csv")
     found = parsed.binary if kind == "binary" else parsed.real
@@ -85,8 +85,8 @@ def test_both_readers_agree_on_a_large_file() -> None:
     text = io.StringIO()
     csv.writer(text).writerows([header, *rows])
     quick = parse_csv(text.getvalue(), "labels.csv")
-    columns = tables._by_pandas(text.getvalue(), header, "file")
-    slow = tables._one_by_one(text.getvalue(), header, "file", "labels.csv", 0)
+    columns = rows_module._by_pandas(text.getvalue(), header, "file")
+    slow = rows_module._one_by_one(text.getvalue(), header, "file", "labels.csv", 0)
     assert columns is not None
     for name in header:
         assert columns[name].tolist() == slow[name].tolist()
@@ -126,6 +126,7 @@ def test_the_file_says_what_is_no_target() -> None:
     ("text", "message"),
     [
         ("", r"line 1: expected a header of distinct column names, one of them 'file'"),
+        ("file,x\n", "line 2: expected a row for every image, found none"),
         ("name,x\na.png,1\n", "found 'name,x', none of which names the image. Call that column 'file'"),
         ("File,x\na.png,1\n", "found one called file in other letters"),
         ("file,x,x\na.png,1,1\n", r"line 1: .* found 'x' twice\. Remove or rename"),
