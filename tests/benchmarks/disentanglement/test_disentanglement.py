@@ -36,7 +36,7 @@ def _few_votes_and_trees(monkeypatch):
     monkeypatch.setattr(known, "dci", lambda train, test: known.DCI(0.1, 0.2, float(len(test.z))))
     few = dict(train_votes=50, test_votes=50)
     score = known.factor_vae_score
-    monkeypatch.setattr(known, "factor_vae_score", lambda codes: score(codes, **few))
+    monkeypatch.setattr(known, "factor_vae_score", lambda fitted, held_out: score(fitted, held_out, **few))
 
 
 @pytest.fixture
