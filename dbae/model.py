@@ -94,8 +94,12 @@ class DBAE(nn.Module):
         mean, log_sigma = (5 * torch.tanh(half / 5) for half in out.chunk(2, dim=1))
         return mean, log_sigma.exp() + 0.01
 
+    @torch.no_grad()
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z = mu + sigma * eps; mu without noise. The released evaluation always draws."""
+        """z = mu + sigma * eps; mu without noise. The released evaluation always draws.
+
+        Without gradient, so that z can go anywhere; training takes `posterior`.
+        """
         mean, sigma = self.posterior(x)
         if sigma is None or noise is None:
             return mean

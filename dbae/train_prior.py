@@ -80,6 +80,7 @@ class Args:
         precision: of the encoder; the prior trains in float32.
         device: where both run.
         resume: go on from the newest checkpoint in --out, if there is one.
+        allow_processes: resume with another number of processes, whose noise is other noise.
     """
 
     data: str
@@ -104,6 +105,7 @@ class Args:
     precision: Precision = "fp32"
     device: str = "auto"
     resume: bool = False
+    allow_processes: bool = False
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
@@ -140,6 +142,7 @@ class Args:
             milestone_every=max(1, 10 * codes),  # none
             channels_last=False,
             device=self.device,
+            allow_processes=self.allow_processes,
         )
 
 

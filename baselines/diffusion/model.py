@@ -60,8 +60,9 @@ class DiffusionModel(nn.Module, ABC):
     def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:
         """Mean and standard deviation of q(z | x) of images in [-1, 1]; None where z is a function of them."""
 
+    @torch.no_grad()
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z of images in [-1, 1]; the mean without noise, which only a model with a standard deviation uses."""
+        """z of images in [-1, 1], without gradient; the mean without noise, which only models with a deviation use."""
         mean, sigma = self.posterior(x)
         return mean if sigma is None or noise is None else mean + sigma * noise.normal(mean.shape)
 

@@ -47,6 +47,7 @@ class TrainConfig:
         compile: generate code for the networks first, for minutes (`dbae.support.compiling`); for long runs on a GPU.
         tensorboard: write event files too (needs the `tensorboard` package).
         device: "auto" takes a GPU if there is one.
+        allow_processes: resume with another number of processes, whose noise is other noise; the card says so.
 
     Raises:
         UserError: a value out of range, or micro-batches that do not divide the batch.
@@ -74,6 +75,7 @@ class TrainConfig:
     compile: bool = False
     tensorboard: bool = False
     device: str = "auto"
+    allow_processes: bool = False
 
     def __post_init__(self) -> None:
         ranges = {name: ("1 or more", getattr(self, name) >= 1) for name in _COUNTS}

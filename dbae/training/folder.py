@@ -125,8 +125,9 @@ def require_same_run(path: Path, values: Mapping[str, Any], card: checkpoint.Car
     defaults = dataclasses.asdict(TrainConfig())
     was, now = (defaults | dict(options) for options in (values["training"], card.training))
     differ = [f"{k} was {was[k]}, is {now[k]}" for k in FIXED if was[k] != now[k]]
-    if values.get("processes", 1) != card.processes:
-        differ.append(f"the number of processes was {values.get('processes', 1)}, is {card.processes}")
+    if values.get("processes", 1) != card.processes and not now["allow_processes"]:
+        were = values.get("processes", 1)
+        differ.append(f"the number of processes was {were}, is {card.processes} (--allow-processes goes on with it)")
     differ += ["another objective"] * (values.get("objective", {}) != checkpoint.as_json(card.objective))
     differ += ["another model configuration"] * (values["config"] != checkpoint.as_json(card.config))
     differ += ["other training data"] * (values["train_data"] != checkpoint.as_json(card.train_data))

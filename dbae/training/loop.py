@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 import signal
 from collections.abc import Callable, Iterator
@@ -42,6 +43,8 @@ from dbae.training.folder import RunFolder, require_same_run
 from dbae.training.log import TrainingLog
 
 __all__ = ["Loss", "Objective", "TrainConfig", "Trainer", "fit"]
+
+log = logging.getLogger(__name__)
 
 AGREE_EVERY = 5
 """Steps after which several processes ask each other for a SIGTERM: once a step would make a GPU wait."""
@@ -158,6 +161,7 @@ class Trainer:
         self.optimizer = OPTIMIZERS[config.optimizer](self.model.parameters(), **options)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.step, self.saved = 0, -1
+        self.processes_before: list[int] = []  # other numbers of them that parts of this run had
         self.log = TrainingLog(folder, config, self.world, self.device)
 
     @property
@@ -256,11 +260,17 @@ class Trainer:
 
     def current_card(self) -> checkpoint.Card:
         training = dataclasses.asdict(self.config)
+        if self.processes_before:
+            training["processes_before"] = self.processes_before
         return dataclasses.replace(self.card, images_seen=self.images, training=training, processes=self.world.size)
 
     def _restore(self, path: Path) -> None:
         tensors, values = checkpoint.read_tensors(path, "card")
         require_same_run(path, values, self.current_card())
+        self.processes_before = list(values["training"].get("processes_before", []))
+        if (before := values.get("processes", 1)) != self.world.size:
+            self.processes_before.append(before)
+            log.warning("%s: trained by %d processes, goes on with %d and other noise", path, before, self.world.size)
         targets: dict[str, nn.Module | EMA] = {"raw.": self.model, "ema.": self.ema}
         for prefix, target in targets.items():
             target.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

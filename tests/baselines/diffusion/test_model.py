@@ -180,7 +180,7 @@ def test_plain_samples(plain, name):
 def test_loss_and_gradients(ae, plain):
     x_0, eps, t = clamped(101, *SHAPE), seeded(104, *SHAPE), torch.tensor([17, 801])
     close(q_sample("linear", x_0, t, eps), SMALL["q_sample_t17_801"], 1e-6)
-    found = noise_loss(lambda x, t: ae.network(x, t, ae.encode(x_0)), "linear", x_0, t, noise=ReplayNoise([eps]))
+    found = noise_loss(lambda x, t: ae.network(x, t, ae.posterior(x_0)[0]), "linear", x_0, t, noise=ReplayNoise([eps]))
     close(found.loss, SMALL["loss/mse"], FORWARD)
     assert not found.mse.requires_grad
     ae.zero_grad()

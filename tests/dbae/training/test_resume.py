@@ -109,6 +109,20 @@ def test_resume_with_other_options_is_refused(tmp_path, option, value):
         run(tmp_path, resume=True, **{option: value})
 
 
+def test_another_number_of_processes_needs_leave_and_is_recorded(tmp_path, caplog):
+    _, last = run(tmp_path, images=32)
+    tensors, values = checkpoint.read_tensors(last, "card")
+    checkpoint.write_tensors(last, tensors, {"card": json.dumps(values | {"processes": 4})})
+    with pytest.raises(UserError, match=r"processes was 4, is 1 \(--allow-processes goes on with it\)"):
+        run(tmp_path, resume=True)
+    _, last = run(tmp_path, resume=True, allow_processes=True)
+    assert "trained by 4 processes, goes on with 1 and other noise" in caplog.text
+    _, values = checkpoint.read_tensors(last, "card")
+    assert (values["processes"], values["training"]["processes_before"]) == (1, [4])
+    _, last = run(tmp_path, resume=True, images=96)
+    assert checkpoint.read_tensors(last, "card")[1]["training"]["processes_before"] == [4]
+
+
 def test_resume_of_another_model_or_with_other_data_is_refused(tmp_path):
     run(tmp_path, images=32)
     card = Card(method="net", name="net", config={"sizes": (3, 4)}, train_data={"name": "other"})
