@@ -125,7 +125,7 @@ def codes(rng: np.random.Generator, gain: float = 0.0, n: int = 300) -> Found:
 
 def few(rng: np.random.Generator, gain: float = 0.0, n: int = 16) -> Found:
     """The mean of a few skewed differences, bootstrap-t beside percentiles."""
-    d = gain + rng.gamma(2, 1, n) - 2
+    d = gain + rng.exponential(1, n) - 1
     means = d[rng.integers(0, n, (1000, n))].mean(axis=1)
     return {
         f"bootstrap-t, {n} pairs": paired_bootstrap(d, np.zeros(n), resamples=1000),
@@ -139,7 +139,7 @@ KINDS: dict[str, tuple[Callable[..., Found], float]] = {
     "probes": (probes, 0.2),
     "many attributes": (functools.partial(probes, k=16, spread=0.4), 0.25),
     "sets of images": (sets_of_images, 0.15),
-    "neighbours": (neighbour_counts, 0.4),
+    "neighbours": (neighbour_counts, 0.25),
     "codes": (codes, 0.5),
     "few": (few, 1.2),
 }
