@@ -29,7 +29,7 @@ def test_false_alarms_of_distances_between_sets():
 
 def test_false_alarms_of_neighbours():
     """Four numbers of the same sets; together they are as sure as of many more pairs."""
-    found = false_alarms("neighbours", 80)
+    found = false_alarms("neighbours", 150)
     assert 0.03 <= np.mean(list(found.values())) <= 0.07, found
     assert max(found.values()) < 0.1, found
 
