@@ -268,3 +268,11 @@ def test_costs_need_neither_weights_nor_data_and_times_have_no_difference(tmp_pa
     with open(tmp_path / "table8.csv", newline="") as file:
         parameters = {line["method"]: line for line in csv.DictReader(file) if line["metric"] == "parameters_M"}
     assert float(parameters["DBAE"]["difference"]) == pytest.approx(float(parameters["DBAE"]["value"]) - 161)
+
+
+def test_a_dry_run_draws_no_faces(monkeypatch, capsys):
+    for variable in ("DBAE_DATA", "DBAE_CHECKPOINTS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("dbae.data.faces.Faces._draw", lambda *_: pytest.fail("drawn"))
+    assert run("table1", "--dry-run") == 0
+    assert "20000" in capsys.readouterr().out
