@@ -122,7 +122,7 @@ class InfoDiffusion(DiffAE):
 def loss(model: InfoDiffusion, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> RegularisedLoss:
     """The objective (order of draws: t, eps, the samples of N(0, I), then dropout). MMD counts for every image."""
     t, noise = draw(x0, generator)
-    z = model.encode(x0)
+    z, _ = model.posterior(x0)  # `encode` has no gradient
     found = noise_loss(lambda x, t: model.network(x, t, z), model.schedule, x0, t, noise=noise)
     if not model.config.mmd:
         return RegularisedLoss(found.loss, found.mse)

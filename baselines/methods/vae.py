@@ -136,6 +136,7 @@ class VAE(nn.Module):
         mean, log_variance = out.chunk(2, dim=1)
         return mean, (0.5 * log_variance.float()).exp()
 
+    @torch.no_grad()
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
         """z = mu + sigma eps; mu without noise."""
         mean, sigma = self.posterior(x)
