@@ -123,7 +123,7 @@ def _own_card(path: Path, yaml_file: Path) -> Card:
     try:
         values = yaml.safe_load(yaml_file.read_text())
         return Card(**(unknown | values))
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, RecursionError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
             f"{yaml_file}: expected a card, for example 'options: {{heads: 4, schedule: linear}}' ({reason})."
