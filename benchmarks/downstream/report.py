@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from benchmarks.metrics.bootstrap import paired_bootstrap
 from benchmarks.results import text
+from benchmarks.results.difference import Difference, difference
+from benchmarks.results.evidence import forget
+from benchmarks.results.pair import Pair
+from benchmarks.results.record import Record
 from dbae.support.files import atomic_path
 
 if TYPE_CHECKING:
@@ -29,12 +33,14 @@ class Table:
         names: metric -> attribute names, in the order of the values.
         columns: model or control -> values; the model comes first.
         used: metric -> which attributes its means are over.
+        leads: control -> (metric, split) -> the model's mean minus the control's.
     """
 
     title: str
     names: dict[str, tuple[str, ...]]
     columns: dict[str, Measured]
     used: dict[str, Bool[np.ndarray, " k"]]
+    leads: dict[str, dict[tuple[str, str], Difference]]
 
     @property
     def model(self) -> str:
@@ -44,14 +50,16 @@ class Table:
 def format_table(table: Table) -> str:
     """A text table: means over attributes with standard errors over seeds, and the model's lead over two controls.
 
-    A lead is the mean difference over attributes; its interval is the paired bootstrap's over attributes, 95 %.
+    A lead is the difference of the means, as `benchmarks.compare` gives it: its 95 % interval is over test images, or
+    over what it says.
     """
-    leads = [name for name in ("untrained", "pca") if name in table.columns]
-    rows = [["", *table.columns, *(f"{table.model} - {name} [95 %]" for name in leads)]]
+    rows = [["", *table.columns, *(f"{table.model} - {name} [95 %]" for name in table.leads)]]
     for key in table.columns[table.model]:
         used = table.used[key[0]]
         cells = [_mean(measured[key][:, used]) if key in measured else "-" for measured in table.columns.values()]
-        rows.append([" ".join(key).removesuffix(" test"), *cells, *(_lead(table, name, key) for name in leads)])
+        rows.append(
+            [" ".join(key).removesuffix(" test"), *cells, *(_lead(found.get(key)) for found in table.leads.values())]
+        )
     return f"{table.title}\n{text.columns(rows)}"
 
 
@@ -63,13 +71,28 @@ def _mean(values: np.ndarray) -> str:
     return f"{means.mean():.4f}{error}"
 
 
-def _lead(table: Table, control: str, key: tuple[str, str]) -> str:
-    model, other = (table.columns[name][key].mean(axis=0) for name in (table.model, control))
-    both = np.isfinite(model - other)
-    if not both.any():
+def leads_over_controls(
+    rows: Mapping[str, Sequence[Record]], model: str, path: Path
+) -> dict[str, dict[tuple[str, str], Difference]]:
+    """What `model` is ahead of its untrained encoder and of PCA by, from mean rows that are in the results file `path`.
+
+    Args:
+        rows: model or control -> its mean rows, one a metric and split.
+    """
+    forget()  # what was measured just now
+    found: dict[str, dict[tuple[str, str], Difference]] = {}
+    for control in ("untrained", "pca"):
+        others = {(r.metric, r.split): r for r in rows.get(control, ())}
+        pairs = {(r.metric, r.split): Pair(others[r.metric, r.split], r) for r in rows[model]} if others else {}
+        if pairs:
+            found[control] = {key: difference(pair, path, path, math.inf) for key, pair in pairs.items()}
+    return found
+
+
+def _lead(found: Difference | None) -> str:
+    if found is None or math.isnan(found.value):
         return "-"
-    found = paired_bootstrap(model[both], other[both])
-    return f"{found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    return found.text + ("" if found.over in ("", "images") else f" over {found.over}")
 
 
 def draw_attributes(tables: Sequence[Table], path: Path) -> None:

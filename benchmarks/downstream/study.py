@@ -14,7 +14,7 @@ from jaxtyping import Bool
 
 from benchmarks.downstream.probe import METRICS, Outcome, ProbeKind, ProtocolName, Split, paper_config, run_paper
 from benchmarks.downstream.problems import Problem, carve_validation, divide, problems_of
-from benchmarks.downstream.report import Measured, Table
+from benchmarks.downstream.report import Measured, Table, leads_over_controls
 from benchmarks.downstream.rows import (
     SPLIT_NAMES,
     TASK_VERSION,
@@ -112,22 +112,31 @@ class DownstreamStudy:
         prevalence = self._prevalence(
             protocol, name
         )  # first: it loads scikit-learn, which no probe's seconds should contain
-        columns = {subject.model: self._measure(subject, protocol, kind, seeds) for subject in subjects}
+        measured = {subject.model: self._measure(subject, protocol, kind, seeds) for subject in subjects}
+        columns = {model: values for model, (values, _) in measured.items()}
         names = {metric: p.names for p in self.problems for metric in METRICS[p.kind]}
         about = f"{subjects[0].model} {subjects[0].checkpoint_sha256[:8]} on {self.dataset.name}"
         title = f"{about}, protocol {name}, {len(self.test)} test images, seeds {listed(seeds)}"
         used = {metric: self.used(p, protocol) for p in self.problems for metric in METRICS[p.kind]}
-        return Table(title, names, columns | {"prevalence": prevalence}, used)
+        means = {model: [r for r in rows if r.metric in names] for model, (_, rows) in measured.items()}
+        leads = leads_over_controls(means, subjects[0].model, self.results.path) if self.world.is_main else {}
+        return Table(title, names, columns | {"prevalence": prevalence}, used, leads)
 
-    def _measure(self, subject: Subject, protocol: ProtocolName, kind: ProbeKind, seeds: Sequence[int]) -> Measured:
+    def _measure(
+        self, subject: Subject, protocol: ProtocolName, kind: ProbeKind, seeds: Sequence[int]
+    ) -> tuple[Measured, list[Record]]:
+        """Values of attributes, and the mean rows: over seeds where there are several."""
         measured: Measured = {}
+        means: list[Record] = []
         runs = iter(self._runs([_Probe(subject, p, protocol, kind, seed) for p in self.problems for seed in seeds]))
         for _ in self.problems:
             own = list(itertools.islice(runs, len(seeds)))
             if len(seeds) > 1:
-                self.results.update(means_over_seeds(own, seeds))
+                over_seeds = means_over_seeds(own, seeds)
+                self.results.update(over_seeds)
+            means += over_seeds if len(seeds) > 1 else [r for r in own[0] if r.attribute == "mean"]
             measured |= by_metric(own)
-        return measured
+        return measured, means
 
     def _runs(self, probes: Sequence[_Probe]) -> list[list[Record]]:
         """Rows of every probe: those that the results have; the others are measured now, one a process, and added."""

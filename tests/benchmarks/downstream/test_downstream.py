@@ -260,6 +260,7 @@ def test_table_and_figure_show_model_controls_and_lead(finished, tmp_path):
     measured = tables[0].columns
     lead = (measured["tiny"]["AP", "test"] - measured["untrained"]["AP", "test"]).mean()
     assert f"{lead:+.4f} [" in text.splitlines()[2]
+    assert tables[0].leads["untrained"]["AP", "test"].over in ("images", "people")  # not over attributes
     draw_attributes(tables, tmp_path / "f.png")
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
