@@ -11,10 +11,11 @@ from torch import nn
 
 from baselines.interface import LoadedModel, Prior, Statistics, WeightsUsed
 from baselines.method import Method, Official, ready
-from baselines.methods import METHODS, adm, diffae
+from baselines.methods import METHODS, diffae
 from baselines.recognise import NO_MODEL, Found, recognise
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints import torchfile
+from dbae.checkpoints.facts import shown
 from dbae.checkpoints.fields import from_json
 from dbae.checkpoints.own import Card, States, load_strictly
 from dbae.support.errors import UserError
@@ -53,29 +54,35 @@ def published(found: Found, path: Path, name: str, options: Mapping[str, str]) -
     if found.kind in NO_MODEL:
         raise UserError(f"{path}: {NO_MODEL[found.kind]}.")
     method, official = _opener(found, options)
-    if found.kind != "U-Net" and options.keys() - {"method"}:
-        raise UserError(
-            f"{path}: expected no options, since the file tells all about itself; found {', '.join(options)}. "
-            "(A DiTi whose file holds its averaged weights alone looks like a PDAE: add ?method=diti.)"
-        )
-    if found.kind == "U-Net":
-        config = adm.config_of(found.parts["model"], options, path)
-    else:
-        config = official.detect(found.parts)
+    given = {name: value for name, value in options.items() if name != "method"}
+    if official.claims == ("U-Net",) and "label_emb.weight" in found.parts["model"]:
+        raise UserError(f"{path}: a class-conditional U-Net, whose labels play no part here; only others can be used.")
+    config = official.detect(found.parts)
     if config is None:
         raise UserError(f"{path}: has the names of a {found.kind} checkpoint, but shapes that fit no such network.")
-    if found.image_size not in (None, config.image_size):
-        raise UserError(
-            f"{path}: keeps noise of {found.image_size} px, but its attention fits images of {config.image_size} px "
-            "(16x16 maps). It was trained with another configuration than the published ones, which cannot be read off."
-        )
-    model = method.blank(config, name)
+    config = _settled(official, config, found, given, path)
+    try:
+        model = method.blank(config, name)
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise UserError(f"{path}: has shapes that fit no {method.label} ({str(error).splitlines()[0]}).") from error
     # A mapped file could change under the model.
     load_strictly(model, {k: torchfile.own_copy(v) for k, v in official.state(found.parts).items()}, path)
     made = _described(method, model, found.weights_used)
-    if found.kind == "U-Net":
-        return dataclasses.replace(made, variant=", ".join(f"{key}={options[key]}" for key in sorted(options)))
+    made = dataclasses.replace(made, variant=", ".join(filter(None, (made.variant, shown(given)))))
     return made if made.prior else _with_latents(made, found, path)
+
+
+def _settled(official: Official, config: Any, found: Found, given: Mapping[str, str], path: Path) -> Any:
+    """The configuration with what its shapes do not show (`dbae.checkpoints.facts`)."""
+    written = {k: v for k, v in official.written(found.hyper_parameters).items() if k in official.question.asks}
+    if found.image_size is not None and "image_size" in official.question.asks:
+        written["image_size"] = str(found.image_size)
+    published = official.published(config)
+    known = {"image_size": str(config.image_size), **official.facts} if published else {}
+    if published and not given and all(known.get(name) == value for name, value in written.items()):
+        return config
+    answers = official.question.answered(path, user=given, file=written, published=known)
+    return official.settled(config, answers, path)
 
 
 def _opener(found: Found, options: Mapping[str, str]) -> tuple[Method, Official]:

@@ -4,7 +4,7 @@ Examples:
   python -m baselines.inspect builtin:dbae
   python -m baselines.inspect checkpoints/ffhq128_autoenc/last.ckpt
 
-Nothing has to be said about the file: method, architecture and sizes are read off its names and shapes.
+Method, architecture and sizes are read off the names and shapes of the file; what they do not tell is asked for.
 """
 
 from __future__ import annotations

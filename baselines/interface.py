@@ -60,7 +60,7 @@ class RepresentationModel(Protocol):
         ...
 
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z = mu + sigma * noise; the mean without noise."""
+        """z = mu + sigma * noise, without a gradient; the mean without noise."""
         ...
 
     def decode(

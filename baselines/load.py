@@ -5,10 +5,10 @@
     ema_0.9999_1020000.pt   published by the authors of DBAE, DiffAE, PDAE or DiTi, or written by their trainers
     diffae/ffhq128          the same by the name of its card, kept as $DBAE_CHECKPOINTS/NAME/FILE (`baselines.list`)
 
-What a file is follows from its header, or from its keys and shapes; there is nothing to configure. One kind does not
-tell everything: a bare U-Net of guided-diffusion. What is missing is added to its name, as in
-`lsun.pt?image_size=256&head_channels=64&attention_order=legacy&schedule=linear`, or stands under `options` in a card
-lsun.pt.yaml beside it.
+What a file is follows from its header, or from its keys and shapes; of published models there is nothing to configure.
+Others, and bare U-Nets of guided-diffusion, do not tell everything (`dbae.checkpoints.facts`). What is missing is added
+to their name, as in `lsun.pt?image_size=256&head_channels=64&attention_order=legacy&schedule=linear`, or stands under
+`options` in a card lsun.pt.yaml beside it.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from baselines.interface import LoadedModel, Prior, RepresentationModel
 from baselines.recognise import Kind
+from dbae.checkpoints.facts import Facts, Question
 from dbae.noise import mixed_seed
 from dbae.prior import LatentSampling
 from dbae.support.errors import UserError
@@ -87,12 +88,20 @@ class Official:
         claims: kinds of `baselines.recognise` that it opens; on_request: those that it opens for `?method=KEY`.
         detect: the configuration, from the parts of a file; None if their shapes fit no such network.
         state: our state dict of theirs.
+        question: what shapes leave open; settled: the configuration with the answers, for the file of a path.
+        facts: the answers of all published models; published: whether the authors publish one of this configuration.
+        written: answers in the plain values that their program stores in a file.
         latent_sampling: how their program draws z from a latent DPM, where not as `LatentPrior` does.
     """
 
     claims: tuple[Kind, ...]
     detect: Callable[[Mapping[str, State]], Any]
     state: Callable[[Mapping[str, State]], dict[str, Tensor]]
+    question: Question
+    settled: Callable[[Any, Facts, Any], Any]
+    facts: Facts = dataclasses.field(default_factory=dict)
+    published: Callable[[Any], bool] = lambda config: False
+    written: Callable[[Mapping[str, Any]], Facts] = lambda hyper_parameters: {}
     on_request: tuple[Kind, ...] = ()
     latent_sampling: LatentSampling | None = None
 

@@ -3,12 +3,14 @@
 builtin:dbae            comes with this package (faces it drew itself, 32 px)
 runs/x/...safetensors   written by `python -m dbae.train`
 ema_0.9999_1020000.pt   published by the DBAE authors; architecture and sizes are read off the file
+mine.pt?head_channels=64&attention_order=legacy&bridge=vp   by their program, of no published configuration
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import torch
 
@@ -43,8 +45,14 @@ def load(source: str | Path) -> LoadedDBAE:
     Raises:
         UserError: no such file or name, or a file that is damaged or no DBAE.
     """
-    path = find(source)
-    model = checkpoint.load(path)[0] if path.suffix == ".safetensors" else official.load(path)
+    name, _, query = (str(source), "", "") if Path(source).exists() else str(source).partition("?")
+    path, options = find(name), dict(parse_qsl(query, keep_blank_values=True))
+    if path.suffix != ".safetensors":
+        model = official.load(path, options=options)
+    elif options:
+        raise UserError(f"{path}: expected no options, since its card tells all; found {', '.join(options)}.")
+    else:
+        model = checkpoint.load(path)[0]
     # The memory layout that convolutions are fastest in.
     model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return LoadedDBAE(model, path, sha256(path))

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from baselines.diffusion.model import DiffusionModel
 from baselines.diffusion.process import NoiseLoss, Schedule, draw, noise_loss
 from baselines.diffusion.samplers import Predict
-from baselines.diffusion.shapes import unet_shape
 from baselines.method import Method, Official, Preset
 from dbae import model as dbae_models
+from dbae.checkpoints.facts import UNET, Facts, Question, applied
+from dbae.checkpoints.shapes import unet_shape
 from dbae.networks.trunk import Layers, Trunk, UNetConfig
 from dbae.noise import Noise
 from dbae.training.config import SMALL_PRESETS
@@ -127,6 +128,44 @@ def detect(state: Mapping[str, Tensor]) -> DDIMConfig | None:
     return DDIMConfig(size, shape.config(size)) if size else None
 
 
+FACTS = {"heads": "1", "attention_order": "legacy", "schedule": "linear"}
+"""Facts of all networks that DiffAE's and PDAE's authors publish, which their shapes do not show."""
+
+_UNSIZED = 1 << 12
+"""Stands for the side of the images until it is told."""
+
+
+def unsized(state: Mapping[str, Tensor]) -> DDIMConfig | None:
+    """Configuration of any other unconditional network, for images of a side that has to be told; or None.
+
+    Files of guided-diffusion have attention in several places and may predict a variance.
+    """
+    shape = unet_shape(state)
+    if shape is None or shape.in_channels != 3 or shape.out_channels not in (3, 6) or "label_emb.weight" in state:
+        return None
+    return DDIMConfig(_UNSIZED, shape.config(_UNSIZED), learn_sigma=shape.out_channels == 6)
+
+
+def published(config: DDIMConfig) -> bool:
+    """Whether DiffAE's or PDAE's authors publish a network of this configuration."""
+    of_pdae = dataclasses.replace(celeba64(), unet=dataclasses.replace(celeba64().unet, embedding=256))
+    return config in (celeba64(), of_pdae, ffhq128())
+
+
+def settled(config: DDIMConfig, facts: Facts, path: object) -> DDIMConfig:
+    """The configuration with its facts (`dbae.checkpoints.facts.UNET`)."""
+    size, schedule = int(facts["image_size"]), facts["schedule"]
+    unet = applied(config.unet, facts, path, size=size, was=config.image_size)
+    return dataclasses.replace(config, image_size=size, unet=unet, schedule=schedule)  # type: ignore[arg-type]
+
+
+def written(hyper_parameters: Mapping[str, Any]) -> Facts:
+    """What DiffAE's program writes into its files. Its attention has the legacy order, whatever else is chosen."""
+    names = {"img_size": "image_size", "net_beatgans_attn_head": "heads", "beta_scheduler": "schedule"}
+    found = {ours: str(hyper_parameters[name]) for name, ours in names.items() if name in hyper_parameters}
+    return found | ({"attention_order": "legacy"} if "heads" in found else {})
+
+
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our state dict of theirs: the same keys under `network.`."""
     return {f"network.{key}": value for key, value in state.items()}
@@ -186,9 +225,21 @@ METHOD = Method(
     },
     official=(
         Official(
-            claims=("DDIM", "U-Net"),
-            detect=lambda parts: detect(parts["model"]),
+            claims=("DDIM",),
+            detect=lambda parts: detect(parts["model"]) or unsized(parts["model"]),
             state=lambda parts: from_official(parts["model"]),
+            question=Question("a plain diffusion model of no published configuration", UNET),
+            settled=settled,
+            facts=FACTS,
+            published=published,
+            written=written,
+        ),
+        Official(
+            claims=("U-Net",),
+            detect=lambda parts: unsized(parts["model"]),
+            state=lambda parts: from_official(parts["model"]),
+            question=Question("a bare U-Net of guided-diffusion", UNET),
+            settled=settled,
         ),
     ),
     prior=lambda model: NormalPrior(model.latent_dim),

@@ -26,13 +26,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from baselines.diffusion.model import DiffusionModel
-from baselines.diffusion.process import NoiseLoss, draw, noise_loss
+from baselines.diffusion.process import NoiseLoss, Schedule, draw, noise_loss
 from baselines.diffusion.samplers import Predict
-from baselines.diffusion.shapes import encoder_shape, unet_shape
 from baselines.method import LatentOptions, Method, Official, Preset
+from baselines.methods import ddim
 from baselines.methods.ddim import ATTENTION, AUTHORS, published_unet
 from dbae import model as dbae_models
+from dbae.checkpoints.facts import UNET, Facts, Question, applied
 from dbae.checkpoints.own import load_strictly
+from dbae.checkpoints.shapes import encoder_shape, unet_shape
 from dbae.model import DBAEConfig
 from dbae.networks import latent_mlp
 from dbae.networks.encoder import Encoder, EncoderConfig
@@ -50,12 +52,14 @@ class DiffAEConfig:
     Attributes:
         image_size: side of the images, pixels.
         latent_dim: length of z.
+        schedule: of beta.
     """
 
     image_size: int
     latent_dim: int
     unet: UNetConfig
     encoder: EncoderConfig
+    schedule: Schedule = "linear"
 
 
 class SemanticUNet(Trunk):
@@ -83,7 +87,7 @@ class DiffAE(DiffusionModel):
 
     def __init__(self, config: DiffAEConfig, *, name: str = "diffae") -> None:
         super().__init__(config, name=name)
-        self.latent_dim = config.latent_dim
+        self.latent_dim, self.schedule = config.latent_dim, config.schedule
         self.network = SemanticUNet(config.unet, image_size=config.image_size, latent_dim=config.latent_dim)
         self.encoder = Encoder(config.encoder, image_size=config.image_size, outputs=config.latent_dim)
 
@@ -123,6 +127,15 @@ def detect(state: Mapping[str, Tensor]) -> DiffAEConfig | None:
     latent_dim = encoder_state["out.3.weight"].shape[0] if "out.3.weight" in encoder_state else 0
     conditioned = "network.output_blocks.0.0.latent_layers.1.weight" in ours
     return DiffAEConfig(size, latent_dim, unet.config(size), encoder) if latent_dim and conditioned else None
+
+
+def settled(config: DiffAEConfig, facts: Facts, path: object) -> DiffAEConfig:
+    """The configuration with its facts (`dbae.checkpoints.facts.UNET`); its encoder has the heads of its U-Net."""
+    size = int(facts["image_size"])
+    shapes = UNetConfig(**dataclasses.asdict(config.encoder))
+    unet, encoder = (applied(c, facts, path, size=size, was=config.image_size) for c in (config.unet, shapes))
+    same = {field.name: getattr(encoder, field.name) for field in dataclasses.fields(EncoderConfig)}
+    return DiffAEConfig(size, config.latent_dim, unet, EncoderConfig(**same), facts["schedule"])  # type: ignore[arg-type]
 
 
 def our_key(key: str) -> str:
@@ -230,6 +243,11 @@ METHOD = Method(
             claims=("DiffAE",),
             detect=lambda parts: detect(parts["model"]),
             state=lambda parts: from_official(parts["model"]),
+            question=Question("an autoencoder of no published configuration", UNET),
+            settled=settled,
+            facts=ddim.FACTS,
+            published=lambda config: config in (celeba64(), ffhq128(), ffhq256()),
+            written=ddim.written,
         ),
     ),
 )

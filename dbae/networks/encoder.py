@@ -9,6 +9,7 @@ training and evaluation mode compute the same function. Keys: `phizaz/diffae`, m
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,13 +20,16 @@ from dbae.networks.trunk import Layers, UNetConfig
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """Shape of the encoder: as `UNetConfig`, with single-head attention over the whole width."""
+    """Shape of the encoder: as `UNetConfig`; by default with single-head attention over the whole width."""
 
     base: int
     channel_mult: tuple[int, ...]
     res_blocks: int = 2
     attention_sizes: tuple[int, ...] = (16,)
     groups: int = 32
+    heads: int = 1
+    head_channels: int | None = None
+    attention_order: Literal["legacy", "new"] = "legacy"
 
 
 class Encoder(nn.Module):
@@ -33,7 +37,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig, *, image_size: int, outputs: int) -> None:
         super().__init__()
-        shape = UNetConfig(**dataclasses.asdict(config), head_channels=None)
+        shape = UNetConfig(**dataclasses.asdict(config))
         layers = Layers(shape, image_size, nn.Conv1d, conditional=False)
         self.input_blocks = layers.down(3)
         self.middle_block = layers.middle()

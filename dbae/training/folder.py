@@ -129,10 +129,17 @@ def require_same_run(path: Path, values: Mapping[str, Any], card: checkpoint.Car
         were = values.get("processes", 1)
         differ.append(f"the number of processes was {were}, is {card.processes} (--allow-processes goes on with it)")
     differ += ["another objective"] * (values.get("objective", {}) != checkpoint.as_json(card.objective))
-    differ += ["another model configuration"] * (values["config"] != checkpoint.as_json(card.config))
+    differ += ["another model configuration"] * (not _agree(values["config"], checkpoint.as_json(card.config)))
     differ += ["other training data"] * (values["train_data"] != checkpoint.as_json(card.train_data))
     if differ:
         raise UserError(
             f"{path}: cannot be resumed with these options: {'; '.join(differ)}. "
             "Repeat the options of the first command, or start a new run with another --out."
         )
+
+
+def _agree(was: Any, now: Any) -> bool:
+    """Whether two configurations are one; an option that an older program did not have had today's default."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        return was.keys() <= now.keys() and all(_agree(value, now[key]) for key, value in was.items())
+    return bool(was == now)

@@ -82,6 +82,7 @@ def test_published_file_comes_back(tmp_path, kind):
             save_lightning(path, small_ddim())
         case "pdae" | "diti":
             save_pdae(path, small_pdae(), **({"ssl_model": {}} if kind == "diti" else {}))
+            options = "?heads=2&attention_order=new"
         case "bare":
             torch.save(small_ddim(), path)
             options = "?heads=1&image_size=32&schedule=cosine"
@@ -106,7 +107,8 @@ def test_published_file_comes_back(tmp_path, kind):
 
 def test_raw_weights_stay_raw(tmp_path):
     torch.save({"state_dict": {f"model.{key}": value for key, value in small_ddim().items()}}, tmp_path / "last.ckpt")
-    convert(Options(tmp_path / "last.ckpt", tmp_path / "out.safetensors"))
+    source = Path(f"{tmp_path / 'last.ckpt'}?heads=1&image_size=32&schedule=linear")
+    convert(Options(source, tmp_path / "out.safetensors"))
     assert load(tmp_path / "out.safetensors").weights_used == "raw"
 
 
@@ -114,11 +116,12 @@ def test_prior_goes_into_a_file_of_its_own(tmp_path):
     parts = small_pdae() | {"latent_denoise_fn": small_latent_net(32)}
     save_pdae(tmp_path / "checkpoint.pt", parts, raw=False)
     torch.save({"mean": torch.ones(32), "std": torch.full((32,), 2.0)}, tmp_path / "latents.pt")
-    convert(Options(tmp_path / "checkpoint.pt", tmp_path / "out.safetensors"))
+    source = Path(f"{tmp_path / 'checkpoint.pt'}?heads=1")
+    convert(Options(source, tmp_path / "out.safetensors"))
     model = load(tmp_path / "out.safetensors")
     found = load_prior(tmp_path / "out.prior.safetensors", of=model)
-    before = load(tmp_path / "checkpoint.pt").prior
+    before = load(source).prior
     assert same_tensors(found, before)
     assert found.sampling == before.sampling == LATENT_SAMPLING
     with pytest.raises(UserError, match="the prior of another autoencoder"):
-        load_prior(tmp_path / "out.prior.safetensors", of=load(tmp_path / "checkpoint.pt"))
+        load_prior(tmp_path / "out.prior.safetensors", of=load(source))

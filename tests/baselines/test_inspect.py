@@ -56,7 +56,8 @@ def test_diffae(tmp_path, capsys):
 
 
 def test_ddim_says_that_its_z_is_inferred(tmp_path, capsys):
-    found = printed(save_pdae(tmp_path / "checkpoint.pt", {"denoise_fn": small_ddim()}), capsys)
+    path = save_pdae(tmp_path / "checkpoint.pt", {"denoise_fn": small_ddim()})
+    found = printed(f"{path}?heads=1&image_size=32&schedule=linear", capsys)
     assert found["benchmarks"][0] == "downstream, disentanglement: z by 100 network evaluations an image"
     assert found["benchmarks"][-1] == "generation: with the prior in the file (NormalPrior)"
 

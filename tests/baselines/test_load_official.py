@@ -30,6 +30,8 @@ from dbae.support.errors import UserError
 from dbae.support.files import sha256
 
 MEAN, STD = torch.linspace(-1, 1, 64), torch.linspace(0.5, 2, 64)
+PDAE, PLAIN = "?heads=1", "?heads=1&image_size=32&schedule=linear"
+"""What files of no published configuration do not tell."""
 LATENT_DIM = {"diffae": 64, "pdae": 32}
 
 
@@ -107,7 +109,7 @@ def test_diffae_with_its_prior(files):
 
 def test_latent_statistics_beside_the_file(files, tmp_path):
     shutil.copy(files["pdae-latent"], tmp_path / "checkpoint.pt")
-    found = load(tmp_path / "checkpoint.pt")
+    found = load(f"{tmp_path / 'checkpoint.pt'}{PDAE}")
     assert found.prior is None
     assert len(found.notes) == 1
     assert found.notes[0].startswith("its latent DPM draws standardised latents; expected their mean and deviation")
@@ -118,7 +120,7 @@ def test_latent_statistics_beside_the_file(files, tmp_path):
         ("latent.pkl", {"conds": torch.zeros(5, 32), "conds_mean": MEAN[:32], "conds_std": STD[:32]}),
     ):
         torch.save(content, tmp_path / name)
-        prior = load(tmp_path / "checkpoint.pt").prior
+        prior = load(f"{tmp_path / 'checkpoint.pt'}{PDAE}").prior
         assert isinstance(prior, LatentPrior)
         assert torch.equal(prior.mean, MEAN[:32])
         assert prior.sampling == pdae.LATENT_SAMPLING
@@ -131,14 +133,14 @@ def test_latent_statistics_in_the_authors_folders(files, tmp_path):
     shutil.copy(files["pdae-latent"], checkpoint)
     (tmp_path / "trained-models" / "latents").mkdir()
     torch.save({"mean": MEAN[:32], "std": STD[:32]}, tmp_path / "trained-models" / "latents" / "ffhq.pt")
-    found = load(checkpoint)
+    found = load(f"{checkpoint}{PDAE}")
     assert isinstance(found.prior, LatentPrior)
     assert found.name == "ffhq128"
 
 
 @pytest.mark.parametrize("kind", ["ddim", "dpm"])
 def test_plain_diffusion_model(files, kind):
-    found = load(files[kind])
+    found = load(f"{files[kind]}{PLAIN * (kind == 'dpm')}")
     assert (found.method, found.weights_used, found.model.latent_dim) == ("DDIM", "EMA", 3 * 32 * 32)
     assert holds(found.model, small_ddim(), ddim)
     drawn = found.prior.sample(GeneratorNoise(torch.Generator().manual_seed(0)), 2)
@@ -147,16 +149,16 @@ def test_plain_diffusion_model(files, kind):
 
 def test_pdae_and_diti(files):
     for kind, method in (("pdae", "PDAE"), ("diti", "DiTi")):
-        found = load(files[kind])
-        assert (found.method, found.weights_used) == (method, "EMA")
+        found = load(f"{files[kind]}{PDAE}")
+        assert (found.method, found.weights_used, found.variant) == (method, "EMA", "heads=1")
         assert (found.model.image_size, found.model.latent_dim) == (64, 32)
         assert holds(found.model, small_pdae(), pdae)
-    assert load(f"{files['pdae']}?method=diti").method == "DiTi"
+    assert load(f"{files['pdae']}?method=diti&heads=1").method == "DiTi"
 
 
 def test_untrained_control_of_every_method(files):
     for kind in ("diffae", "ddim", "pdae", "diti"):
-        found = load(files[kind])
+        found = load(f"{files[kind]}{PDAE * (kind in ('pdae', 'diti'))}")
         first, again, other = (found.untrained(seed).state_dict() for seed in (1, 1, 2))
         changed = [key for key, value in other.items() if not torch.equal(value, first[key])]
         assert all(torch.equal(value, first[key]) for key, value in again.items())
@@ -177,7 +179,7 @@ def test_nothing_of_the_file_stays_mapped(files, tmp_path):
 def test_raw_weights_where_there_are_no_others(tmp_path):
     state = {f"model.{key}": value for key, value in small_ddim().items()}
     torch.save({"state_dict": state, "epoch": 1}, tmp_path / "last.ckpt")
-    found = load(tmp_path / "last.ckpt")
+    found = load(f"{tmp_path / 'last.ckpt'}{PLAIN}")
     assert found.weights_used == "raw"
     assert found.notes == ("the file holds no averaged weights; these are the raw ones.",)
 
@@ -280,9 +282,63 @@ def test_bare_unet_with_labels_or_a_variance(tmp_path):
     assert load(f"{tmp_path / 'sigma.pt'}?heads=1&image_size=32&schedule=linear").model.config.learn_sigma
 
 
-def test_options_for_a_file_that_tells_everything(files):
-    with pytest.raises(UserError, match=r"expected no options, since the file tells all about itself; found heads"):
-        load(f"{files['diffae']}?heads=4")
+# --- what shapes do not tell ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["pdae", "diti", "dpm"])
+def test_files_of_no_published_configuration_are_asked(files, kind):
+    with pytest.raises(UserError) as caught:
+        load(files[kind])
+    text = str(caught.value)
+    assert "of no published configuration, which says nothing of attention_order and heads" in text
+    assert f"'{files[kind]}?" in text
+    assert "heads or head_channels, a number; attention_order legacy or new, unless heads=1" in text
+
+
+def test_heads_change_what_a_pdae_computes(files):
+    """And the answer stands in `variant`."""
+    x, z = torch.ones(1, 3, 64, 64), torch.ones(1, 32)
+    seen = {}
+    legacy, new = "attention_order=legacy", "attention_order=new"
+    for options in ("heads=1", f"{legacy}&heads=2", f"{new}&heads=2", f"{legacy}&head_channels=32"):
+        found = load(f"{files['pdae']}?{options}")
+        with torch.no_grad():
+            seen[options] = found.model.decoder(x, torch.tensor([500]), z)[0]
+        assert found.variant == options.replace("&", ", ")
+    one, two, other_order, by_width = seen.values()
+    assert torch.equal(two, by_width)  # of 64 channels
+    assert not torch.allclose(one, two)
+    assert not torch.allclose(two, other_order)
+
+
+def test_a_file_of_diffae_says_its_heads_itself(tmp_path):
+    told = {"net_beatgans_attn_head": 2, "beta_scheduler": "cosine"}
+    path = save_lightning(tmp_path / "last.ckpt", small_diffae(), hyper=told)
+    config = load(path).model.config
+    assert (config.unet.heads, config.encoder.heads, config.unet.attention_order) == (2, 2, "legacy")
+    assert config.schedule == load(path).model.schedule == "cosine"
+    assert load(save_lightning(tmp_path / "ddim.ckpt", small_ddim(), hyper=told)).model.config.unet.heads == 2
+    with pytest.raises(UserError, match="expected heads=2, as the file says itself, found 4"):
+        load(f"{path}?heads=4")
+    path = save_lightning(tmp_path / "last.ckpt", small_diffae(), hyper=told | {"beta_scheduler": "const0.01"})
+    with pytest.raises(UserError, match=r"schedule=const0\.01: expected linear or cosine"):
+        load(path)
+
+
+def test_the_heads_of_the_encoder_count(tmp_path):
+    x = seeded(101, 2, 3, 32, 32).clamp(-1, 1)
+    one = load(save_lightning(tmp_path / "1.ckpt", small_diffae())).model.encode(x)
+    two = load(save_lightning(tmp_path / "2.ckpt", small_diffae(), hyper={"net_beatgans_attn_head": 2})).model.encode(x)
+    assert not torch.allclose(one, two)
+
+
+def test_a_file_without_hyper_parameters_is_asked(tmp_path):
+    state = {f"ema_model.{key}": value for key, value in small_diffae().items()}
+    torch.save({"state_dict": state}, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match="says nothing of attention_order and heads and image_size and schedule"):
+        load(tmp_path / "last.ckpt")
+    found = load(f"{tmp_path / 'last.ckpt'}?heads=2&attention_order=legacy&image_size=32&schedule=linear")
+    assert (found.model.config.unet.heads, found.model.config.encoder.heads) == (2, 2)
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------
@@ -302,7 +358,7 @@ def test_files_that_are_no_models_say_what_they_are(files):
 
 def test_prior_of_another_size(files):
     with pytest.raises(UserError, match=r"expected a prior over the 32 numbers of z of pdae, found one over 64"):
-        load_prior(files["latent"], of=load(files["pdae"]))
+        load_prior(files["latent"], of=load(f"{files['pdae']}{PDAE}"))
 
 
 @pytest.mark.parametrize("method", ["diffae", "ddim", "pdae"])
@@ -332,7 +388,7 @@ def test_tensors_that_do_not_fit(tmp_path, method, change):
     path = tmp_path / "last.ckpt"
     save_pdae(path, parts, raw=False) if method == "pdae" else save_lightning(path, state, raw={})
     with pytest.raises(UserError, match=rf"last\.ckpt: its tensors do not fit the architecture: .*{reasons[change]}"):
-        load(path)
+        load(f"{path}{PDAE * (method == 'pdae')}")
 
 
 def test_shapes_of_another_network(tmp_path):
@@ -342,8 +398,8 @@ def test_shapes_of_another_network(tmp_path):
     with pytest.raises(UserError, match="has the names of a DiffAE checkpoint, but shapes that fit no such network"):
         load(tmp_path / "last.ckpt")
     save_lightning(tmp_path / "last.ckpt", small_diffae(), size=64)
-    with pytest.raises(UserError, match="keeps noise of 64 px, but its attention fits images of 32 px"):
-        load(tmp_path / "last.ckpt")
+    config = load(tmp_path / "last.ckpt").model.config
+    assert (config.image_size, config.unet.attention_sizes, config.encoder.attention_sizes) == (64, (32,), (32,))
 
 
 def test_tied_tensors_that_differ(tmp_path):
@@ -360,4 +416,4 @@ def test_encoder_and_decoder_of_different_z(tmp_path):
     parts["decoder"] = parts["decoder"] | {"label_emb.weight": torch.zeros(128, 7)}
     save_pdae(tmp_path / "checkpoint.pt", parts)
     with pytest.raises(UserError, match=r"label_emb\.weight has shape \(128, 7\), expected \(128, 32\)"):
-        load(tmp_path / "checkpoint.pt")
+        load(f"{tmp_path / 'checkpoint.pt'}{PDAE}")

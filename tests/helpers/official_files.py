@@ -17,6 +17,7 @@ from golden_fill import GOLDEN, fill
 from torch import Tensor
 
 State = dict[str, Tensor]
+TOLD = {"net_beatgans_attn_head": 1, "beta_scheduler": "linear", "seed": 0}
 
 
 def manifest(name: str) -> Any:
@@ -95,12 +96,20 @@ def lightning_installed() -> Iterator[type]:
 
 
 def save_lightning(
-    path: Path, ema: State, *, raw: State | None = None, optimiser: bool = False, size: int = 32, **root: Tensor
+    path: Path,
+    ema: State,
+    *,
+    raw: State | None = None,
+    optimiser: bool = False,
+    size: int = 32,
+    hyper: dict[str, Any] | None = None,
+    **root: Tensor,
 ) -> Path:
     """A `last.ckpt` as Lightning 1.4.5 writes it.
 
     Args:
         raw: training weights; by default those of `ema` plus one.
+        hyper: further hyper-parameters, or others.
         optimiser: write the moments of an optimiser, as every such file has.
         root: further tensors of the module, e.g. conds_mean.
     """
@@ -119,7 +128,9 @@ def save_lightning(
             "lr_schedulers": [],
             "native_amp_scaling_state": {"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 12},
             "hparams_name": "conf",
-            "hyper_parameters": {"data_name": "ffhqlmdb256", "img_size": size, "net_ch_mult": (1, 2, 2), "seed": 0},
+            "hyper_parameters": {"data_name": "ffhqlmdb256", "img_size": size, "net_ch_mult": (1, 2, 2)}
+            | TOLD
+            | (hyper or {}),
         }
         torch.save(content, path)
     return path

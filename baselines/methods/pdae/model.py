@@ -32,13 +32,14 @@ from torch import Tensor
 from baselines.diffusion.model import DiffusionModel
 from baselines.diffusion.process import Process, T, draw, q_sample
 from baselines.diffusion.samplers import Predict
-from baselines.diffusion.shapes import unet_shape
 from baselines.interface import LoadedModel
 from baselines.method import Built, LatentOptions, Method, Official, Preset
 from baselines.methods import ddim
 from baselines.methods.pdae import sampling as pdae_sampling
 from baselines.methods.pdae.networks import FROZEN, PDAEEncoder, PDAEEncoderConfig, ShiftUNet
 from baselines.methods.pdae.sampling import Heads, shift_coefficients
+from dbae.checkpoints.facts import Facts, Question, applied
+from dbae.checkpoints.shapes import unet_shape
 from dbae.networks.trunk import UNetConfig
 from dbae.noise import Noise
 from dbae.prior import LatentSampling
@@ -47,6 +48,7 @@ from dbae.support.errors import UserError
 from dbae.training.config import SMALL_PRESETS
 
 _M = TypeVar("_M", bound="PDAE")
+_C = TypeVar("_C", bound="PDAEConfig")
 
 LATENT_SAMPLING = LatentSampling(steps=100, spacing="linspace", clip=True)
 """How the reference draws z from its latent DPM; without `clip` z keeps its spread."""
@@ -224,6 +226,17 @@ def detect(parts: Mapping[str, Mapping[str, Tensor]]) -> PDAEConfig | None:
     )
 
 
+QUESTION = Question("an autoencoder of no published configuration", ("heads", "attention_order"))
+FACTS = {"heads": "1", "attention_order": "legacy"}
+"""Facts of all published models, which their shapes do not show."""
+
+
+def settled(config: _C, facts: Facts, path: object) -> _C:
+    """The configuration with answers to `QUESTION`; the encoder's four heads stand in the authors' program."""
+    size = config.image_size
+    return dataclasses.replace(config, unet=applied(config.unet, facts, path, size=size, was=size))
+
+
 def from_official(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Our state dict of an official "encoder" and "decoder"."""
     decoder = {f"decoder.{k.replace('.emb_z_layers.', '.latent_layers.')}": v for k, v in parts["decoder"].items()}
@@ -304,6 +317,15 @@ METHOD = Method(
     },
     options=OnPretrained,
     official=(
-        Official(claims=("PDAE", "latent DPM"), detect=detect, state=from_official, latent_sampling=LATENT_SAMPLING),
+        Official(
+            claims=("PDAE", "latent DPM"),
+            detect=detect,
+            state=from_official,
+            question=QUESTION,
+            settled=settled,
+            facts=FACTS,
+            published=lambda config: config in (celeba64(), ffhq128()),
+            latent_sampling=LATENT_SAMPLING,
+        ),
     ),
 )

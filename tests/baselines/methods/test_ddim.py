@@ -8,10 +8,10 @@ from diffusion_networks import SMALL_DDIM, published, small_ddim, tiny_ddim_conf
 from golden_fill import seeded
 from torch import Tensor
 
-from baselines.diffusion.shapes import unet_shape
 from baselines.interface import InfersEndpoint, Prior, RepresentationModel
 from baselines.methods import ddim
 from baselines.methods.ddim import DDIM, DDIMConfig, NormalPrior
+from dbae.checkpoints.shapes import unet_shape
 from dbae.model import parameter_counts
 from dbae.networks.trunk import UNetConfig
 from dbae.noise import PerImageNoise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections import OrderedDict
@@ -13,6 +14,7 @@ from golden_fill import fill
 from small_model import narrow_celeba64
 from torch import Tensor
 
+from dbae.bridge import Bridge
 from dbae.checkpoints import official
 from dbae.model import DBAE, DBAEConfig, celeba64, ffhq128
 from dbae.support.errors import UserError
@@ -58,6 +60,41 @@ def test_published_shapes_are_recognised(config):
     assert official.detect(state) == config
     with torch.device("meta"):
         assert [official.our_key(key) for key in state] == list(DBAE(config).state_dict())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latent_dim": 96},
+        {"score": {"attention_sizes": (16,)}},
+        {"score": {"base": 32, "head_channels": 32}},
+        {"stochastic": False, "latent_dim": 10, "score": {"channel_mult": (1, 2, 2, 2, 4), "res_blocks": 1}},
+    ],
+    ids=str,
+)
+def test_sizes_that_show_are_read_off_and_the_rest_is_asked_for(change):
+    config = dataclasses.replace(ffhq128(), **{k: v for k, v in change.items() if k != "score"})
+    config = dataclasses.replace(config, score=dataclasses.replace(config.score, **change.get("score", {})))
+    found = official.detect(published_state(config, "meta"))
+    assert found is not None
+    assert not official.published(found)
+    answers = {"head_channels": str(config.score.head_channels), "attention_order": "legacy", "bridge": "ve"}
+    settled = official.settled(found, official.QUESTION.answered("x", user=answers, file={}, published={}), "x")
+    ve = dataclasses.replace(config, bridge=Bridge("ve"))
+    assert dataclasses.replace(settled, score=dataclasses.replace(settled.score, embedding=None)) == ve
+    assert settled.score.width == ve.score.width
+    with pytest.raises(UserError, match="says nothing of attention_order and bridge and heads"):
+        official.QUESTION.answered("x", user={}, file={}, published={})
+
+
+@pytest.mark.usefixtures("_narrow")
+def test_a_published_file_may_be_told_its_bridge(tmp_path, narrow_state):
+    path = saved(tmp_path / "ve.pt", narrow_state)
+    assert official.load(path).config.bridge == Bridge("vp")
+    told = official.load(path, options={"bridge": "ve", "heads": "1"})
+    assert told.config.bridge == Bridge("ve")
+    with pytest.raises(UserError, match="has no use for schedule"):
+        official.load(path, options={"schedule": "linear"})
 
 
 def test_other_shapes_are_not():
@@ -181,5 +218,5 @@ def test_tensors_that_do_not_fit(tmp_path, narrow_state, change, message):
 
 
 def test_a_published_model_of_another_width_is_refused(tmp_path, narrow_state):
-    with pytest.raises(UserError, match=r"has shape \(32, 8\), expected \(256, 64\)"):
+    with pytest.raises(UserError, match=r"thin\.pt: a DBAE of no published configuration, which says nothing of"):
         official.load(saved(tmp_path / "thin.pt", narrow_state))
