@@ -269,7 +269,7 @@ class DRLOptions(ConfigOptions):
 
 
 def _sized_as(config: DiffAEConfig, *, variational: bool = False) -> DRLConfig:
-    return DRLConfig(config.image_size, config.latent_dim, config.unet, config.encoder, variational)
+    return DRLConfig(config.image_size, config.latent_dim, config.unet, config.encoder, variational=variational)
 
 
 def method_of_kind(key: str, label: str, model: type[DRL], *, variational: bool) -> Method:
