@@ -13,7 +13,7 @@ In the file:
     model               str (1,)           its name
     broken, reasons     str (k,)           files that could not be read, and why (--skip-broken)
 
-Read it with numpy: z = np.load("z.npz")["z"]. The file appears when it is complete. Any size and aspect will do.
+Read it with numpy: z = np.load("z.npz")["z"]. The file appears when it is complete; one that is there needs --force. Any size and aspect will do.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Options:
 
     Attributes:
         images: files, "patterns", folders, zips, KIND:ROOT.
-        out: the .npz to write; one that is there is replaced.
+        out: the .npz to write.
+        force: replace one that is there.
         ckpt: a checkpoint file, or builtin:dbae.
         sigma: write the posterior's standard deviation too.
         draws: draws from the posterior to write, for every image.
@@ -69,6 +70,7 @@ class Options:
 
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES...")]
     out: Path
+    force: bool = False
     ckpt: str = "builtin:dbae"
     sigma: bool = False
     draws: int = 0
@@ -88,6 +90,8 @@ class Options:
             if getattr(self, name) < least:
                 option = name.replace("_", "-")
                 raise UserError(f"--{option}: expected {least} or more, found {getattr(self, name)}.")
+        if self.out.exists() and not self.force:
+            raise UserError(f"--out {self.out}: is there already. Add --force to replace it, or choose another --out.")
         if self.out.suffix != ".npz":
             raise UserError(f"--out {self.out}: expected a name that ends in .npz. Choose another --out.")
 

@@ -31,8 +31,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def encode(folder, *arguments, images="photos/*.png", ckpt="a.safetensors", status=0):
+def encode(folder, *arguments, images="photos/*.png", ckpt="a.safetensors", status=0, force=True):
     command = [str(folder / images), "--ckpt", str(folder / ckpt), "--out", str(folder / "z.npz"), *arguments]
+    command += ["--force"] * force
     assert run_command(main, Options, module="dbae.encode", description=description, arguments=command) == status
     return dict(np.load(folder / "z.npz")) if status == 0 else None
 
@@ -133,6 +134,15 @@ def test_rows_are_those_of_the_model():
     assert {name: value.shape for name, value in rows.items()} == {"z": (3, 4), "sigma": (3, 4), "draws": (3, 2, 4)}
     with torch.no_grad():
         np.testing.assert_array_equal(rows["z"], model.encode(x0).numpy())
+
+
+def test_a_file_that_is_there_is_not_replaced_silently(folder, capfd):
+    encode(folder)
+    before = (folder / "z.npz").read_bytes()
+    encode(folder, "--sigma", force=False, status=2)
+    assert "z.npz: is there already. Add --force to replace it" in capfd.readouterr().err
+    assert (folder / "z.npz").read_bytes() == before
+    assert "sigma" in encode(folder, "--sigma")
 
 
 def test_example_of_the_help_runs(tmp_path, monkeypatch, capfd):

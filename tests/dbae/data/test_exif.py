@@ -167,7 +167,9 @@ def test_the_commands_turn_and_say_so(
     for exif in ("upright", "ignore"):
         with caplog.at_level(logging.INFO):
             encode.run(
-                encode.Options(images=(str(root / "a.png"), str(root / "b.png")), out=tmp_path / "z.npz", exif=exif)
+                encode.Options(
+                    images=(str(root / "a.png"), str(root / "b.png")), out=tmp_path / "z.npz", exif=exif, force=True
+                )
             )
         z[exif] = np.load(tmp_path / "z.npz")["z"]
         assert ("1 of 2 images say by EXIF" in caplog.text) == (exif == "upright")
