@@ -41,6 +41,8 @@ class Options:
     """The checkpoint to read, a file or a name that `--ckpt` takes."""
     out: Positional[Path]
     """The .safetensors file to write."""
+    force: bool = False
+    """Replace a file that is there."""
     dtype: Literal["float32", "float16"] = "float32"
     """Precision of the stored weights; loading always gives float32."""
     expected: Path | None = None
@@ -53,6 +55,8 @@ def convert(options: Options) -> None:
     """Run the command."""
     if options.out.suffix != ".safetensors":
         raise UserError(f"{options.out}: expected a name that ends in .safetensors.")
+    if options.out.exists() and not options.force:
+        raise UserError(f"{options.out}: is there already. Add --force to replace it, or choose another name.")
     loaded = load(options.source)
     card = _card(loaded)
     expected = _expected(options.expected, loaded.name) if options.expected else card.expected

@@ -13,7 +13,8 @@ In the file:
     model               str (1,)           its name
     broken, reasons     str (k,)           files that could not be read, and why (--skip-broken)
 
-Read it with numpy: z = np.load("z.npz")["z"]. The file appears when it is complete; one that is there needs --force. Any size and aspect will do.
+Read it with numpy: z = np.load("z.npz")["z"]. The file appears when it is complete; one that is there needs --force.
+Any size and aspect will do.
 """
 
 from __future__ import annotations

@@ -63,6 +63,15 @@ def test_refuses_another_format(source, tmp_path):
         convert(Options(source, tmp_path / "out.pt"))
 
 
+def test_a_file_that_is_there_is_not_replaced_silently(source, tmp_path):
+    (tmp_path / "out.safetensors").write_text("mine")
+    with pytest.raises(UserError, match=r"is there already\. Add --force to replace it"):
+        convert(Options(source, tmp_path / "out.safetensors"))
+    assert (tmp_path / "out.safetensors").read_text() == "mine"
+    convert(Options(source, tmp_path / "out.safetensors", force=True))
+    assert (tmp_path / "out.safetensors").stat().st_size > 1000
+
+
 # --- files of other authors -------------------------------------------------------------------------------------------
 
 
