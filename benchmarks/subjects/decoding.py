@@ -50,7 +50,8 @@ def decode(
     Raises:
         UserError: the model cannot infer x_T.
     """
-    spent, passes, x_T = 0, 0, None
+    spent, x_T = 0, None
+    code: Tensor | None = None
     if z is None and setting.endpoint == "inferred":
         z = x.new_zeros(len(x), model.latent_dim)
     elif z is None:
@@ -60,11 +61,17 @@ def decode(
     elif setting.endpoint == "inferred":
         if not isinstance(model, InfersEndpoint):
             raise UserError(f"{model.name}: has no infer_endpoint. Leave 'inferred' out of --endpoint.")
-        code, passes = _code(model, x, z, SamplerConfig("ddim", nfe=setting.encode_steps))
+        inverse = SamplerConfig("ddim", nfe=setting.encode_steps)
+        code, passes = _code(model, x, z, inverse)
         x_T, spent = model.infer_endpoint(x, code, steps=setting.encode_steps)
-    code, more = _code(model, x, z, setting.sampler)
+        spent += passes
+        if setting.sampler != inverse:
+            code = None
+    if code is None:  # else the way back visits the times of the way there
+        code, passes = _code(model, x, z, setting.sampler)
+        spent += passes
     decoded = model.decode(code, x_T=x_T, sampler=setting.sampler, noise=noise)
-    return Decoding(decoded.images.float(), decoded.nfe, spent + passes + more)
+    return Decoding(decoded.images.float(), decoded.nfe, spent)
 
 
 def _code(model: RepresentationModel, x: Tensor, z: Tensor, sampler: SamplerConfig) -> tuple[Tensor, int]:

@@ -39,3 +39,14 @@ def test_codes_at_every_step():
     inferred, _ = model.infer_endpoint(X, fine, steps=20)
     assert torch.equal(made["inferred"].images, model.decode(curve, x_T=inferred, sampler=TEN).images)
     assert (made["inferred"].nfe, made["inferred"].encode_nfe) == (10, 20 + 20 + 10)
+    there_and_back = decode(
+        model,
+        X,
+        z,
+        Setting(TEN, "inferred", 10),
+        noise=PerImageNoise(0, range(4)),
+        x_T_noise=PerImageNoise(0, range(4)),
+    )
+    assert (there_and_back.nfe, there_and_back.encode_nfe) == (10, 10 + 10)  # one curve for both
+    inferred, _ = model.infer_endpoint(X, curve, steps=10)
+    assert torch.equal(there_and_back.images, model.decode(curve, x_T=inferred, sampler=TEN).images)
