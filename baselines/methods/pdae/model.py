@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -32,11 +31,11 @@ from torch import Tensor
 from baselines.diffusion.model import DiffusionModel
 from baselines.diffusion.process import Process, T, draw, q_sample
 from baselines.diffusion.samplers import Predict
-from baselines.interface import LoadedModel
-from baselines.method import Built, LatentOptions, Method, Official, Preset
+from baselines.method import Method, Official, Preset
 from baselines.methods import ddim
 from baselines.methods.pdae import sampling as pdae_sampling
 from baselines.methods.pdae.networks import FROZEN, PDAEEncoder, PDAEEncoderConfig, ShiftUNet
+from baselines.methods.pdae.pretrained import OnPretrained
 from baselines.methods.pdae.sampling import Heads, shift_coefficients
 from dbae.checkpoints.facts import Facts, Question, applied
 from dbae.checkpoints.shapes import unet_shape
@@ -268,31 +267,6 @@ def faces64() -> PDAEConfig:
 def faces32() -> PDAEConfig:
     """32 px, latent 32, around `ddim.faces32`."""
     return PDAEConfig(32, 32, ddim.faces32().unet, PDAEEncoderConfig((32, 64, 96), attention_size=8, groups=8))
-
-
-@dataclasses.dataclass(frozen=True)
-class OnPretrained(LatentOptions):
-    """Options of methods that learn a representation for a diffusion model that is there already.
-
-    Attributes:
-        pretrained: checkpoint of a ddim, for pdae and diti.
-    """
-
-    pretrained: str | None = None
-
-    def built(self, method: Method, config: Any, seed: int, name: str, load: Callable[[str], LoadedModel]) -> Built:
-        if self.pretrained is None:
-            raise UserError(f"--method {method.key}: name the ddim checkpoint it builds on with --pretrained.")
-        found = load(self.pretrained)
-        if not isinstance(found.model, ddim.DDIM):
-            raise UserError(
-                f"{self.pretrained}: expected a plain diffusion model (ddim) to build on, found {found.method}."
-            )
-        model = method.model.on_pretrained(found.model, config, seed, name=name)
-        return Built(model, {"pretrained": found.name, "sha256": found.sha256})
-
-    def shown(self) -> dict[str, str]:
-        return super().shown() | ({} if self.pretrained is None else {"pretrained": Path(self.pretrained).name})
 
 
 # PDAE's authors do not say how long they trained: these are the lengths of DiTi's runs of it.

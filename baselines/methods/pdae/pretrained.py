@@ -1,0 +1,38 @@
+"""Training options of methods that learn a representation for a diffusion model that is there already."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from baselines.interface import LoadedModel
+from baselines.method import Built, LatentOptions, Method
+from baselines.methods import ddim
+from dbae.support.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class OnPretrained(LatentOptions):
+    """Options of methods that learn a representation for a diffusion model that is there already.
+
+    Attributes:
+        pretrained: checkpoint of a ddim, for pdae and diti.
+    """
+
+    pretrained: str | None = None
+
+    def built(self, method: Method, config: Any, seed: int, name: str, load: Callable[[str], LoadedModel]) -> Built:
+        if self.pretrained is None:
+            raise UserError(f"--method {method.key}: name the ddim checkpoint it builds on with --pretrained.")
+        found = load(self.pretrained)
+        if not isinstance(found.model, ddim.DDIM):
+            raise UserError(
+                f"{self.pretrained}: expected a plain diffusion model (ddim) to build on, found {found.method}."
+            )
+        model = method.model.on_pretrained(found.model, config, seed, name=name)
+        return Built(model, {"pretrained": found.name, "sha256": found.sha256})
+
+    def shown(self) -> dict[str, str]:
+        return super().shown() | ({} if self.pretrained is None else {"pretrained": Path(self.pretrained).name})
