@@ -132,7 +132,7 @@ class SAMI(DiffusionModel):
         with _differentiable(x.device):
             x = x.detach().float().clone().requires_grad_()
             z = z.float() if create_graph else z.detach().float().clone()
-            mean, sigma = self.posterior_at(x, t.clone())
+            mean, sigma = self.posterior_at(x.view_as(x), t.clone())  # torch's counter of operations takes no leaf
             log_q = -0.5 * ((z - mean) / sigma).square() - sigma.log()
             return torch.autograd.grad(log_q.sum(), x, create_graph=create_graph)[0]
 

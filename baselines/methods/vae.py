@@ -15,10 +15,8 @@ C rises from 0 to `capacity` over `capacity_images` images; without it the bars 
 how rows of DBAE's Table 3 were computed: a mean over pixels beside a sum over z, which is an ELBO with beta = D / 2 and
 unit variance. The plain VAE then says nothing with z: its zeros in that table are that collapse.
 
-Sources: `isjakewong/InfoDiffusion` (models.py, "as published"), Higgins et al. 2017, Burgess et al. 2018 (C), Zhao et
-al. 2019 (MMD), `rtqichen/beta-tcvae`.
-DEVIATION: encoder and decoder are the trunk that all methods share. The z that is measured of InfoVAE is its mean, not
-what the mean is computed from. beta-TCVAE's KL(q(z | x) || p(z)) = I + TC + sum_d KL is not drawn, but closed.
+Sources: `isjakewong/InfoDiffusion` (models.py), `rtqichen/beta-tcvae`, Burgess et al. 2018 (C), Zhao et al. 2019 (MMD).
+DEVIATION: encoder and decoder are the shared trunk. InfoVAE's z is its mean; beta-TCVAE's KL is in closed form.
 """
 
 from __future__ import annotations
@@ -144,7 +142,8 @@ class VAE(nn.Module):
 
     def expected(self, z: Float[Tensor, "b l"]) -> Float[Tensor, "b 3 s s"]:
         """xhat of the module docstring: what the network puts out, neither clamped nor, for Bernoulli, a mean yet."""
-        return self.network(self.image.expand(len(z), -1, -1, -1), z.new_zeros(len(z), dtype=torch.int64), z)
+        image = self.image if torch.is_grad_enabled() else self.image.detach()  # for torch's counter of operations
+        return self.network(image.expand(len(z), -1, -1, -1), z.new_zeros(len(z), dtype=torch.int64), z)
 
     @torch.no_grad()
     def decode(

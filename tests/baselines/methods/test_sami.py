@@ -9,6 +9,7 @@ import pytest
 import torch
 from systems import equal_losses, fresh, gradients, losses_of_training, plain_images, stirred, tiny
 from torch.distributions import Normal, kl_divergence
+from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.diffusion.process import alpha_bar
 from baselines.interface import InfersEndpoint, LoadedModel, RepresentationModel
@@ -185,7 +186,9 @@ def test_it_is_a_model_that_benchmarks_can_use():
     assert (sigma > 0).all()
     x_T, nfe = model.infer_endpoint(X, mean, steps=3)
     assert (x_T.shape, nfe) == (X.shape, 3)
-    assert model.decode(mean, noise=PerImageNoise(0, range(4)), sampler=THREE).images.shape == X.shape
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:  # through the encoder and back
+        assert model.decode(mean, noise=PerImageNoise(0, range(4)), sampler=THREE).images.shape == X.shape
+    assert counter.get_total_flops() > 0
 
 
 def test_what_is_impossible_is_refused():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from systems import fresh, losses_of_training, plain_images, stirred, tiny
 from torch.distributions import Bernoulli, Normal, kl_divergence
+from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.interface import InfersEndpoint, RepresentationModel
 from baselines.methods import vae
@@ -154,6 +155,9 @@ def test_it_is_a_model_that_benchmarks_can_use(kind):
     assert not decoded.images.requires_grad
     assert decoded.images.abs().max() <= 1
     assert not torch.equal(decoded.images[0], decoded.images[1])
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.decode(z)
+    assert counter.get_total_flops() > 0
     with pytest.raises(ValueError, match="expected no x_T and the sampler one_step"):
         model.decode(z, sampler=SamplerConfig("ddim"))
     with pytest.raises(ValueError, match="expected no x_T"):
