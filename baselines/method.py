@@ -20,7 +20,7 @@ from dbae.checkpoints.facts import Facts, Question
 from dbae.noise import mixed_seed
 from dbae.prior import LatentSampling
 from dbae.support.errors import UserError
-from dbae.training.loop import Objective
+from dbae.training.objective import Objective
 
 State = Mapping[str, Tensor]
 

@@ -41,8 +41,9 @@ from dbae.training.command import (
     training_images,
     with_defaults,
 )
+from dbae.training.config import TrainConfig
 from dbae.training.folder import RunFolder
-from dbae.training.loop import TrainConfig, fit
+from dbae.training.loop import fit
 
 log = logging.getLogger(__name__)
 

@@ -39,9 +39,10 @@ from dbae.training.command import (
     training_images,
     with_defaults,
 )
-from dbae.training.config import SMALL_PRESETS
+from dbae.training.config import SMALL_PRESETS, TrainConfig
 from dbae.training.folder import RunFolder
-from dbae.training.loop import Objective, TrainConfig, fit
+from dbae.training.loop import fit
+from dbae.training.objective import Objective
 
 __all__ = ["Args", "fit", "main", "objective", "train"]
 

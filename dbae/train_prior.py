@@ -37,8 +37,9 @@ from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
 from dbae.support.provenance import revision, versions
+from dbae.training.config import TrainConfig
 from dbae.training.folder import RunFolder
-from dbae.training.loop import TrainConfig, fit
+from dbae.training.loop import fit
 
 Latent = Literal["drawn", "mean"]
 log = logging.getLogger(__name__)

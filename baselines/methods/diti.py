@@ -30,8 +30,8 @@ from torch import Tensor
 from baselines.diffusion.process import Process, T, draw
 from baselines.diffusion.samplers import DDIMSampler, Inversion
 from baselines.method import Method, Official, Preset
-from baselines.methods.pdae import model as pdae
-from baselines.methods.pdae.model import PDAE, OnPretrained, PDAEConfig, ShiftLoss, from_official, shift_loss
+from baselines.methods import pdae
+from baselines.methods.pdae import PDAE, OnPretrained, PDAEConfig, ShiftLoss, from_official, shift_loss
 from baselines.methods.pdae.sampling import Heads, ddim_noise
 from dbae.noise import Noise
 from dbae.samplers import Sampled

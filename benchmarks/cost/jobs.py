@@ -32,7 +32,8 @@ from dbae.samplers import SamplerConfig
 from dbae.support.precision import Precision, autocast
 from dbae.training.config import TrainConfig
 from dbae.training.ema import EMA
-from dbae.training.loop import OPTIMIZERS, Objective
+from dbae.training.loop import OPTIMIZERS
+from dbae.training.objective import Objective
 
 FEW, MANY = 2, 6
 """Evaluations of the two runs that give the time of one."""

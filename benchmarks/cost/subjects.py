@@ -7,7 +7,7 @@ from collections.abc import Callable
 from baselines.interface import LoadedModel, RepresentationModel, weights_digest
 from baselines.methods import METHODS, method_of
 from dbae.support.errors import UserError
-from dbae.training.loop import Objective
+from dbae.training.objective import Objective
 
 PREFIX = "untrained:"
 _SEED = 0

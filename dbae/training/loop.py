@@ -19,10 +19,9 @@ import contextlib
 import dataclasses
 import logging
 import math
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +35,13 @@ from dbae.support.distributed import world
 from dbae.support.errors import UserError
 from dbae.support.locking import alone
 from dbae.support.precision import Precision, autocast
+from dbae.support.stopping import sigterm
 from dbae.training import precision
 from dbae.training.config import TrainConfig
 from dbae.training.ema import EMA
 from dbae.training.folder import RunFolder, require_same_run
 from dbae.training.log import TrainingLog
-
-__all__ = ["Loss", "Objective", "TrainConfig", "Trainer", "fit"]
+from dbae.training.objective import Losses, Objective, Stream
 
 log = logging.getLogger(__name__)
 
@@ -54,30 +53,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
-
-
-class Loss(Protocol):
-    """Per-image results of an objective: `loss` has a gradient, `mse` is for the log."""
-
-    @property
-    def loss(self) -> Tensor: ...
-
-    @property
-    def mse(self) -> Tensor: ...
-
-
-@runtime_checkable
-class Stream(Protocol):
-    """Training batches without end, each a function of its number (`dbae.data.TrainingStream` is one)."""
-
-    def batches(self, start: int = 0, *, rank: int = 0, size: int = 1) -> Iterator[tuple[Any, Tensor]]:
-        """(anything, tensor) of batches `start`, `start + 1`, ...: the part that process `rank` of `size` has."""
-        ...
-
-
-Objective = Callable[[Any, Tensor, torch.Generator], Loss]
-"""(model, x0 float32 (b, 3, s, s) in [-1, 1], generator on the device of x0) -> losses of the b images. Where training
-is not on images, x0 is what `prepare` of `fit` gives."""
 
 
 def fit(
@@ -118,7 +93,7 @@ def fit(
             stack.enter_context(alone(out))
         trainer.start(resume)
         stack.enter_context(contextlib.closing(trainer.log))
-        stopped = stack.enter_context(_sigterm())
+        stopped = stack.enter_context(sigterm())
         batches = stream.batches(trainer.step, rank=trainer.world.rank, size=trainer.world.size)
         for _, images in batches:
             if trainer.images >= config.images or trainer.agree(stopped()):
@@ -153,7 +128,7 @@ class Trainer:
         self.model = model.to(self.device).to(memory_format=self.format).train()  # type: ignore[call-overload]
         if config.compile:
             compile_networks(self.model)
-        self.losses = self.world.parallel(_Losses(self.model, objective))
+        self.losses = self.world.parallel(Losses(self.model, objective))
         self.ema = EMA(self.model, config.ema_rate, warmup=config.ema_warmup)
         # One pass over weights and averages where PyTorch has it, which for RAdam it has not.
         kernel = "foreach" if config.optimizer == "radam" else "fused"
@@ -283,18 +258,6 @@ class Trainer:
         self.log.restore(state.get("log"), self.step)
 
 
-class _Losses(nn.Module):
-    """(x0, generator) -> loss (b,) and mse (b,): an objective as a module, which is what can be run in parallel."""
-
-    def __init__(self, model: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.model, self.objective = model, objective
-
-    def forward(self, x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        result = self.objective(self.model, x0, generator)
-        return result.loss, result.mse
-
-
 def _due_files(trainer: Trainer, preview: Callable[[Any, Path], None] | None) -> None:
     """Milestone, picture and checkpoint, each where its interval was just completed.
 
@@ -312,18 +275,3 @@ def _due_files(trainer: Trainer, preview: Callable[[Any, Path], None] | None) ->
         trainer.model.train()
     if due(trainer.config.save_every):
         trainer.save()
-
-
-@contextlib.contextmanager
-def _sigterm() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGTERM only sets a flag, which the yielded function reads."""
-    received: list[int] = []
-    try:
-        before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    except ValueError:  # not the main thread: leave signals alone
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGTERM, before)

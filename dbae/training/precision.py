@@ -12,7 +12,6 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +22,7 @@ from dbae.support.distributed import world
 from dbae.support.precision import Precision, autocast
 from dbae.training.config import TrainConfig
 from dbae.training.folder import RunFolder
-
-if TYPE_CHECKING:
-    from dbae.training.loop import Objective, Stream
+from dbae.training.objective import Objective, Stream
 
 GAIN = 1.1
 """Times as fast as fp32 that bf16 has to be: autocast rounds more, which has to be worth it."""

@@ -14,8 +14,7 @@ from baselines import cards
 from baselines.cards import Card, expected
 from baselines.list import Options, list_checkpoints
 from baselines.load import load
-from baselines.methods import ddim, diffae
-from baselines.methods.pdae import model as pdae
+from baselines.methods import ddim, diffae, pdae
 from dbae.model import DBAE, celeba64, ffhq128, parameter_counts
 from dbae.support.errors import UserError
 

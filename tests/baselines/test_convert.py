@@ -10,7 +10,7 @@ from small_model import small_card, small_model
 
 from baselines.convert import Options, convert
 from baselines.load import load, load_prior
-from baselines.methods.pdae.model import LATENT_SAMPLING
+from baselines.methods.pdae import LATENT_SAMPLING
 from benchmarks.results.record import COLUMNS
 from dbae.checkpoints import own as checkpoint
 from dbae.support.errors import UserError

@@ -22,8 +22,7 @@ from official_files import (
 
 from baselines.interface import Prior, RepresentationModel
 from baselines.load import load, load_classifier, load_prior, no_model
-from baselines.methods import ddim, diffae
-from baselines.methods.pdae import model as pdae
+from baselines.methods import ddim, diffae, pdae
 from dbae.noise import GeneratorNoise
 from dbae.prior import LatentPrior, LatentSampling
 from dbae.support.errors import UserError

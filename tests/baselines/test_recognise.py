@@ -8,8 +8,7 @@ import pytest
 import torch
 from official_files import State, manifest, meta_state
 
-from baselines.methods import ddim, diffae
-from baselines.methods.pdae import model as pdae
+from baselines.methods import ddim, diffae, pdae
 from baselines.recognise import Found, recognise
 from dbae.checkpoints import official
 from dbae.model import DBAE, celeba64, ffhq128

@@ -10,7 +10,7 @@ from golden_fill import fill
 from torch import Tensor
 
 from baselines.methods import ddim
-from baselines.methods.pdae.model import PDAE, PDAEConfig, celeba64, faces32, ffhq128
+from baselines.methods.pdae import PDAE, PDAEConfig, celeba64, faces32, ffhq128
 from baselines.methods.pdae.networks import PDAEEncoderConfig
 from dbae.networks.trunk import UNetConfig
 

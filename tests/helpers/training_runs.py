@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from dbae.checkpoints.own import Card
 from dbae.data import TrainingStream
-from dbae.training.loop import TrainConfig, fit
+from dbae.training.config import TrainConfig
+from dbae.training.loop import fit
 
 CONFIG = TrainConfig(
     images=80, batch_size=8, accumulate=1, lr=1e-2, log_every=2, save_every=32, preview_every=32, milestone_every=40

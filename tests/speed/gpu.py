@@ -34,8 +34,9 @@ from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
 from dbae.support.precision import Precision, autocast
 from dbae.train import objective
+from dbae.training.config import TrainConfig
 from dbae.training.folder import RunFolder
-from dbae.training.loop import TrainConfig, Trainer
+from dbae.training.loop import Trainer
 
 PRESETS: dict[str, Callable[[], DBAEConfig]] = {"small": small_config, "faces64": faces64, "ffhq128": ffhq128}
 BATCH = {"small": 4, "faces64": 128, "ffhq128": 32}

@@ -10,8 +10,9 @@ from small_model import Pixels, small_card
 from dbae.data import TrainingStream
 from dbae.model import DBAE, faces32
 from dbae.train import objective
+from dbae.training.config import TrainConfig
 from dbae.training.folder import RunFolder
-from dbae.training.loop import TrainConfig, Trainer
+from dbae.training.loop import Trainer
 
 BATCH = 64
 

@@ -5,12 +5,7 @@
     loss     = mean_pixels w_t (eps_true - eps - c_t G)^2,    w_t = SNR^0.1 / (1 + SNR),  SNR = ab_t / (1 - ab_t)
 
 Networks: `baselines.methods.pdae.networks`. From x_T to images and back, and c_t: `baselines.methods.pdae.sampling`.
-Source: ckczzj/PDAE. Its files hold an encoder and a decoder, each a state dict of its own:
-
-    official                        ours
-    encoder: encoder.N.*            encoder.N.*
-    decoder: *.emb_z_layers.1.*     decoder.*.latent_layers.1.*
-    decoder: everything else        decoder.*
+The loss: `baselines.methods.pdae.objective`. Source: ckczzj/PDAE.
 
 What papers call 280 M parameters counts the frozen model twice: ffhq128 has 181.1 M, 82.4 M of them trained.
 
@@ -20,37 +15,24 @@ DEVIATION: the paper prints the loss with eps_true - eps + c_t G; in code c_t is
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from baselines.diffusion.model import DiffusionModel
-from baselines.diffusion.process import Process, T, draw, q_sample
 from baselines.diffusion.samplers import Predict
-from baselines.method import Method, Official, Preset
 from baselines.methods import ddim
 from baselines.methods.pdae import sampling as pdae_sampling
 from baselines.methods.pdae.networks import FROZEN, PDAEEncoder, PDAEEncoderConfig, ShiftUNet
-from baselines.methods.pdae.pretrained import OnPretrained
-from baselines.methods.pdae.sampling import Heads, shift_coefficients
-from dbae.checkpoints.facts import Facts, Question, applied
-from dbae.checkpoints.shapes import unet_shape
+from baselines.methods.pdae.sampling import Heads
 from dbae.networks.trunk import UNetConfig
 from dbae.noise import Noise
-from dbae.prior import LatentSampling
 from dbae.samplers import Sampled, SamplerConfig
 from dbae.support.errors import UserError
-from dbae.training.config import SMALL_PRESETS
 
 _M = TypeVar("_M", bound="PDAE")
-_C = TypeVar("_C", bound="PDAEConfig")
-
-LATENT_SAMPLING = LatentSampling(steps=100, spacing="linspace", clip=True)
-"""How the reference draws z from its latent DPM; without `clip` z keeps its spread."""
 
 GENERATION = SamplerConfig("ddim", nfe=100, stop=0.3)
 """How the reference makes images of drawn z: the last 30 % of the steps are the frozen model's alone."""
@@ -158,93 +140,6 @@ class PDAE(DiffusionModel):
         return found.raw, found.nfe
 
 
-# --- training ---------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class ShiftLoss:
-    """Per-image loss of the module docstring, and for the log the same without w_t."""
-
-    loss: Float[Tensor, " b"]
-    mse: Float[Tensor, " b"]
-
-
-def shift_loss(
-    decoder: ShiftUNet,
-    x0: Float[Tensor, "b 3 s s"],
-    t: Int[Tensor, " b"],
-    z: Float[Tensor, "b l"],
-    eps: Float[Tensor, "b 3 s s"],
-) -> ShiftLoss:
-    """The loss of the module docstring at given times, under given codes and noise."""
-    c, w = (table[t] for table in _tables(x0.device))
-    predicted, G = decoder(q_sample("linear", x0, t, eps), t, z)
-    error = (eps - predicted[:, :3] - c[:, None, None, None] * G).square().flatten(1).mean(1)
-    return ShiftLoss(w * error, error.detach())
-
-
-def loss(model: PDAE, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> ShiftLoss:
-    """The objective at uniform times (order of draws: t, eps, then dropout)."""
-    t, noise = draw(x0, generator)
-    return shift_loss(model.decoder, x0, t, model.posterior(x0)[0], noise.normal(x0.shape).to(x0))
-
-
-@functools.cache
-def _tables(device: torch.device) -> tuple[Tensor, Tensor]:
-    """c_t and w_t of all times, float32."""
-    process = Process("linear", tuple(range(T)))
-    snr = process.alpha_bar / (1 - process.alpha_bar)
-    c, w = shift_coefficients(process), snr**0.1 / (1 + snr)
-    return torch.tensor(c, dtype=torch.float32, device=device), torch.tensor(w, dtype=torch.float32, device=device)
-
-
-# --- files of others --------------------------------------------------------------------------------------------------
-
-
-def detect(parts: Mapping[str, Mapping[str, Tensor]]) -> PDAEConfig | None:
-    """Configuration of an official "encoder" and "decoder", from keys and shapes; None if they are no PDAE.
-
-    Attention has one head in the decoder, as in the models of DiffAE's authors, which no shape shows.
-    """
-    encoder, decoder = parts.get("encoder", {}), parts.get("decoder", {})
-    layers = {int(k[8:-7]): v for k, v in encoder.items() if k[8:-7].isdigit() and k == f"encoder.{k[8:-7]}.weight"}
-    convolutions = [index for index in sorted(layers) if layers[index].ndim == 4]
-    shape, last = unet_shape(decoder), layers[max(layers)] if layers else None
-    if shape is None or last is None or last.ndim != 2 or not convolutions or "shift_out.2.weight" not in decoder:
-        return None
-    widths = tuple(layers[index].shape[0] for index in convolutions)
-    size = round((last.shape[1] / widths[-1]) ** 0.5) << len(widths)
-    attention = next((int(k.split(".")[1]) for k in encoder if k.endswith(".qkv.weight")), 0)
-    halvings = sum(index < attention for index in convolutions)
-    return PDAEConfig(
-        image_size=size,
-        latent_dim=last.shape[0],
-        unet=shape.config(size),
-        encoder=PDAEEncoderConfig(widths, attention_size=size >> halvings if attention else 0),
-        learn_sigma=shape.out_channels == 6,
-    )
-
-
-QUESTION = Question("an autoencoder of no published configuration", ("heads", "attention_order"))
-FACTS = {"heads": "1", "attention_order": "legacy"}
-"""Facts of all published models, which their shapes do not show."""
-
-
-def settled(config: _C, facts: Facts, path: object) -> _C:
-    """The configuration with answers to `QUESTION`; the encoder's four heads stand in the authors' program."""
-    size = config.image_size
-    return dataclasses.replace(config, unet=applied(config.unet, facts, path, size=size, was=size))
-
-
-def from_official(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Our state dict of an official "encoder" and "decoder"."""
-    decoder = {f"decoder.{k.replace('.emb_z_layers.', '.latent_layers.')}": v for k, v in parts["decoder"].items()}
-    return dict(parts["encoder"]) | decoder
-
-
-# --- presets ----------------------------------------------------------------------------------------------------------
-
-
 def celeba64() -> PDAEConfig:
     """64 px, 117.5 M parameters, 53.5 M of them trained. The shape of its U-Net is inferred: no paper prints it."""
     unet = dataclasses.replace(ddim.published_unet(64, (1, 2, 4, 8)), embedding=256)
@@ -267,39 +162,3 @@ def faces64() -> PDAEConfig:
 def faces32() -> PDAEConfig:
     """32 px, latent 32, around `ddim.faces32`."""
     return PDAEConfig(32, 32, ddim.faces32().unet, PDAEEncoderConfig((32, 64, 96), attention_size=8, groups=8))
-
-
-# PDAE's authors do not say how long they trained: these are the lengths of DiTi's runs of it.
-LENGTHS = {"celeba64": 38_000_000, "ffhq128": 64_000_000, "celebahq128": 64_000_000}
-LENGTHS |= {"horse128": 70_000_000, "bedroom128": 70_000_000}
-"""Training images of each preset."""
-
-METHOD = Method(
-    key="pdae",
-    label="PDAE",
-    config=PDAEConfig,
-    model=PDAE,
-    loss=loss,
-    presets={
-        "celeba64": Preset(celeba64, dict(optimizer="adam", images=LENGTHS["celeba64"])),
-        "ffhq128": Preset(ffhq128, dict(optimizer="adam", images=LENGTHS["ffhq128"])),
-        "celebahq128": Preset(celebahq128, dict(optimizer="adam", images=LENGTHS["celebahq128"])),
-        "horse128": Preset(horse128, dict(optimizer="adam", images=LENGTHS["horse128"])),
-        "bedroom128": Preset(bedroom128, dict(optimizer="adam", images=LENGTHS["bedroom128"])),
-        "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
-        "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
-    },
-    options=OnPretrained,
-    official=(
-        Official(
-            claims=("PDAE", "latent DPM"),
-            detect=detect,
-            state=from_official,
-            question=QUESTION,
-            settled=settled,
-            facts=FACTS,
-            published=lambda config: config in (celeba64(), ffhq128()),
-            latent_sampling=LATENT_SAMPLING,
-        ),
-    ),
-)

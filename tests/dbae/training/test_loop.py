@@ -14,8 +14,8 @@ from training_runs import CONFIG, Net, names, plain, rows, run
 from dbae.checkpoints import own as checkpoint
 from dbae.data import TrainingStream
 from dbae.train import objective as dbae_objective
+from dbae.training.config import TrainConfig
 from dbae.training.folder import RunFolder
-from dbae.training.loop import TrainConfig
 
 # --- what a run leaves ------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from training_runs import CONFIG, rows
 from baselines.diffusion.process import Process
 from baselines.editing import manipulate
 from baselines.interface import InfersEndpoint, RepresentationModel
-from baselines.methods.pdae.model import (
+from baselines.methods.pdae import (
     GENERATION,
     LATENT_SAMPLING,
     METHOD,

@@ -10,7 +10,7 @@ import torch
 from golden_fill import GOLDEN, seeded
 from pdae_models import CONFIGS, filled_pdae, official_key, on_meta, small_config, small_config_b
 
-from baselines.methods.pdae.model import PDAE
+from baselines.methods.pdae import PDAE
 from baselines.methods.pdae.networks import FROZEN, PDAEEncoder
 from dbae.networks.blocks import sinusoidal_embedding
 

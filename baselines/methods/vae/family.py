@@ -1,0 +1,95 @@
+"""The methods of the family: what each weighs, what the command line may say, and presets on the sizes of DiffAE's."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from baselines.method import Method, Preset
+from baselines.methods import diffae
+from baselines.methods.ddim import NormalPrior
+from baselines.methods.diffae import DiffAEConfig
+from baselines.methods.vae.model import VAE, Family, Likelihood, VAEConfig, Weights, loss
+from baselines.options import ConfigOptions, differences
+from dbae.training.config import SMALL_PRESETS
+
+_OBJECTIVES: dict[Weights, dict[Family, dict[str, Any]]] = {
+    "published": {
+        "ae": dict(stochastic=False, likelihood="mean", beta=0.0),
+        "vae": dict(likelihood="mean"),
+        "beta_vae": dict(likelihood="mean", capacity=25.0, capacity_images=100_000),
+        "beta_tcvae": dict(likelihood="bernoulli", tc=6.0),
+        "info_vae": dict(likelihood="mean", beta=0.0, mmd=0.1),
+    },
+    "calibrated": {
+        "ae": dict(stochastic=False, beta=0.0),
+        "vae": dict(),
+        "beta_vae": dict(beta=4.0),
+        "beta_tcvae": dict(tc=6.0),
+        "info_vae": dict(beta=0.0, mmd=1000.0),
+    },
+}
+"""1000 is the weight of InfoVAE's authors, beside a sum over pixels. Over how many images C rises is not published."""
+
+
+def config_of(family: Family, sizes: DiffAEConfig | VAEConfig, weights: Weights = "calibrated") -> VAEConfig:
+    """The configuration of a method of the family on the trunk of `sizes`."""
+    shapes = (sizes.image_size, sizes.latent_dim, sizes.unet, sizes.encoder)
+    return VAEConfig(*shapes, family=family, weights=weights, **_OBJECTIVES[weights][family])
+
+
+@dataclasses.dataclass(frozen=True)
+class VAEOptions(ConfigOptions):
+    """What the family can be told. None keeps what `weights` mean.
+
+    Attributes:
+        weights: calibrated: a Gaussian likelihood beside the terms about z. published: as the published rows, with a
+            mean over pixels beside a sum over z.
+        likelihood: of an image given z; learned is a Gaussian whose variance is trained.
+        variance: of a pixel under the Gaussian.
+        beta: weight of KL.
+        capacity: nats that KL is drawn to.
+        capacity_images: training images over which they rise from 0.
+        tc: weight of total correlation; 1 adds none.
+        mmd: weight of MMD to N(0, I).
+    """
+
+    weights: Weights = "calibrated"
+    likelihood: Likelihood | None = None
+    variance: float | None = None
+    beta: float | None = None
+    capacity: float | None = None
+    capacity_images: int | None = None
+    tc: float | None = None
+    mmd: float | None = None
+
+    def configured(self, config: Any) -> Any:
+        return super().configured(config_of(config.family, config, self.weights))
+
+
+def _variant(config: VAEConfig) -> str:
+    """Its weights, and what is not theirs."""
+    name = {"calibrated": "calibrated", "published": "as published"}[config.weights]
+    changed = differences(config, config_of(config.family, config, config.weights))
+    return f"{name}, {changed}" if changed else name
+
+
+def method_of_family(family: Family, label: str, model: type[VAE]) -> Method:
+    """A row of the family; each has a class of its own, by which it is known."""
+    return Method(
+        key=family,
+        label=label,
+        config=VAEConfig,
+        model=model,
+        loss=loss,
+        presets={
+            "faces64": Preset(lambda: config_of(family, diffae.faces64()), SMALL_PRESETS["faces64"]),
+            "faces32": Preset(lambda: config_of(family, diffae.faces32()), SMALL_PRESETS["faces32"]),
+        },
+        options=VAEOptions,
+        variant=_variant,
+        prior=lambda model: NormalPrior(model.latent_dim) if model.config.stochastic else None,
+    )
+
+
+METHOD = method_of_family("vae", "VAE", VAE)

@@ -1,0 +1,45 @@
+"""What a method gives the training loop: an objective, and the batches it is computed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+
+class Loss(Protocol):
+    """Per-image results of an objective: `loss` has a gradient, `mse` is for the log."""
+
+    @property
+    def loss(self) -> Tensor: ...
+
+    @property
+    def mse(self) -> Tensor: ...
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Training batches without end, each a function of its number (`dbae.data.TrainingStream` is one)."""
+
+    def batches(self, start: int = 0, *, rank: int = 0, size: int = 1) -> Iterator[tuple[Any, Tensor]]:
+        """(anything, tensor) of batches `start`, `start + 1`, ...: the part that process `rank` of `size` has."""
+        ...
+
+
+Objective = Callable[[Any, Tensor, torch.Generator], Loss]
+"""(model, x0 float32 (b, 3, s, s) in [-1, 1], generator on the device of x0) -> losses of the b images. Where training
+is not on images, x0 is what `prepare` of `fit` gives."""
+
+
+class Losses(nn.Module):
+    """(x0, generator) -> loss (b,) and mse (b,): an objective as a module, which is what can be run in parallel."""
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        result = self.objective(self.model, x0, generator)
+        return result.loss, result.mse
