@@ -4,7 +4,7 @@ Example:
   python -m benchmarks.downstream --ckpt runs/x/milestones/*.safetensors --data zip:x.zip --out x/downstream.csv
   python -m benchmarks.learning_curve x/downstream.csv
 
-Writes x/downstream_learning_curve.png: one panel a metric, the controls as horizontal lines.
+Writes x/downstream_learning_curve.png: one panel a metric, a curve a model, the controls as horizontal lines.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from dbae.support.files import atomic_path
 
 log = logging.getLogger(__name__)
 _SEEN = re.compile(r"\((\d+) images seen\)$")
-_STYLES = {"untrained": ("tab:orange", "--"), "pca": ("tab:green", "-."), "prevalence": ("black", ":")}
+_LINES = {"untrained": "--", "pca": "-.", "prevalence": ":"}
+_GREYS = {"untrained": "0.6", "pca": "0.3", "prevalence": "0.0"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +54,18 @@ def draw(options: Options) -> None:
     figure = Figure(figsize=(4.5 * len(options.metrics), 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, metric in zip(figure.subplots(1, len(options.metrics), squeeze=False)[0], options.metrics, strict=True):
-        curve = learning_curve([row for row in rows if row.metric == metric])
-        if not curve:
+        of_metric = [row for row in rows if row.metric == metric]
+        curves = {name: learning_curve([row for row in of_metric if row.model == name]) for name in _models(of_metric)}
+        if not any(curves.values()):
             raise UserError(f"{options.results}: no snapshot has rows of {metric}, protocol {options.protocol}.")
-        axes.errorbar(*zip(*curve, strict=True), marker="o", markersize=4, capsize=2, label="model")
-        for name, (colour, line) in _STYLES.items():
-            if values := [row.value for row in rows if row.model == name and row.metric == metric]:
-                axes.axhline(sum(values) / len(values), color=colour, linestyle=line, label=name)
-        axes.set_xlabel("training images seen")
+        for name, curve in curves.items():
+            seen, means, errors = zip(*curve, strict=True)
+            axes.errorbar([n / 1000 for n in seen], means, errors, marker="o", markersize=4, capsize=2, label=name)
+        for (name, method), values in _controls(of_metric).items():
+            axes.axhline(
+                sum(values) / len(values), color=_GREYS[name], linestyle=_LINES[name], label=f"{name} {method}"
+            )
+        axes.set_xlabel("training images seen, thousands")
         axes.set_ylabel(metric.replace("_", " "))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
@@ -70,8 +75,22 @@ def draw(options: Options) -> None:
     log.info("%s", path)
 
 
+def _models(rows: Sequence[Record]) -> list[str]:
+    """Names of the models of which some row says how many images they had seen."""
+    return list(dict.fromkeys(row.model for row in rows if _SEEN.search(row.train_data)))
+
+
+def _controls(rows: Sequence[Record]) -> dict[tuple[str, str], list[float]]:
+    """(name, method) of a control -> its values; every method has an untrained encoder of its own."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row.model in _LINES:
+            found.setdefault((row.model, row.method), []).append(row.value)
+    return found
+
+
 def learning_curve(rows: Sequence[Record]) -> list[tuple[int, float, float]]:
-    """(images seen, mean over seeds, its standard error) of every snapshot, from the rows of one metric."""
+    """(images seen, mean over seeds, its standard error) of every snapshot of one model, from rows of one metric."""
     points = {}
     for row in rows:
         seen = _SEEN.search(row.train_data or "")

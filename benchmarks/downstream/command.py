@@ -35,9 +35,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from baselines.interface import LoadedModel
+from benchmarks.downstream.figure import draw_attributes
 from benchmarks.downstream.probe import ProbeKind, ProtocolName
 from benchmarks.downstream.problems import problems_of
-from benchmarks.downstream.report import Table, draw_attributes, format_table
+from benchmarks.downstream.report import Table, format_table
 from benchmarks.downstream.study import DownstreamStudy
 from benchmarks.results.file import beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
@@ -114,11 +115,9 @@ class Downstream(Benchmark[DownstreamOptions, Table]):
         return tables
 
     def report(self, options: DownstreamOptions, found: Sequence[Table]) -> list[Path]:
-        """The means as tables, single attributes as a figure."""
+        """The means as tables, single attributes of all of OUT as a figure."""
         print("\n\n".join(map(format_table, found)))
-        figure = beside(options.out, "_attributes.png")
-        draw_attributes(found, figure)
-        return [beside(options.out, "_attributes.csv"), figure]
+        return [beside(options.out, "_attributes.csv"), draw_attributes(options.out)]
 
 
 DOWNSTREAM = Downstream()

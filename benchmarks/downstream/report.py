@@ -1,4 +1,4 @@
-"""What a person reads after a downstream run: a table of means and a figure of single attributes."""
+"""What a person reads after a downstream run: a table of means."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -16,10 +15,6 @@ from benchmarks.results.difference import Difference, difference
 from benchmarks.results.evidence import forget
 from benchmarks.results.pair import Pair
 from benchmarks.results.record import Record
-from dbae.support.files import atomic_path
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Measured = dict[tuple[str, str], Float64[np.ndarray, "seeds k"]]
 """(metric, split) -> values of k attributes for every seed; one row where no seed enters."""
@@ -93,48 +88,3 @@ def _lead(found: Difference | None) -> str:
     if found is None or math.isnan(found.value):
         return "-"
     return found.text + ("" if found.over in ("", "images") else f" over {found.over}")
-
-
-def draw_attributes(tables: Sequence[Table], path: Path) -> None:
-    """Write a PNG: AP and Pearson r of every attribute, one panel a table.
-
-    Attributes are sorted by the model's lead over the untrained encoder.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    metrics = [metric for metric in ("AP", "Pearson_r") if any(metric in table.names for table in tables)]
-    heights = [max(len(table.names.get(metric, ())) for table in tables) for metric in metrics]
-    figure = Figure(figsize=(5.5 * len(tables), 1.5 + 0.22 * sum(heights) + len(metrics)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(metrics), len(tables), squeeze=False, height_ratios=[h + 3 for h in heights])
-    for row, metric in zip(panels, metrics, strict=True):
-        for axes, table in zip(row, tables, strict=True):
-            if metric in table.names:
-                _draw(axes, table, metric)
-            else:
-                axes.set_axis_off()
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
-
-
-_MARKS = {"untrained": ("s", "tab:orange"), "pca": ("^", "tab:green"), "prevalence": ("|", "black")}
-
-
-def _draw(axes: Axes, table: Table, metric: str) -> None:
-    shown = {name: m[metric, "test"].mean(axis=0) for name, m in table.columns.items() if (metric, "test") in m}
-    order = np.argsort(shown[table.model] - shown.get("untrained", 0))
-    for name, values in shown.items():
-        if name == table.model or name in _MARKS:
-            marker, colour = _MARKS.get(name, ("o", "tab:blue"))
-            label = "model" if name == table.model else name
-            axes.plot(values[order], np.arange(len(order)), marker, color=colour, label=label, markersize=5)
-    axes.set_yticks(np.arange(len(order)), [table.names[metric][i] for i in order], fontsize=7)
-    axes.set_ylim(-1, len(order))
-    axes.grid(alpha=0.3)
-    axes.set_xlabel(metric.replace("_", " "))
-    axes.set_title(table.title.replace(", protocol", "\nprotocol"), fontsize=8)

@@ -43,6 +43,17 @@ def test_draws_a_figure_beside_the_results(tmp_path):
     assert (tmp_path / "downstream_learning_curve.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_every_model_has_a_curve_of_its_own(tmp_path, monkeypatch):
+    path, drawn = tmp_path / "downstream.csv", []
+    other = dataclasses.replace(snapshot(100, "0", 0.2), model="other")
+    RecordFile(path).add([snapshot(100, "0", 0.6), snapshot(200, "0", 0.7), other])
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.errorbar", lambda axes, *data, label, **_: drawn.append((label, *data[:2]))
+    )
+    draw(Options(path, metrics=("AP",)))
+    assert drawn == [("m", [0.1, 0.2], (0.6, 0.7)), ("other", [0.1], (0.2,))]
+
+
 def test_says_when_there_is_no_snapshot(tmp_path):
     path = tmp_path / "downstream.csv"
     RecordFile(path).add([ROW])

@@ -12,7 +12,8 @@ from stand_ins import FakeLoaded, Squares, TinyModel
 
 from benchmarks.downstream import command as downstream
 from benchmarks.downstream.command import DownstreamOptions, run
-from benchmarks.downstream.report import draw_attributes, format_table
+from benchmarks.downstream.figure import draw_attributes, panels
+from benchmarks.downstream.report import format_table
 from benchmarks.downstream.study import run_paper, run_standard
 from benchmarks.metrics.prediction import average_precision, pearson
 from benchmarks.results.record import RecordFile
@@ -261,8 +262,6 @@ def test_table_and_figure_show_model_controls_and_lead(finished, tmp_path):
     lead = (measured["tiny"]["AP", "test"] - measured["untrained"]["AP", "test"]).mean()
     assert f"{lead:+.4f} [" in text.splitlines()[2]
     assert tables[0].leads["untrained"]["AP", "test"].over in ("images", "people")  # not over attributes
-    draw_attributes(tables, tmp_path / "f.png")
-    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +313,7 @@ def test_attributes_that_are_constant_are_named_and_left_out(options, caplog):
     assert value["standard", "tiny", "probe_AP_attributes", "mean"] == 1
     assert value["standard", "tiny", "probe_Pearson_r_attributes", "mean"] == 2
     assert f"{value['standard', 'tiny', 'AP', 'mean']:.4f}" in format_table(tables[1])
-    draw_attributes(tables, options.out.with_suffix(".png"))
+    assert draw_attributes(options.out).read_bytes().startswith(b"\x89PNG")
 
 
 def test_nothing_changes_where_an_attribute_has_no_number(options):
@@ -390,3 +389,17 @@ def test_help_has_examples_and_every_option():
     assert "python -m benchmarks.downstream --limit 500" in done.stdout
     for field in dataclasses.fields(DownstreamOptions):
         assert f"--{field.name.replace('_', '-')}" in done.stdout
+
+
+def test_the_figure_has_all_models_of_the_file_and_intervals_of_scores(options):
+    options = dataclasses.replace(options, seeds=(0, 1), protocol=("standard",))
+    measure(options)
+    found = panels(options.out)
+    assert set(found) == {("squares", "standard", "AP"), ("squares", "standard", "Pearson_r")}
+    by_name = {model.model: attributes for model, attributes in found["squares", "standard", "AP"].items()}
+    assert set(by_name) == {"tiny", "untrained", "pca", "random", "prevalence"}
+    for name in ("tiny", "pca"):
+        for value, low, high in by_name[name].values():
+            assert low <= value + 1e-3
+            assert high >= value - 1e-3
+    assert all(np.isnan(point.low) for point in by_name["prevalence"].values())
