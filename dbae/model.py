@@ -179,7 +179,7 @@ class DBAE(nn.Module):
 def parameter_counts(model: nn.Module) -> dict[str, int]:
     """Parameters of each top-level part and their "total"."""
     counts = {part: sum(p.numel() for p in module.parameters()) for part, module in model.named_children()}
-    return counts | {"total": sum(counts.values())}
+    return counts | {"total": sum(p.numel() for p in model.parameters())}
 
 
 def celeba64(latent_dim: int = 512, stochastic: bool = True) -> DBAEConfig:
