@@ -34,13 +34,13 @@ class Edited:
     encode_nfe: int
 
 
-def lerp(first: Float[Tensor, " *d"], second: Float[Tensor, " *d"], shares: Sequence[float]) -> Float[Tensor, "n *d"]:
+def lerp(first: Float[Tensor, " *d"], second: Float[Tensor, " *d"], shares: Sequence[float]) -> Float[Tensor, " n *d"]:
     """(1 - a) first + a second for every share a."""
     a = _column(shares, first)
     return (1 - a) * first + a * second
 
 
-def slerp(first: Float[Tensor, " *d"], second: Float[Tensor, " *d"], shares: Sequence[float]) -> Float[Tensor, "n *d"]:
+def slerp(first: Float[Tensor, " *d"], second: Float[Tensor, " *d"], shares: Sequence[float]) -> Float[Tensor, " n *d"]:
     """x_T(a) of the module docstring for every share a; the angle is that of the whole tensors.
 
     DEVIATION: the notebooks divide by sin(theta) = 0 where both are parallel; here that gives the limit, `lerp`.

@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.extractors.features import FeatureExtractor
 from benchmarks.generation.distribution import Measured, Reference, features_of
 from benchmarks.generation.generated import GeneratedImages, generate
-from benchmarks.generation.source import Generation, Images, Source
+from benchmarks.generation.source import Generation, Images, ProtocolName, Source
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.noise import digest, write_noise
 from benchmarks.results.record import Record

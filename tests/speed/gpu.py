@@ -220,9 +220,7 @@ def measure(args: Args) -> list[Line]:
         }
         ways |= {"bf16, compiled": {"precision": "bf16", "compile": True}} if args.compile else {}
         for way, options in ways.items():
-            bench.line(
-                f"{head}training step, {way}", lambda c=config, b=batch, o=options: training_step(c, bench, b, **o)
-            )
+            bench.line(f"{head}training step, {way}", lambda c=config, b=batch, o=options: step(c, bench, b, **o))
         bench.line(f"{head}resumed training", lambda c=config, b=batch: resumed_bits(c, bench, min(b, 8)))
     return bench.lines
 

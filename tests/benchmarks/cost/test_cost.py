@@ -164,7 +164,7 @@ def test_presets_open_without_weights(source):
 
 @pytest.mark.parametrize(
     ("source", "message"),
-    [("untrained:faces33", "has no preset faces33"), ("untrained:vae:faces32", "no method vae")],
+    [("untrained:faces33", "has no preset faces33"), ("untrained:gan:faces32", "no method gan")],
 )
 def test_unknown_presets_are_refused(source, message):
     with pytest.raises(UserError, match=message):
