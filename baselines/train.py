@@ -26,7 +26,7 @@ from baselines.load import load
 from baselines.method import Built, TrainingOptions
 from baselines.methods import METHODS
 from dbae.checkpoints.own import Card
-from dbae.data.overlap import require_apart
+from dbae.data import require_apart
 from dbae.model import parameter_counts
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig

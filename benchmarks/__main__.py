@@ -10,7 +10,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.results.text import columns
+from dbae.support.text import columns
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("benchmarks", "baselines", "dbae")

@@ -21,8 +21,7 @@ from baselines.interface import LoadedModel
 from benchmarks.results.table import table
 from benchmarks.runner import Family, ModelOptions
 from benchmarks.subjects.given import GivenLatents, LabelTable, open_latents
-from dbae.data.base import ImageDataset
-from dbae.data.source import open_data
+from dbae.data import ImageDataset, open_data
 from dbae.support.errors import UserError
 
 if TYPE_CHECKING:

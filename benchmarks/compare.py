@@ -41,12 +41,12 @@ import numpy as np
 from tyro.conf import Positional
 
 from benchmarks.metrics.bootstrap import holm
+from benchmarks.results import COLUMNS, Record, RecordFile
 from benchmarks.results.difference import LEVEL, Difference, Resample, difference
 from benchmarks.results.differences_report import format_comparison, summary, write_csv
 from benchmarks.results.evidence import forget
 from benchmarks.results.models import Model, counterparts, find, names_of
 from benchmarks.results.pair import Pairing, pair, without_single_seeds
-from benchmarks.results.record import COLUMNS, Record, RecordFile
 from dbae.support import cli
 from dbae.support.errors import UserError
 

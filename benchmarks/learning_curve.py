@@ -17,8 +17,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from benchmarks.results.file import beside
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results import Record, RecordFile, beside
 from dbae.support.cli import run
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path

@@ -25,11 +25,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 
 from baselines.interface import LoadedModel, RepresentationModel
-from benchmarks.results.file import Results
-from benchmarks.subjects.inputs import require_names, require_size
-from dbae.data.base import ImageDataset
-from dbae.data.overlap import require_apart
-from dbae.data.source import open_data
+from benchmarks.results import Results
+from benchmarks.subjects import require_names, require_size
+from dbae.data import ImageDataset, open_data, require_apart
 from dbae.latents import LatentCache, default_folder
 from dbae.support import cli, distributed
 from dbae.support.distributed import World

@@ -31,10 +31,7 @@ from torch import Tensor
 
 from benchmarks.extractors.faces import NAME, OUTPUTS, SIZE, WEIGHTS, FaceNetwork, network_input
 from benchmarks.metrics.prediction import average_precision, pearson
-from dbae.data.base import Attributes, ImageDataset
-from dbae.data.loader import TrainingStream, iterate
-from dbae.data.overlap import require_apart
-from dbae.data.source import open_data
+from dbae.data import Attributes, ImageDataset, TrainingStream, iterate, open_data, require_apart
 from dbae.noise import mixed_seed
 from dbae.support import cli
 from dbae.support.errors import UserError

@@ -31,8 +31,7 @@ import tyro
 from jaxtyping import Float32
 from torch import Tensor
 
-from dbae.data.files.images import Exif
-from dbae.data.named import Crop, NamedImages, open_images, read_batches
+from dbae.data import Crop, Exif, NamedImages, open_images, read_batches
 from dbae.images import to_float
 from dbae.model import DBAE
 from dbae.noise import PerImageNoise, mixed_seed

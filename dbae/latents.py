@@ -31,8 +31,7 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from dbae.data.base import ImageDataset
-from dbae.data.loader import iterate
+from dbae.data import ImageDataset, iterate
 from dbae.images import to_float
 from dbae.support.distributed import World, world
 from dbae.support.errors import UserError

@@ -21,8 +21,7 @@ from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.networks.endpoint_decoder import EndpointDecoder, EndpointDecoderConfig
 from dbae.networks.unet import UNet, UNetConfig
 from dbae.noise import Noise, mixed_seed
-from dbae.samplers import Sampled, SamplerConfig, sample
-from dbae.samplers.config import BRIDGE_METHODS
+from dbae.samplers import BRIDGE_METHODS, Sampled, SamplerConfig, sample
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,16 +30,13 @@ import tyro
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from dbae.data.files.images import Exif
-from dbae.data.named import Crop, NamedImages, ReadBatch, matching, open_images, read_batches
-from dbae.data.overlap import require_apart
+from dbae.data import Crop, Exif, NamedImages, ReadBatch, matching, open_images, read_batches, require_apart
 from dbae.gallery import Gallery
 from dbae.images import naming, to_float, to_uint8
 from dbae.model import DBAE
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.pretrained import LoadedDBAE, load
-from dbae.samplers import SamplerConfig
-from dbae.samplers.config import BOOTED_METHODS
+from dbae.samplers import BOOTED_METHODS, SamplerConfig
 from dbae.support import cli, distributed
 from dbae.support.compiling import compile_networks
 from dbae.support.errors import UserError

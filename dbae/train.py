@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dbae import model as presets
 from dbae.checkpoints.own import Card
-from dbae.data.overlap import require_apart
+from dbae.data import require_apart
 from dbae.losses import TCEstimator, TotalCorrelation, objective
 from dbae.model import DBAE, DBAEConfig, parameter_counts
 from dbae.noise import PerImageNoise

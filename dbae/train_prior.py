@@ -25,9 +25,7 @@ from torch import Tensor
 
 from dbae import latent_data
 from dbae.checkpoints.own import Card
-from dbae.data import ImageDataset, open_data
-from dbae.data.overlap import require_apart
-from dbae.data.source import parse_source
+from dbae.data import ImageDataset, open_data, parse_source, require_apart
 from dbae.latents import Encoder, LatentCache
 from dbae.networks.latent_mlp import LatentMLPConfig
 from dbae.noise import GeneratorNoise, mixed_seed

@@ -17,9 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from baselines.diffusion.model import DiffusionModel
-from baselines.diffusion.process import NoiseLoss, Schedule, draw, noise_loss
-from baselines.diffusion.samplers import Predict
+from baselines.diffusion import DiffusionModel, NoiseLoss, Predict, Schedule, draw, noise_loss
 from baselines.method import Method, Official, Preset
 from dbae import model as dbae_models
 from dbae.checkpoints.facts import UNET, Facts, Question, applied

@@ -25,9 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from baselines.diffusion.model import DiffusionModel
-from baselines.diffusion.process import NoiseLoss, Schedule, draw, noise_loss
-from baselines.diffusion.samplers import Predict
+from baselines.diffusion import DiffusionModel, NoiseLoss, Predict, Schedule, draw, noise_loss
 from baselines.method import LatentOptions, Method, Official, Preset
 from baselines.methods import ddim
 from baselines.methods.ddim import ATTENTION, AUTHORS, published_unet

@@ -27,8 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines.diffusion.process import Process, T, draw
-from baselines.diffusion.samplers import DDIMSampler, Inversion
+from baselines.diffusion import DDIMSampler, Inversion, Process, T, draw
 from baselines.method import Method, Official, Preset
 from baselines.methods import pdae
 from baselines.methods.pdae import PDAE, OnPretrained, PDAEConfig, ShiftLoss, from_official, shift_loss

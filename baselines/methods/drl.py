@@ -27,11 +27,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from baselines.diffusion import (
+    DiffusionModel,
+    Predict,
+    Schedule,
+    T,
+    TimeEncoder,
+    even_times,
+    invert,
+    noise_loss,
+    sample,
+)
 from baselines.diffusion.emphasis import Emphasis, draw
-from baselines.diffusion.model import DiffusionModel
-from baselines.diffusion.process import Schedule, T, even_times, noise_loss
-from baselines.diffusion.samplers import Predict, invert, sample
-from baselines.diffusion.time_encoder import TimeEncoder
 from baselines.method import Method, Preset
 from baselines.methods import diffae
 from baselines.methods.diffae import DiffAEConfig, SemanticUNet

@@ -23,8 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.diffusion.process import Schedule, T, draw, noise_loss
-from baselines.diffusion.samplers import Predict, sample
+from baselines.diffusion import Predict, Schedule, T, draw, noise_loss, sample
 from baselines.interface import LoadedModel
 from baselines.method import Built, Method, Preset
 from baselines.methods import diffae

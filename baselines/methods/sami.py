@@ -35,10 +35,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from baselines.diffusion.model import DiffusionModel
-from baselines.diffusion.process import Schedule, T, alpha_bar, draw, noise_loss
-from baselines.diffusion.samplers import Predict
-from baselines.diffusion.time_encoder import TimeEncoder
+from baselines.diffusion import DiffusionModel, Predict, Schedule, T, TimeEncoder, alpha_bar, draw, noise_loss
 from baselines.interface import LoadedModel
 from baselines.method import Built, Method, Preset
 from baselines.methods import diffae

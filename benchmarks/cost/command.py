@@ -34,11 +34,10 @@ from benchmarks.cost.report import format_costs
 from benchmarks.cost.rows import Measured, Number, Sheet, processor
 from benchmarks.cost.subjects import objective_of, open_subject
 from benchmarks.cost.timing import Times, interleaved
-from benchmarks.results.record import Record
+from benchmarks.results import Record
 from benchmarks.runner import Family, Load, ModelOptions, OpenData, Session
-from benchmarks.subjects.decoding import on_device
-from benchmarks.subjects.inputs import require_names
-from dbae.data.base import ImageDataset
+from benchmarks.subjects import on_device, require_names
+from dbae.data import ImageDataset
 from dbae.model import parameter_counts
 from dbae.support import distributed
 

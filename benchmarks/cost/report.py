@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.results.record import Record
-from benchmarks.results.text import columns
+from benchmarks.results import Record
+from dbae.support.text import columns
 
 UNITS = {
     "parameters_M": "10^6",

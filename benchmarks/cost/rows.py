@@ -24,9 +24,9 @@ import torch
 from baselines.interface import LoadedModel
 from benchmarks.cost.jobs import Quantity, formulas, times_of_tables
 from benchmarks.cost.timing import Median, Times, median
+from benchmarks.results import Record
 from benchmarks.results.circumstances import circumstances
-from benchmarks.results.record import Record
-from benchmarks.subjects.inputs import cells_of
+from benchmarks.subjects import cells_of
 
 TASK_VERSION = 1
 Number = tuple[str, str]

@@ -32,13 +32,11 @@ from baselines.interface import LoadedModel
 from benchmarks.disentanglement.report import draw_tradeoff, format_rows
 from benchmarks.disentanglement.study import DisentanglementStudy, Z, binary_labels
 from benchmarks.metrics.disentanglement import ProtocolName
-from benchmarks.results.file import beside
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results import Record, RecordFile, beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
-from benchmarks.subjects.inputs import limited
-from benchmarks.subjects.subject import subjects_of
+from benchmarks.subjects import limited, subjects_of
 from dbae.checkpoints import own as checkpoint
-from dbae.data.base import ImageDataset
+from dbae.data import ImageDataset
 from dbae.support.errors import UserError
 from dbae.support.progress import progress_bar
 

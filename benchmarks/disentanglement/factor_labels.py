@@ -11,7 +11,7 @@ import logging
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from dbae.data.base import ImageDataset
+from dbae.data import ImageDataset
 from dbae.support.errors import UserError
 
 CLASSES = 5

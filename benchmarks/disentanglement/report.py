@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.results.record import Record
-from benchmarks.results.text import columns
+from benchmarks.results import Record
 from dbae.support.files import atomic_path
+from dbae.support.text import columns
 
 TAD_COLUMNS = ("TAD", "ATTRS")
 

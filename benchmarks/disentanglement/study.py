@@ -27,12 +27,12 @@ from benchmarks.metrics import disentanglement as tad
 from benchmarks.metrics import factors as known
 from benchmarks.metrics.bootstrap import number_of_units
 from benchmarks.metrics.disentanglement import Disentanglement, ProtocolName, Summary
+from benchmarks.results import Record
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.noise import Noise, digest, write_noise
-from benchmarks.results.record import Record
 from benchmarks.runner import Session
-from benchmarks.subjects.subject import Subject
-from dbae.data.base import Attributes, ImageDataset
+from benchmarks.subjects import Subject
+from dbae.data import Attributes, ImageDataset
 from dbae.latents import Latents
 from dbae.noise import mixed_seed
 from dbae.support.errors import UserError

@@ -40,11 +40,10 @@ from benchmarks.downstream.probe import ProbeKind, ProtocolName
 from benchmarks.downstream.problems import problems_of
 from benchmarks.downstream.report import Table, format_table
 from benchmarks.downstream.study import DownstreamStudy
-from benchmarks.results.file import beside
+from benchmarks.results import beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
-from benchmarks.subjects.inputs import limited
-from benchmarks.subjects.subject import subjects_of
-from dbae.data.base import ImageDataset
+from benchmarks.subjects import limited, subjects_of
+from dbae.data import ImageDataset
 from dbae.support.errors import UserError
 
 log = logging.getLogger(__name__)

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.results import Record, RecordFile, beside
 from benchmarks.results.evidence import evidence
-from benchmarks.results.file import beside
 from benchmarks.results.models import Model, names_of
-from benchmarks.results.record import Record, RecordFile
 from dbae.support.files import atomic_path
 
 if TYPE_CHECKING:

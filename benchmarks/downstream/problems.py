@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from benchmarks.downstream.probe import Kind
-from dbae.data.base import ImageDataset
+from dbae.data import ImageDataset
 from dbae.noise import mixed_seed
 from dbae.support.errors import UserError
 

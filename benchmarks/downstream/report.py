@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from benchmarks.results import text
+from benchmarks.results import Record
 from benchmarks.results.difference import Difference, difference
 from benchmarks.results.evidence import forget
 from benchmarks.results.pair import Pair
-from benchmarks.results.record import Record
+from dbae.support import text
 
 Measured = dict[tuple[str, str], Float64[np.ndarray, "seeds k"]]
 """(metric, split) -> values of k attributes for every seed; one row where no seed enters."""

@@ -39,8 +39,8 @@ from jaxtyping import Bool
 from benchmarks.downstream.probe import METRICS, Outcome, ProbeKind, ProtocolName
 from benchmarks.downstream.problems import Problem
 from benchmarks.downstream.report import Measured
+from benchmarks.results import Record
 from benchmarks.results.circumstances import circumstances
-from benchmarks.results.record import Record
 
 TASK_VERSION = 2
 """1: protocol "standard" was 15 epochs of Adam."""

@@ -28,11 +28,10 @@ from benchmarks.downstream.rows import (
     score_rows,
 )
 from benchmarks.downstream.standard import run_standard
-from benchmarks.results.file import Results
-from benchmarks.results.record import Record
+from benchmarks.results import Record, Results
 from benchmarks.results.scores import ImageScores, write_scores
-from benchmarks.subjects.subject import Subject
-from dbae.data.base import ImageDataset
+from benchmarks.subjects import Subject
+from dbae.data import ImageDataset
 from dbae.latents import Latents
 from dbae.support.distributed import ALONE, World
 from dbae.support.errors import UserError

@@ -42,11 +42,10 @@ from benchmarks.generation.report import format_generation, save_sheet
 from benchmarks.generation.samplefiles import open_samples, save_npz
 from benchmarks.generation.source import Images, Source
 from benchmarks.generation.study import GenerationStudy
-from benchmarks.results.file import beside
-from benchmarks.results.record import Record
+from benchmarks.results import Record, beside
 from benchmarks.runner import Family, Lack, Load, OpenData, Session
-from benchmarks.subjects.inputs import require_names
-from dbae.data.base import ImageDataset
+from benchmarks.subjects import require_names
+from dbae.data import ImageDataset
 from dbae.prior import LatentSampling
 from dbae.support.errors import UserError
 

@@ -36,7 +36,7 @@ from benchmarks.metrics.half_splits import SPLITS, half_splits
 from benchmarks.metrics.influence import frechet_contributions, inception_contributions, kernel_contributions
 from benchmarks.metrics.precision_recall import Neighbours, neighbours
 from benchmarks.results.noise import Noise, digest
-from dbae.data.base import ImageDataset
+from dbae.data import ImageDataset
 from dbae.images import to_uint8
 from dbae.latents import Encoder, LatentCache
 from dbae.support.files import cache_folder

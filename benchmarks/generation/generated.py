@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from dbae.data.base import ImageDataset
+from dbae.data import ImageDataset
 from dbae.support.arrays import Shape, read_npz
 from dbae.support.distributed import World
 from dbae.support.errors import UserError

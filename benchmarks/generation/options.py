@@ -14,7 +14,7 @@ from benchmarks.extractors.features import ExtractorKind
 from benchmarks.generation.source import Endpoint, Generation, Mode, ProtocolName, Source
 from benchmarks.runner import DataOptions
 from benchmarks.subjects.settings import sampler
-from dbae.data.overlap import require_apart
+from dbae.data import require_apart
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision

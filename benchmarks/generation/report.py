@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.results import text
-from benchmarks.results.record import Record
-from dbae.data.base import ImageDataset
+from benchmarks.results import Record
+from dbae.data import ImageDataset
 from dbae.images import contact_sheet, save_png
+from dbae.support import text
 
 
 def format_generation(rows: Sequence[Record]) -> str:

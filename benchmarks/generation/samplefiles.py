@@ -16,9 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from dbae.data.base import ImageDataset
-from dbae.data.loader import iterate
-from dbae.data.source import open_data
+from dbae.data import ImageDataset, iterate, open_data
 from dbae.support.arrays import array_file
 from dbae.support.errors import UserError
 from dbae.support.files import sha256

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from baselines.interface import LoadedModel, Prior, RepresentationModel, weights_digest
 from benchmarks.generation.distribution import SMALLEST
 from benchmarks.generation.generated import Made
-from benchmarks.subjects.inputs import cells_of
-from benchmarks.subjects.settings import sampler_columns
-from dbae.data.base import ImageDataset
+from benchmarks.subjects import cells_of, sampler_columns
+from dbae.data import ImageDataset
 from dbae.images import naming, to_float, to_uint8
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.samplers import SamplerConfig

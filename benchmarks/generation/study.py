@@ -26,11 +26,11 @@ from benchmarks.extractors.features import FeatureExtractor
 from benchmarks.generation.distribution import Measured, Reference, features_of
 from benchmarks.generation.generated import GeneratedImages, generate
 from benchmarks.generation.source import Generation, Images, ProtocolName, Source
+from benchmarks.results import Record
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.noise import digest, write_noise
-from benchmarks.results.record import Record
 from benchmarks.runner import Session
-from dbae.data.base import ImageDataset
+from dbae.data import ImageDataset
 
 TASK_VERSION = 1
 log = logging.getLogger(__name__)

@@ -42,14 +42,10 @@ from benchmarks.extractors.features import LPIPS_FILES
 from benchmarks.extractors.weights import there
 from benchmarks.reconstruction.report import draw_sweep, format_sweep
 from benchmarks.reconstruction.study import ProtocolName, ReconstructionStudy
-from benchmarks.results.file import beside
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results import Record, RecordFile, beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
-from benchmarks.subjects import inputs
-from benchmarks.subjects.decoding import on_device, reads_latents
-from benchmarks.subjects.settings import SettingOptions
-from benchmarks.subjects.subject import encoder_of
-from dbae.data.base import ImageDataset
+from benchmarks.subjects import SettingOptions, encoder_of, inputs, on_device, reads_latents
+from dbae.data import ImageDataset
 from dbae.support.errors import UserError
 
 TASK_VERSION = 1

@@ -14,14 +14,12 @@ from torch import Tensor
 from baselines.interface import RepresentationModel
 from benchmarks.extractors.perceptual import Distance
 from benchmarks.metrics import reconstruction as metrics
+from benchmarks.results import Record
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.images import ImageValues, read_values, values_path, write_values
-from benchmarks.results.record import Record
 from benchmarks.runner import Session
-from benchmarks.subjects.decoding import Decoding, decode
-from benchmarks.subjects.settings import Setting
-from dbae.data.base import ImageDataset
-from dbae.data.loader import iterate
+from benchmarks.subjects import Decoding, Setting, decode
+from dbae.data import ImageDataset, iterate
 from dbae.images import naming, to_float
 from dbae.latents import Latents
 from dbae.noise import PerImageNoise, mixed_seed

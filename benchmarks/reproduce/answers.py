@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.reproduce.tables import Cell
-from benchmarks.results import text
-from benchmarks.results.record import Record
+from benchmarks.results import Record
+from dbae.support import text
 from dbae.support.files import atomic_path
 
 Answer = tuple[Cell, Record]

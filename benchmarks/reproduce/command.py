@@ -45,8 +45,7 @@ from benchmarks.reproduce.answers import format_answers, format_measured, write_
 from benchmarks.reproduce.plan import Missing, Plan
 from benchmarks.reproduce.prepare import Ready, describe, prepare, require_writable
 from benchmarks.reproduce.tables import TABLES_BY_NUMBER, Table
-from benchmarks.results.file import beside
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results import Record, RecordFile, beside
 from benchmarks.runner import Load, family
 from dbae.support import cli, distributed
 from dbae.support.errors import UserError

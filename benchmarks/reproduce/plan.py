@@ -10,8 +10,8 @@ from baselines.cards import Card, cards
 from baselines.load import BUILTIN
 from benchmarks.reproduce.answers import Answer
 from benchmarks.reproduce.tables import Cell, Run, Table
-from benchmarks.results.record import Record
-from dbae.data.source import open_data
+from benchmarks.results import Record
+from dbae.data import open_data
 from dbae.support.errors import UserError
 from dbae.support.files import sha256
 

@@ -17,16 +17,13 @@ from typing import Any
 import torch
 
 from benchmarks.reproduce.plan import Missing, Plan, Step
-from benchmarks.results import text
 from benchmarks.runner import Load, ModelOptions, family
-from benchmarks.subjects.decoding import on_device
-from benchmarks.subjects.settings import SettingOptions
-from dbae.data.base import ImageDataset
+from benchmarks.subjects import SettingOptions, on_device
+from dbae.data import ImageDataset, open_data, parse_source
 from dbae.data.faces import Faces
-from dbae.data.source import open_data, parse_source
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
-from dbae.support import cli
+from dbae.support import cli, text
 from dbae.support.errors import UserError
 from dbae.support.files import cache_folder
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from baselines.cards import TABLES
-from benchmarks.results.record import Record
-from benchmarks.subjects.settings import SettingOptions
+from benchmarks.results import Record
+from benchmarks.subjects import SettingOptions
 from dbae.support.errors import UserError
 
 Cell = Mapping[str, str]

@@ -1,1 +1,10 @@
-"""Measured numbers: the record, its files, and what two of them differ by."""
+"""Rows of results: a `record` each, in a CSV, and what lies beside it (`file`, `images`, `scores`, `noise`).
+
+What measures needs the names below. What compares rows of several models is `pair`, `models`, `evidence`, `difference`
+and its report.
+"""
+
+from benchmarks.results.file import Results, beside
+from benchmarks.results.record import COLUMNS, Record, RecordFile
+
+__all__ = ["COLUMNS", "Record", "RecordFile", "Results", "beside"]

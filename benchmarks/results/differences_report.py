@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.results import text
 from benchmarks.results.difference import LEVEL, Difference
 from benchmarks.results.models import Model
 from benchmarks.results.pair import Pairing
 from benchmarks.results.record import Record
+from dbae.support import text
 from dbae.support.files import atomic_path
 
 _LISTED = 4

@@ -1,1 +1,25 @@
-"""What is measured: a model or a control as a source of latents or images, and how it is sampled."""
+"""What rows are about: a model, its controls, or z alone; the images it is measured on; and how it decodes."""
+
+from benchmarks.subjects.decoding import Decoding, decode, on_device, reads_latents
+from benchmarks.subjects.inputs import cells_of, cells_of_data, limited, require_names, require_size, split_of
+from benchmarks.subjects.settings import Setting, SettingOptions, sampler_columns
+from benchmarks.subjects.subject import Subject, encoder_of, subjects_of
+
+__all__ = [
+    "Decoding",
+    "Setting",
+    "SettingOptions",
+    "Subject",
+    "cells_of",
+    "cells_of_data",
+    "decode",
+    "encoder_of",
+    "limited",
+    "on_device",
+    "reads_latents",
+    "require_names",
+    "require_size",
+    "sampler_columns",
+    "split_of",
+    "subjects_of",
+]

@@ -22,8 +22,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from dbae.data.base import ImageDataset
-from dbae.data.loader import iterate
+from dbae.data import ImageDataset, iterate
 from dbae.images import to_float
 from dbae.latents import Encoder, Latents
 from dbae.noise import mixed_seed

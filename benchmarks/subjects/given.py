@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
 from baselines.interface import LoadedModel
-from dbae.data.base import Attributes, ImageDataset
+from dbae.data import Attributes, ImageDataset
 from dbae.latents import Latents
 from dbae.noise import mixed_seed
 from dbae.support.errors import UserError

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from baselines.interface import LoadedModel
-from dbae.data.base import ImageDataset
-from dbae.data.subset import Subset
+from dbae.data import ImageDataset, Subset
 from dbae.support.errors import UserError
 
 

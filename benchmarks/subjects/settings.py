@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from baselines.interface import RepresentationModel
-from dbae.samplers import SamplerConfig, steps_for
-from dbae.samplers.config import BOOTED_METHODS, BRIDGE_METHODS, DDBM_METHODS
+from dbae.samplers import BOOTED_METHODS, BRIDGE_METHODS, DDBM_METHODS, SamplerConfig, steps_for
 from dbae.support.errors import UserError
 
 Method = Literal["ddbm_euler", "ddbm_heun", "dbim", "dbim2", "dbim3", "dbms2", "ddim", "ddpm"]

@@ -14,7 +14,7 @@ from torch import nn
 from baselines.interface import LoadedModel, RepresentationModel, weights_digest
 from benchmarks.subjects.controls import pca_encoder, random_latents
 from benchmarks.subjects.given import HasLatents
-from dbae.data.base import ImageDataset
+from dbae.data import ImageDataset
 from dbae.latents import Encoder, LatentCache, Latents
 
 Weights = Literal["trained", "untrained", "control"]

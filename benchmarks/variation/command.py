@@ -27,14 +27,12 @@ import tyro
 from baselines.interface import LoadedModel
 from benchmarks.extractors import perceptual
 from benchmarks.reconstruction.study import ProtocolName
-from benchmarks.results.file import beside
+from benchmarks.results import beside
 from benchmarks.runner import Benchmark, DataOptions, Session
-from benchmarks.subjects import inputs
-from benchmarks.subjects.decoding import on_device
-from benchmarks.subjects.settings import SettingOptions
+from benchmarks.subjects import SettingOptions, inputs, on_device
 from benchmarks.variation.report import draw_maps, format_variation
 from benchmarks.variation.study import VariationStudy, Varied
-from dbae.data.base import ImageDataset
+from dbae.data import ImageDataset
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from benchmarks.results.record import Record
-from benchmarks.results.text import columns
+from benchmarks.results import Record
 from dbae.support.files import atomic_path
+from dbae.support.text import columns
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,15 +24,13 @@ from baselines.interface import LoadedModel
 from benchmarks.extractors.perceptual import Distance
 from benchmarks.metrics.spread import spread
 from benchmarks.reconstruction.study import ProtocolName
+from benchmarks.results import Record
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.images import values_path
-from benchmarks.results.record import Record
 from benchmarks.runner import Session
-from benchmarks.subjects.decoding import Decoding, decode, reads_latents
-from benchmarks.subjects.inputs import cells_of, cells_of_data
-from benchmarks.subjects.settings import Setting
+from benchmarks.subjects import Decoding, Setting, cells_of, cells_of_data, decode, reads_latents
 from benchmarks.variation.report import Shown
-from dbae.data.base import ImageDataset
+from dbae.data import ImageDataset
 from dbae.images import naming, to_float, to_uint8
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.support.arrays import read_npz

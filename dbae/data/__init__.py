@@ -5,6 +5,7 @@ files/                                where bytes lie (folder, zip, lmdb), and b
 labels/                               label files: their formats, joining them to images, writing them
 kinds/                                every KIND, one file each: published data sets as they were published, and others
 faces/                                faces that we draw
+named                                 images by the names of their files, for the commands
 loader, memory, subset, seeded        reading: batches in processes, all at once, only a part, a split made here
 overlap                               a run must not write among the images it reads
 check, prepare (pack)                 python -m dbae.data check | prepare
@@ -13,15 +14,36 @@ check, prepare (pack)                 python -m dbae.data check | prepare
 from typing import TYPE_CHECKING, Any
 
 from dbae.data.base import Attributes, ImageDataset
+from dbae.data.files.images import Exif
 from dbae.data.loader import TrainingStream, iterate
 from dbae.data.memory import InMemory
-from dbae.data.source import open_data
+from dbae.data.named import Crop, NamedImages, ReadBatch, matching, open_images, read_batches
+from dbae.data.overlap import require_apart
+from dbae.data.source import open_data, parse_source
 from dbae.data.subset import Subset
 
 if TYPE_CHECKING:
     from dbae.data.faces import Faces
 
-__all__ = ["Attributes", "Faces", "ImageDataset", "InMemory", "Subset", "TrainingStream", "iterate", "open_data"]
+__all__ = [
+    "Attributes",
+    "Crop",
+    "Exif",
+    "Faces",
+    "ImageDataset",
+    "InMemory",
+    "NamedImages",
+    "ReadBatch",
+    "Subset",
+    "TrainingStream",
+    "iterate",
+    "matching",
+    "open_data",
+    "open_images",
+    "parse_source",
+    "read_batches",
+    "require_apart",
+]
 
 
 def __getattr__(name: str) -> Any:

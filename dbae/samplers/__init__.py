@@ -29,14 +29,17 @@ from torch import Tensor
 from dbae.bridge import Bridge
 from dbae.noise import Noise
 from dbae.samplers.base import Denoiser, Sampled, Sampler, time_grid
-from dbae.samplers.config import BRIDGE_METHODS, SamplerConfig, evaluations, steps_for
+from dbae.samplers.config import BOOTED_METHODS, BRIDGE_METHODS, DDBM_METHODS, SamplerConfig, evaluations, steps_for
 from dbae.samplers.dbim import DBIM, MultistepDBIM
 from dbae.samplers.dbmsolver import DBMSolver
 from dbae.samplers.ddbm import DDBM, OneStep
 
 __all__ = [
+    "BOOTED_METHODS",
+    "BRIDGE_METHODS",
     "DBIM",
     "DDBM",
+    "DDBM_METHODS",
     "DBMSolver",
     "Denoiser",
     "MultistepDBIM",

@@ -18,8 +18,7 @@ import tyro
 from torch import Tensor
 
 from dbae.checkpoints.own import Card
-from dbae.data import ImageDataset, InMemory, TrainingStream, open_data
-from dbae.data.source import parse_source
+from dbae.data import ImageDataset, InMemory, TrainingStream, open_data, parse_source
 from dbae.images import NotFiniteError, contact_sheet, save_png, to_float, to_uint8
 from dbae.support.errors import UserError
 from dbae.support.provenance import revision, versions

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.diffusion.process import Process, T
+from baselines.diffusion import Process, T
 from baselines.methods.pdae.sampling import Heads, shift_coefficients
 from dbae.noise import Noise
 from dbae.support.progress import progress_bar

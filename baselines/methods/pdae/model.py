@@ -21,8 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.diffusion.model import DiffusionModel
-from baselines.diffusion.samplers import Predict
+from baselines.diffusion import DiffusionModel, Predict
 from baselines.methods import ddim
 from baselines.methods.pdae import sampling as pdae_sampling
 from baselines.methods.pdae.networks import FROZEN, PDAEEncoder, PDAEEncoderConfig, ShiftUNet

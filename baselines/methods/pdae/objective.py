@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines.diffusion.process import Process, T, draw, q_sample
+from baselines.diffusion import Process, T, draw, q_sample
 from baselines.methods.pdae.model import PDAE
 from baselines.methods.pdae.networks import ShiftUNet
 from baselines.methods.pdae.sampling import shift_coefficients

@@ -27,8 +27,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.diffusion.process import Process, T, alpha_bar, even_times
-from baselines.diffusion.samplers import DDIMSampler, DDPMSampler, Inversion, Predict
+from baselines.diffusion import DDIMSampler, DDPMSampler, Inversion, Predict, Process, T, alpha_bar, even_times
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig, steps_for
 from dbae.support.errors import UserError

@@ -15,11 +15,11 @@ from benchmarks.metrics.dimension import participation_ratio
 from baselines.interface import LoadedModel
 from benchmarks.results.circumstances import circumstances
 from benchmarks.results.record import Record
-from benchmarks.results.text import columns
 from benchmarks.runner import Benchmark, ReadingOptions, Session
 from benchmarks.subjects.inputs import cells_of, cells_of_data, limited
 from benchmarks.subjects.subject import encoder_of
 from dbae.data.base import ImageDataset
+from dbae.support.text import columns
 
 TASK_VERSION = 1
 
