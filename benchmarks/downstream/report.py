@@ -87,4 +87,6 @@ def leads_over_controls(
 def _lead(found: Difference | None) -> str:
     if found is None or math.isnan(found.value):
         return "-"
+    if found.over and math.isnan(found.low):
+        return f"{found.text} (no interval: {found.note})"
     return found.text + ("" if found.over in ("", "images") else f" over {found.over}")

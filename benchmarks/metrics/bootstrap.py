@@ -8,7 +8,8 @@ image that is hard for both widens neither side. The intervals:
     of anything     (AP, Pearson r, TAD: no means over images)  d -+ t_{m-1, 1-a/2} sd(d*), with m resampled units
 
 What is resampled are units: images, or the people in them where several images show one person (then d is a ratio
-estimator, sum of differences over number of images, and s is its linearised error), or attributes.
+estimator, sum of differences over number of images, and s is its linearised error), or attributes. Fewer than `FEWEST`
+units give no interval: two of them would have one of zero width, three one of any width, as chance has it.
 
 Source: Efron & Tibshirani 1993, chapters 12 and 13.
 """
@@ -23,6 +24,9 @@ import numpy as np
 from jaxtyping import Float, Float64, Int, Int64
 
 RESAMPLES = 1000
+FEWEST = 8
+"""Units below which an interval's ends and p-value are NaN. Of 150 simulated bootstrap-t intervals of a normal mean,
+the widest is millions wide at 3 units and 8 times the median at 5 and 6; from 8 on it is twice the median."""
 _DRAWS = 20_000_000
 _CHUNK = 250
 
@@ -30,12 +34,13 @@ _CHUNK = 250
 class Interval(NamedTuple):
     """A difference, the ends of its confidence interval, and the p-value of no difference (two-sided).
 
-    The interval holds zero where p is above 1 - level, and does not where it is below.
+    The interval holds zero where p is above 1 - level, and does not where it is below. With too few units for an
+    interval, low, high and p are NaN.
     """
 
     difference: float
-    low: float
-    high: float
+    low: float = math.nan
+    high: float = math.nan
     p: float = math.nan
 
 
@@ -65,10 +70,10 @@ def paired_bootstrap(
     unit = _unit_numbers(len(a), groups)
     total, size = np.bincount(unit, difference), np.bincount(unit).astype(np.float64)
     d, s = _ratio(np.ones((1, len(size))), total, size)
-    if len(size) < 2 or s[0] <= 1e-12 * np.abs(difference).max(initial=1e-300):
-        sure = len(size) > 1  # of a single unit nothing is known, of equal differences everything
-        low, high = (float(d[0]), float(d[0])) if sure else (-math.inf, math.inf)
-        return Interval(float(d[0]), low, high, float(not sure or d[0] == 0))
+    if len(size) < FEWEST:
+        return Interval(float(d[0]))
+    if s[0] <= 1e-12 * np.abs(difference).max(initial=1e-300):  # of equal differences everything is known
+        return Interval(float(d[0]), float(d[0]), float(d[0]), float(d[0] == 0))
     resamples = resamples or int(np.clip(_DRAWS // len(size), 2000, 10_000))
     drawn = [_ratio(w, total, size) for w in unit_weights(len(size), resamples, seed)]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -83,8 +88,8 @@ def paired_bootstrap(
 def of_resamples(value: float, drawn: Float[np.ndarray, " r"], units: int, *, level: float = 0.95) -> Interval:
     """Interval of a statistic from what it is in resamples of its `units`; resamples without a value are left out."""
     known = drawn[np.isfinite(drawn)]
-    if len(known) < 2 or units < 2:
-        return Interval(value, -math.inf, math.inf, 1.0)
+    if len(known) < 2 or units < FEWEST:
+        return Interval(value)
     return of_error(value, float(known.std(ddof=1)), units - 1, level=level)
 
 
@@ -104,8 +109,8 @@ def of_two_ways(
     known = np.isfinite(values) & np.isfinite(drawn).all(axis=0)
     values, drawn = values[known], drawn[:, known]
     k = len(values)
-    if k < 2 or units < 2:
-        return Interval(float(values.mean()) if k else math.nan, -math.inf, math.inf, 1.0)
+    if min(k, units) < FEWEST:
+        return Interval(float(values.mean()) if k else math.nan)
     means = drawn.mean(axis=1)
     images, attributes = float(means.var(ddof=1)), float(values.var(ddof=1)) / k
     within = float((drawn - means[:, None]).var(axis=0, ddof=1).mean()) / (k - 1)

@@ -109,6 +109,9 @@ def difference(pair: Pair, before: Path, after: Path, tolerance: float, *, resam
         value = _minus(pair)
         significant, why = (value != 0, "") if _exact(pair) else (None, _unknown(pair, a, b))
         found = Interval(value, math.nan, math.nan, math.nan)
+    elif math.isnan(found.p):
+        units = "images or attributes" if over == "both" else over
+        significant, why = None, "" if found.difference == 0 else f"fewer than {bootstrap.FEWEST} {units}"
     elif over == "attributes" and resample == "images":
         significant, why = None, "no images at hand"
     else:

@@ -184,16 +184,17 @@ def test_files_without_a_common_number_are_refused(tmp_path, capsys):
     assert run(a, str(tmp_path / "absent.csv")) == 2
 
 
-def scored(path, gain: float, *, n: int = 400, groups=None, row: Record = ROW) -> str:
+def scored(path, gain: float, *, n: int = 400, k: int = 10, groups=None, row: Record = ROW) -> str:
     """A results file with a mean AP, its attributes, and scores of its images that see the labels better by `gain`."""
     rng = np.random.default_rng(0)
-    labels = (rng.random((n, 5)) < [0.1, 0.2, 0.3, 0.4, 0.5]).astype(np.int8)
-    predictions = labels * (1 + gain) + rng.standard_normal((n, 5))
-    scores = ImageScores(np.arange(n), predictions, labels, tuple("abcde"), groups)
+    labels = (rng.random((n, k)) < np.linspace(0.1, 0.5, k)).astype(np.int8)
+    predictions = labels * (1 + gain) + rng.standard_normal((n, k))
+    names = tuple("abcdefghij"[:k])
+    scores = ImageScores(np.arange(n), predictions, labels, names, groups)
     values = average_precision(labels, predictions)
     row = replace(row, value=float(values.mean()))
     write_scores(path, row, scores)
-    single = [replace(row, attribute=name, value=float(v)) for name, v in zip("abcde", values, strict=True)]
+    single = [replace(row, attribute=name, value=float(v)) for name, v in zip(names, values, strict=True)]
     written(path.with_name(f"{path.stem}_attributes.csv"), *single)
     return written(path, row)
 
@@ -219,6 +220,17 @@ def test_scores_beside_the_files_give_an_interval_over_images(tmp_path):
     both = compared(tmp_path, a, b, "--resample", "both")
     assert both["over"] == "both"
     assert float(both["high"]) - float(both["low"]) > float(line["high"]) - float(line["low"])
+
+
+def test_few_attributes_give_no_interval_over_attributes_and_no_verdict(tmp_path):
+    """Of two attributes the interval would be a point, and certainty; over images there is one as ever."""
+    a, b = (scored(tmp_path / f"{name}.csv", gain, k=2) for name, gain in (("a", 0), ("b", 0.4)))
+    for resample, over in (("attributes", "attributes"), ("both", "images or attributes")):
+        line = compared(tmp_path, a, b, "--resample", resample)
+        assert (line["low"], line["high"], line["p"]) == ("", "", "")
+        assert "no verdict" in line["verdict"]
+        assert f"fewer than 8 {over}" in line["verdict"]
+    assert compared(tmp_path, a, b)["verdict"] == "better"
 
 
 def test_people_are_resampled_where_the_data_knows_them(tmp_path):
@@ -284,6 +296,7 @@ def test_infinite_values_are_equal_and_said(tmp_path):
     several = [20, 21, np.inf, 24, 25, 22, 23, 20, 21, 25]
     d = psnr(tmp_path / "d.csv", several)
     b = psnr(tmp_path / "b.csv", np.array(several) - [1, 0.9, 0, 1.1, 0.9, 1, 1, 0.8, 1.2, 0.9])
+    assert compared(tmp_path, d, d)["verdict"] == "equal; infinite for 1 and 1 of 10 images"
     line = compared(tmp_path, d, b)  # the others tell which is better
     assert float(line["difference"]) == pytest.approx(-0.88)
     assert line["verdict"] == "REGRESSION; infinite for 1 and 1 of 10 images"

@@ -13,7 +13,7 @@ from stand_ins import FakeLoaded, Squares, TinyModel
 from benchmarks.downstream import command as downstream
 from benchmarks.downstream.command import DownstreamOptions, run
 from benchmarks.downstream.figure import draw_attributes, panels
-from benchmarks.downstream.report import format_table
+from benchmarks.downstream.report import Table, format_table, leads_over_controls
 from benchmarks.downstream.study import run_paper, run_standard
 from benchmarks.metrics.prediction import average_precision, pearson
 from benchmarks.results.record import RecordFile
@@ -403,3 +403,26 @@ def test_the_figure_has_all_models_of_the_file_and_intervals_of_scores(options):
             assert low <= value + 1e-3
             assert high >= value - 1e-3
     assert all(np.isnan(point.low) for point in by_name["prevalence"].values())
+
+
+@pytest.mark.parametrize("attributes", [2, 8])
+def test_lead_over_few_attributes_is_printed_without_an_interval(options, attributes):
+    """Without the scores of images, attributes are what there is."""
+    values = np.random.default_rng(0).uniform(0.4, 0.9, (2, attributes))
+    measure(dataclasses.replace(options, seeds=(0,), protocol=("standard",)))
+    row = next(r for r in RecordFile(options.out).read() if r.metric == "AP" and r.split == "test")
+    path = options.out.with_name("few.csv")
+    means, single = [], []
+    for name, scores in zip(("mine", "untrained"), values, strict=True):
+        one = dataclasses.replace(row, model=name, weights="trained" if name == "mine" else "untrained", stderr=0.1)
+        means.append(dataclasses.replace(one, value=float(scores.mean())))
+        single += [dataclasses.replace(one, attribute=f"a{i}", value=float(v)) for i, v in enumerate(scores)]
+    RecordFile(path).add(means)
+    RecordFile(path.with_name("few_attributes.csv")).add(single)
+    leads = leads_over_controls({"mine": means[:1], "untrained": means[1:]}, "mine", path)
+    columns = {name: {("AP", "test"): v[None]} for name, v in zip(("mine", "untrained"), values, strict=True)}
+    names = {"AP": tuple(f"a{i}" for i in range(attributes))}
+    lead = format_table(Table("title", names, columns, {"AP": np.ones(attributes, bool)}, leads)).splitlines()[-1]
+    assert f"{(values[0] - values[1]).mean():+.4f}" in lead
+    assert ("(no interval: fewer than 8 attributes" in lead) == (attributes < 8)
+    assert ("[" in lead) == (attributes == 8)

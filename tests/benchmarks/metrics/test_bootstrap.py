@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from benchmarks.metrics.bootstrap import (
+    FEWEST,
     holm,
     image_weights,
     of_counts,
@@ -58,6 +59,24 @@ def test_images_of_one_person_count_as_one():
     for weights in image_weights(200, groups, 10):
         assert (weights.reshape(10, 50, 4) == weights.reshape(10, 50, 4)[..., :1]).all()
         assert (weights.sum(axis=1) == 200).all()
+
+
+@pytest.mark.parametrize("units", [1, 2, 3, FEWEST - 1, FEWEST])
+def test_few_units_give_a_difference_and_no_interval(units):
+    """Two would give an interval of no width and p = 0, three one that is millions wide."""
+    x = np.random.default_rng(5).standard_normal(units)
+    drawn = np.random.default_rng(6).standard_normal((50, units))
+    images = drawn.mean(axis=1)
+    for found in (
+        paired_bootstrap(x, np.zeros(units)),
+        paired_bootstrap(np.repeat(x, 10), np.zeros(10 * units), groups=np.repeat(np.arange(units), 10)),
+        of_resamples(float(x.mean()), images, units),
+        of_two_ways(x, drawn, 1000),
+        of_two_ways(np.resize(x, 20), np.resize(drawn, (50, 20)), units),
+    ):
+        assert np.isfinite(found.difference)
+        assert np.isnan([found.low, found.high, found.p]).all() == (units < FEWEST)
+        assert np.isfinite([found.low, found.high, found.p]).all() == (units >= FEWEST)
 
 
 def test_resamples_without_a_value_are_left_out():
