@@ -27,7 +27,6 @@ from baselines.method import Built, TrainingOptions
 from baselines.methods import METHODS
 from dbae.checkpoints.own import Card
 from dbae.data import require_apart
-from dbae.model import parameter_counts
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
 from dbae.support.cli import run
@@ -38,6 +37,7 @@ from dbae.training.command import (
     TrainingImages,
     card,
     named,
+    parameters_in_words,
     training_images,
     with_defaults,
 )
@@ -57,7 +57,8 @@ class Args(ImageTraining):
 
     Attributes:
         method: what to train.
-        preset: architecture; `faces32` and `faces64` have the trunk of `dbae.train`'s.
+        preset: architecture: faces32 and faces64, with the trunk of `dbae.train`'s, or a published one of the method (a
+            name that it lacks is answered by those that it has).
     """
 
     method: Literal[tuple(TRAINED)] = "diffae"  # type: ignore[valid-type]
@@ -109,7 +110,7 @@ def train(args: Args) -> Path:
     built = args.own.built(method, config, args.train.seed, args.name or f"{args.method}-{args.preset}", load)
     images = training_images(args, config.image_size)
     count = len(images.stream.indices)
-    log.info("%s parameters; %d images of %s", parameter_counts(built.model), count, images.data.name)
+    log.info("%s; %d training images of %s", parameters_in_words(built.model), count, images.data.name)
     return fit(
         built.model,
         method.loss,

@@ -25,7 +25,7 @@ from dbae import model as presets
 from dbae.checkpoints.own import Card
 from dbae.data import require_apart
 from dbae.losses import TCEstimator, TotalCorrelation, objective
-from dbae.model import DBAE, DBAEConfig, parameter_counts
+from dbae.model import DBAE, DBAEConfig
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
 from dbae.support.cli import run
@@ -36,6 +36,7 @@ from dbae.training.command import (
     TrainingImages,
     card,
     named,
+    parameters_in_words,
     training_images,
     with_defaults,
 )
@@ -92,7 +93,7 @@ def train(args: Args) -> Path:
     images = training_images(args, config.image_size)
     model = DBAE.initialised(config, args.train.seed, name=args.name or f"dbae-{args.preset}")
     count = len(images.stream.indices)
-    log.info("%s parameters; %d training images of %s", parameter_counts(model), count, images.data.name)
+    log.info("%s; %d training images of %s", parameters_in_words(model), count, images.data.name)
     return fit(
         model,
         _objective(args, images=count),

@@ -42,20 +42,23 @@ class Table:
         return next(iter(self.columns))
 
 
-def format_table(table: Table) -> str:
-    """A text table: means over attributes with standard errors over seeds, and the model's lead over two controls.
+NOTE = "(± standard error over seeds; prevalence: a constant score, and for MSE the mean of the training images)"
 
-    A lead is the difference of the means, as `benchmarks.compare` gives it: its 95 % interval is over test images, or
-    over what it says.
+
+def format_table(table: Table) -> str:
+    """Two text tables: means over attributes with standard errors over seeds, and the model's leads over two controls.
+
+    They stand below one another: side by side no terminal is wide enough. A lead is the difference of the means, as
+    `benchmarks.compare` gives it: its 95 % interval is over test images, or over what it says.
     """
-    rows = [["", *table.columns, *(f"{table.model} - {name} [95 %]" for name in table.leads)]]
+    means, leads = [["", *table.columns]], [["difference [95 % interval]", *(f"to {name}" for name in table.leads)]]
     for key in table.columns[table.model]:
-        used = table.used[key[0]]
+        name, used = " ".join(key).removesuffix(" test"), table.used[key[0]]
         cells = [_mean(measured[key][:, used]) if key in measured else "-" for measured in table.columns.values()]
-        rows.append(
-            [" ".join(key).removesuffix(" test"), *cells, *(_lead(found.get(key)) for found in table.leads.values())]
-        )
-    return f"{table.title}\n{text.columns(rows)}"
+        means.append([name, *cells])
+        leads.append([name, *(_lead(found.get(key)) for found in table.leads.values())])
+    parts = [table.title, text.columns(means), NOTE, *([text.columns(leads)] if table.leads else [])]
+    return "\n".join(parts)
 
 
 def _mean(values: np.ndarray) -> str:
@@ -89,4 +92,4 @@ def _lead(found: Difference | None) -> str:
         return "-"
     if found.over and math.isnan(found.low):
         return f"{found.text} (no interval: {found.note})"
-    return found.text + ("" if found.over in ("", "images") else f" over {found.over}")
+    return found.text + (f" over {found.over}" if found.over else "")

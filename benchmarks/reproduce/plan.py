@@ -100,14 +100,16 @@ def published(table: Table, rows: Sequence[str]) -> Plan:
     """
     cells = table.cells()
     subjects = [_bound(row, cells, table) for row in rows]
+    given = {id(cell) for subject in subjects for cell in subject.cells}
     missing = []
     for card in cards().values():
         wanted = tuple(cell for cell in cells if _stands_for(card, cell, table))
+        lacking = [cell for cell in wanted if id(cell) not in given]
         if wanted and card.path is not None and card.path.is_file():
             subjects.append(StandIn(card.name, card.path, wanted))
-        elif wanted:
+        elif lacking:  # not what a row was named for
             where = card.path or f"$DBAE_CHECKPOINTS/{card.name}/{card.file}"
-            missing.append(Missing(str(where), _methods(wanted), f"get it from {card.obtain}"))
+            missing.append(Missing(str(where), _methods(lacking), f"get it from {card.obtain}"))
     missing += _without_checkpoint(cells, subjects, table)
     return _on_data(table, subjects, missing)
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from torch import Tensor
+from torch import Tensor, nn
 
 from dbae.checkpoints.own import Card
 from dbae.data import ImageDataset, InMemory, TrainingStream, open_data, parse_source
 from dbae.images import NotFiniteError, contact_sheet, save_png, to_float, to_uint8
+from dbae.model import parameter_counts
 from dbae.support.errors import UserError
 from dbae.support.provenance import revision, versions
 from dbae.training.config import TrainConfig
@@ -101,6 +102,14 @@ def card(method: str, model: Any, images: TrainingImages, options: ImageTraining
         f" --images {loop.images} --seed {loop.seed}",
         versions=versions() | {"revision": revision()},
     )
+
+
+def parameters_in_words(model: nn.Module) -> str:
+    """How many parameters a model has, and its parts: "1,105,091 parameters (network 554,979, encoder 550,112)"."""
+    counts = parameter_counts(model)
+    total = f"{counts.pop('total'):,} parameters"
+    parts = ", ".join(f"{part} {count:,}" for part, count in counts.items())
+    return f"{total} ({parts})" if len(counts) > 1 else total
 
 
 class Preview:

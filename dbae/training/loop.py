@@ -102,7 +102,9 @@ def fit(
             _due_files(trainer, preview)
         if hasattr(batches, "close"):
             batches.close()
-        return trainer.save()
+        saved = trainer.save()
+    log.info("%s: the checkpoint after %d images", saved, trainer.images)  # below the bar, which is closed
+    return saved
 
 
 class Trainer:

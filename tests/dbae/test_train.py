@@ -124,8 +124,12 @@ def test_sigterm_saves_and_exits_0(tmp_path):
     process.send_signal(signal.SIGTERM)
     status, _, errors = finished(process)
     assert status == 0, errors
-    model, card = checkpoint.load(RunFolder(tmp_path / "run").checkpoints()[-1])
-    assert card.images_seen == int(RunFolder(tmp_path / "run").checkpoints()[-1].stem.removeprefix("images-")) >= 64
+    newest = RunFolder(tmp_path / "run").checkpoints()[-1]
+    model, card = checkpoint.load(newest)
+    assert card.images_seen == int(newest.stem.removeprefix("images-")) >= 64
+    lines = errors.splitlines()
+    assert re.match(r"1,\d{3},\d{3} parameters \(score [\d,]+, encoder [\d,]+, decoder [\d,]+\); 51 training", lines[0])
+    assert lines[-1] == f"{newest}: the checkpoint after {card.images_seen} images"
     assert all(p.isfinite().all() for p in model.parameters())
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import subprocess
 import sys
@@ -251,16 +252,16 @@ def test_table_and_figure_show_model_controls_and_lead(finished, tmp_path):
     text = format_table(tables[0])
     assert text.splitlines()[0].startswith("tiny abababab on squares, protocol paper, 20 test images, seeds 0 1")
     assert text.splitlines()[1].split()[:5] == ["tiny", "untrained", "pca", "random", "prevalence"]
-    assert [line.split("  ")[0] for line in text.splitlines()[2:]] == [
-        "AP",
-        "Pearson_r",
-        "MSE",
-        "Pearson_r test-selected",
-        "MSE test-selected",
-    ]
+    metrics = ["AP", "Pearson_r", "MSE", "Pearson_r test-selected", "MSE test-selected"]
+    assert [line.split("  ")[0] for line in text.splitlines()[2:7]] == metrics
+    assert "± standard error over seeds" in text.splitlines()[7]
+    assert [line.split("  ")[0] for line in text.splitlines()[8:]] == ["difference [95 % interval]", *metrics]
+    assert max(map(len, text.splitlines())) <= 120
     measured = tables[0].columns
     lead = (measured["tiny"]["AP", "test"] - measured["untrained"]["AP", "test"]).mean()
-    assert f"{lead:+.4f} [" in text.splitlines()[2]
+    assert re.split("  +", text.splitlines()[8])[1:] == ["to untrained", "to pca"]
+    assert f"{lead:+.4f} [" in text.splitlines()[9]
+    assert f"] over {tables[0].leads['untrained']['AP', 'test'].over}" in text.splitlines()[9]
     assert tables[0].leads["untrained"]["AP", "test"].over in ("images", "people")  # not over attributes
 
 

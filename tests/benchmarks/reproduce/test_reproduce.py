@@ -141,6 +141,16 @@ def test_what_is_missing_is_named_with_where_to_get_it(celebahq, caplog, capsys)
     assert "dbae.data check celeba" in caplog.text
 
 
+def test_the_published_checkpoint_of_a_row_that_is_given_is_not_missed(celebahq, caplog):
+    assert run("table2") == 2
+    published, other = (cards()[name].obtain for name in ("dbae/ffhq128", "dbae/ffhq128-d"))
+    assert published in caplog.text
+    caplog.clear()
+    assert run("table2", "--row", "DBAE/stochastic=builtin:dbae", "--dry-run") == 0
+    assert published not in caplog.text
+    assert other in caplog.text
+
+
 @pytest.mark.parametrize("row", ["DBAE", "Nobody=builtin:dbae", "DBAE/+XY=builtin:dbae"])
 def test_a_row_that_the_table_has_not_is_refused(celebahq, row, capsys):
     assert run("table2", "--row", row) == 2
