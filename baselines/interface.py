@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dbae.noise import Noise, PerImageNoise
 from dbae.samplers import SamplerConfig
+from dbae.support.errors import UserError
 
 WeightsUsed = Literal["EMA", "raw", "not told"]
 
@@ -208,6 +209,17 @@ class LoadedModel:
         if isinstance(model, nn.Module):
             digest.update(weights_digest(model).encode())
         return cls(model, name, method, variant, train_data, weights, digest.hexdigest(), untrained, prior=prior)
+
+
+def require_model(model: object) -> None:
+    """Raise UserError, which names what is lacking, unless the object is a `RepresentationModel`."""
+    wanted = [*RepresentationModel.__annotations__, "posterior", "encode", "decode"]
+    if lacking := [name for name in wanted if not hasattr(model, name)]:
+        raise UserError(
+            f"{type(model).__name__}: expected a model with the attributes and methods of "
+            f"baselines.interface.RepresentationModel, found none called {', '.join(lacking)}. Give it what it lacks "
+            "(tests/examples/autoencoder.py is a small one), or measure its z alone."
+        )
 
 
 def weights_digest(model: object) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baselines.interface import LoadedModel
+from baselines.interface import LoadedModel, require_model
 from benchmarks.results.table import table
 from benchmarks.runner import Family, ModelOptions
 from benchmarks.subjects.given import GivenLatents, LabelTable, open_latents
@@ -104,6 +104,7 @@ def _model(model: Any, number: int, prior: Any) -> tuple[str, LoadedModel | None
 
         loaded = load(model)
     elif not isinstance(model, LoadedModel):
+        require_model(model)
         loaded = LoadedModel.of(model)
     return source, dataclasses.replace(loaded, prior=prior) if prior is not None else loaded
 

@@ -126,9 +126,12 @@ def read_tensors(path: str | os.PathLike[str], header: str) -> tuple[dict[str, T
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if header not in metadata:
+                about = f"found headers {sorted(metadata) or 'none'}. Train one with `python -m dbae.train`"
+                if path.name.endswith(".state.safetensors"):
+                    model = path.name.removesuffix(".state.safetensors")
+                    about = f"found the optimiser's state. The model lies beside it: name {model}.safetensors"
                 raise UserError(
-                    f"{path}: expected a safetensors file with a '{header}' header written by this package, found "
-                    f"headers {sorted(metadata) or 'none'}. Train one with `python -m dbae.train`."
+                    f"{path}: expected a safetensors file with a '{header}' header written by this package, {about}."
                 )
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
             values = json.loads(metadata[header])

@@ -107,6 +107,8 @@ def test_z_alone_decodes_nothing_and_unknown_options_are_named(tmp_path):
         benchmarks.reconstruction.measure(np.zeros((100, 2)), data=Squares(), out=tmp_path / "r.csv", device="cpu")
     with pytest.raises(UserError, match="repeats"):
         benchmarks.cost.measure(TinyModel(), out=tmp_path / "c.csv", repetitions=3)
+    with pytest.raises(UserError, match=r"^object: .*found none called name, image_size.*, encode, decode\."):
+        benchmarks.downstream.measure(object(), data=Squares(), out=tmp_path / "d.csv", device="cpu")
     model = TinyModel()
     model.name = "two\nlines"
     with pytest.raises(UserError, match="expected text in one line"):

@@ -142,6 +142,13 @@ def test_folder_and_absent_file(tmp_path):
             checkpoint.load(path)
 
 
+def test_state_that_lies_beside_a_checkpoint(tmp_path):
+    state = tmp_path / "images-000000064.state.safetensors"
+    save_file({"a": torch.zeros(2)}, state, metadata={"state": "{}"})
+    with pytest.raises(UserError, match=r"optimiser's state\. .* name images-000000064\.safetensors\.$"):
+        checkpoint.load(state)
+
+
 def test_safetensors_of_another_program(tmp_path):
     path = tmp_path / "other.safetensors"
     for metadata in (None, {"format": "pt"}):
