@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from dbae.checkpoints import own as checkpoint
+from dbae.checkpoints.own import Card
 from dbae.support.distributed import is_main
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path, remove
@@ -65,7 +66,7 @@ class RunFolder:
         groups = [group | {"betas": tuple(group["betas"])} for group in values.pop("groups")]
         return {"state": state, "param_groups": groups}, values
 
-    def save(self, images: int, card: checkpoint.Card, raw: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> None:
+    def save(self, images: int, card: Card, raw: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> None:
         """Write the weights of a checkpoint (its state file comes first, so that a checkpoint seen is complete)."""
         checkpoint.save(self.checkpoint(images), card, raw=raw, ema=ema)
 
@@ -117,7 +118,7 @@ def state_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".safetensors") + ".state.safetensors")
 
 
-def require_same_run(path: Path, values: Mapping[str, Any], card: checkpoint.Card) -> None:
+def require_same_run(path: Path, values: Mapping[str, Any], card: Card) -> None:
     """Raise UserError unless the checkpoint at `path`, whose card has `values`, is of the run that `card` describes.
 
     A resumed run may train longer or save more often; what decides the weights must be the same.
