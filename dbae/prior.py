@@ -47,20 +47,22 @@ class LatentSampling:
         steps: evaluations of the network.
         spacing: "stride" visits 0, s, 2s, ... with the smallest s that gives so many steps, and ends at w_0 (DiffAE);
             "linspace" visits 0 and 999 and evenly spaced times between, and ends in w at t = 0, not in w_0 (PDAE).
-        clip: clamp the first noise and every w_0 to [-1, 1].
+        clip: clamp the first noise and every w_0 to [-1, 1]; "noise" or "predictions" clamps one of them alone.
             DEVIATION: PDAE's released sampler does; w has standard deviation 1, so that about a third of it is lost.
 
     Raises:
-        UserError: no grid has so many steps.
+        UserError: no grid has so many steps, or no such clip.
     """
 
     steps: int = T
     spacing: Literal["stride", "linspace"] = "stride"
-    clip: bool = False
+    clip: bool | Literal["noise", "predictions"] = False
 
     def __post_init__(self) -> None:
         if self.spacing == "linspace" and not 1 <= self.steps < T:
             raise UserError(f"steps of the latent prior: expected 1 to {T - 1}, found {self.steps}.")
+        if self.clip not in (True, False, "noise", "predictions"):
+            raise UserError(f"clip of the latent prior: expected true, false, noise or predictions, found {self.clip}.")
         _ = self.times  # a stride may not exist
 
     @property
@@ -143,9 +145,9 @@ class LatentPrior(nn.Module):
         Raises:
             UserError: a code is not finite.
         """
-        clip = self.sampling.clip
+        clip_noise, clip = (self.sampling.clip in (True, what) for what in ("noise", "predictions"))
         w = noise.normal((n, self.latent_dim)).to(self.mean)
-        w = w.clamp(-1, 1) if clip else w
+        w = w.clamp(-1, 1) if clip_noise else w
         transitions = self.sampling.transitions
         with progress_bar(len(transitions), "latent prior", unit="step", show=progress) as bar:
             for t, ab_t, ab_s in transitions:

@@ -180,7 +180,7 @@ def settings(options: Options, loaded: LoadedDBAE, data: NamedImages) -> dict[st
         "size": data.size,
         "images_sha256": data.contents(),
         **{name: getattr(options, name) for name in own},
-        **dataclasses.asdict(options.sampler),
+        **options.sampler.card,
     }
 
 

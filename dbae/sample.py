@@ -194,7 +194,7 @@ def run(options: Options) -> SampleFolder:
         "prior_sha256": sha256(path),
         "endpoint_blend": blend,
         **{name: getattr(options, name) for name in ("prior_nfe", "seed", "precision")},
-        **dataclasses.asdict(options.sampler),
+        **options.sampler.card,
     }
     device = cli.device(options.device)
     world = distributed.world(device)

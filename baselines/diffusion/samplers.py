@@ -40,6 +40,10 @@ Predict = Callable[[Tensor, int], Tensor]
 """(x_t, t) -> the noise in x_t; twice the channels where the network predicts a variance too (guided-diffusion)."""
 
 
+Variance = Literal["fixed_large", "fixed_small"]
+"""As `Process.log_variance` has them."""
+
+
 class DiffusionSampler(ABC):
     """One run: owns the order of times, the loop, the progress bar and the count of evaluations.
 
@@ -174,11 +178,11 @@ class DDPMSampler(DiffusionSampler):
         predict: Predict,
         process: Process,
         *,
-        variance: Literal["fixed_large", "fixed_small"] = "fixed_large",
+        variance: Variance = "fixed_large",
         clip: bool = True,
         noise: Noise | None = None,
     ) -> None:
-        self.variance: Literal["fixed_large", "fixed_small"] = variance
+        self.variance = variance
         super().__init__(predict, process, clip=clip, noise=noise)
 
     def prepare(self) -> None:
@@ -208,7 +212,7 @@ def sample(
     progress: bool = False,
     keep_path: bool = False,
 ) -> Sampled:
-    """Runs "ddim" on DiffAE's stride grid, or "ddpm" at even times with the large variance.
+    """Runs "ddim" on DiffAE's stride grid, or "ddpm" at even times, with the large variance unless told.
 
     Args:
         x_T: taken to be at the first visited time; images keep its dtype and device.
@@ -216,7 +220,8 @@ def sample(
 
     Raises:
         UserError: no such number of steps.
-        ValueError: another method, an option that these models lack, or noise is missing.
+        ValueError: another method, an option that these models lack, noise is missing, or a variance is named for a
+            network that predicts its own.
     """
     if config.stop:
         raise ValueError("stop, the share of steps without z, belongs to PDAE and DiTi")
@@ -227,10 +232,30 @@ def sample(
             sampler = DDIMSampler(predict, process, eta=config.eta, clip=config.clip_denoised, noise=noise)
         case "ddpm":
             process = Process(schedule, tuple(even_times(config.nfe)))
-            sampler = DDPMSampler(predict, process, clip=config.clip_denoised, noise=noise)
+            variance = variance_of(config)
+            predict = predict if variance is None else _without_variance(predict)
+            told = variance or "fixed_large"
+            sampler = DDPMSampler(predict, process, variance=told, clip=config.clip_denoised, noise=noise)
         case _:
             raise ValueError(f"{config.method} is a method of bridges; a diffusion model has ddim and ddpm")
     return sampler.run(x_T, progress=progress, keep_path=keep_path)
+
+
+def variance_of(config: SamplerConfig) -> Variance | None:
+    """What a configuration says of the variance of ancestral steps; None leaves it to the model."""
+    return {"large": "fixed_large", "small": "fixed_small"}.get(config.variance)  # type: ignore[return-value]
+
+
+def _without_variance(predict: Predict) -> Predict:
+    """The same network, once it is seen to put out noise alone."""
+
+    def checked(x: Tensor, t: int) -> Tensor:
+        out = predict(x, t)
+        if out.shape[1] != x.shape[1]:
+            raise ValueError("this network predicts the variance of its steps: leave out `variance`")
+        return out
+
+    return checked
 
 
 def invert(

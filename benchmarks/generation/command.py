@@ -28,6 +28,7 @@ import logging
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -182,10 +183,13 @@ def prior_of(loaded: LoadedModel, options: GenerationOptions) -> Prior | None:
             f"{loaded.name}: --mode prior needs a distribution of z, and the checkpoint has none. Name one with "
             "--prior FILE (python -m dbae.train_prior makes it), or use --mode ae."
         )
-    if prior is not None and options.prior_nfe is not None:
+    told: dict[str, Any] = {} if options.prior_nfe is None else {"steps": options.prior_nfe}
+    if options.prior_clip != "native":
+        told["clip"] = {"none": False, "both": True}.get(options.prior_clip, options.prior_clip)
+    if prior is not None and told:
         if not isinstance(getattr(prior, "sampling", None), LatentSampling):
-            raise UserError(f"--prior-nfe {options.prior_nfe}: the prior of {loaded.name} is no diffusion model.")
-        prior.sampling = dataclasses.replace(prior.sampling, steps=options.prior_nfe)  # type: ignore[attr-defined]
+            raise UserError(f"--prior-nfe, --prior-clip: the prior of {loaded.name} is no diffusion model.")
+        prior.sampling = dataclasses.replace(prior.sampling, **told)  # type: ignore[attr-defined]
     return prior
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from tyro.conf import arg
 
@@ -18,6 +18,9 @@ from dbae.data import require_apart
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
+
+PriorClip = Literal["native", "none", "both", "noise", "predictions"]
+"""What is clamped in drawing z; see `dbae.prior.LatentSampling`."""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ class GenerationOptions(DataOptions):
     """Prior over z for checkpoints without one of their own: a file of `python -m dbae.train_prior`, or a name."""
     prior_nfe: int | None = None
     """Evaluations of the prior's network a draw. Default: as the prior has it, 1000 if nothing else was said."""
+    prior_clip: PriorClip = "native"
+    """What is clamped to [-1, 1] in drawing z: the first noise, the network's predictions, both (as PDAE's authors do),
+    none (DiffAE's), or as the prior has it."""
     samples: tuple[str, ...] = ()
     """Generated images to measure: folders, zips, or .npz files with arr_0 of uint8 (n, s, s, 3)."""
     protocol: tuple[ProtocolName, ...] = ("paper",)
@@ -60,6 +66,10 @@ class GenerationOptions(DataOptions):
     """0.5 as trained; 0.0 as the released evaluation scripts (samplers of a bridge)."""
     boot_noise: bool = True
     """Noise in the first step of dbim* and dbms2."""
+    rho: float = 7.0
+    """Exponent of the karras grid (ddbm_*, dbms2)."""
+    variance: Literal["native", "large", "small"] = "native"
+    """Variance of ddpm's steps: beta (large), the posterior's (small), or what the model's authors take."""
     n: Annotated[int, arg(aliases=("-n",))] = 50_000
     """Images to generate, and real ones to compare them with, as far as the data has them."""
     limit: int | None = None
@@ -120,8 +130,8 @@ class GenerationOptions(DataOptions):
                             yield Generation(mode, protocol, endpoint, self._sampler(method, nfe, stop))
 
     def _sampler(self, method: str, nfe: int, stop: float) -> SamplerConfig:
-        given = {name: getattr(self, name) for name in ("churn", "eta", "end_data", "boot_noise")}
+        given = {name: getattr(self, name) for name in ("churn", "eta", "end_data", "boot_noise", "rho", "variance")}
         try:
             return sampler(method, nfe, **given, stop=stop)
         except ValueError as error:
-            raise UserError(f"--method, --nfe, --churn, --eta or --end-data: {error}.") from error
+            raise UserError(f"--method, --nfe, --churn, --eta, --rho, --variance or --end-data: {error}.") from error

@@ -139,7 +139,7 @@ class Source:
             "model": self._model_key,
             "z": self._z(setting),
             "x_T": self._endpoint(setting),
-            "sampler": dataclasses.asdict(setting.sampler),
+            "sampler": setting.sampler.card,
             "seed": self.seed,
             "precision": self.precision,
             "version": STORE_VERSION,

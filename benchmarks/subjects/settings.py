@@ -41,19 +41,24 @@ class Setting:
 def sampler_columns(sampler: SamplerConfig) -> dict[str, Any]:
     """The sampler's cells of a record; those that its method lacks stay empty."""
     name = sampler.method + (f", stop {sampler.stop:g}" if sampler.stop else "")
+    name += f", {sampler.variance} variance" if sampler.variance != "native" else ""
     has = _options_of(sampler.method)
     columns = ["churn", "eta", "boot_noise", "end_data"] + ["grid"] * (has["churn"] or has["boot_noise"])
     own = {column: getattr(sampler, column) for column in columns if has.get(column, True)}
+    if sampler.rho != 7:
+        own["grid"] = f"{sampler.grid}, rho {sampler.rho:g}"
     return {"sampler": name, "nfe_requested": sampler.nfe, **own}
 
 
 def sampler(method: str, nfe: int, grid: str = "native", **options: Any) -> SamplerConfig:
-    """A configuration with those of `options` (churn, eta, end_data, boot_noise, stop) that the method has.
+    """A configuration with those of `options` (churn, eta, end_data, boot_noise, stop, variance) that the method has,
+    and `rho` where its grid has an exponent.
 
     Raises:
         ValueError: a value out of range.
     """
-    known = {name: value for name, value in options.items() if _options_of(method)[name]}
+    has = _options_of(method) | {"rho": SamplerConfig(method, nfe=nfe, grid=grid).karras}  # type: ignore[arg-type]
+    known = {name: value for name, value in options.items() if has[name]}
     return SamplerConfig(method, nfe=nfe, grid=grid, **known)  # type: ignore[arg-type]
 
 
@@ -64,6 +69,7 @@ def _options_of(method: str) -> dict[str, bool]:
         "boot_noise": method in BOOTED_METHODS,
         "end_data": method in BRIDGE_METHODS,
         "stop": method == "ddim",
+        "variance": method == "ddpm",
     }
 
 
@@ -85,6 +91,10 @@ class SettingOptions:
     """Standard deviation of x_T that a bridge assumes: 0.5 as trained; 0.0 as the released evaluation scripts."""
     boot_noise: bool = True
     """Noise in the first step of dbim* and dbms2."""
+    rho: float = 7.0
+    """Exponent of the karras grid, which is the native one of ddbm_* and dbms2."""
+    variance: Literal["native", "large", "small"] = "native"
+    """Variance of ddpm's steps: beta (large), the posterior's (small), or what the model's authors take."""
     endpoint: tuple[Endpoint, ...] = ()
     """Where x_T comes from; default: every way the model has."""
     encode_steps: tuple[Literal["match"] | int, ...] = ("match",)
@@ -107,7 +117,9 @@ class SettingOptions:
                 for steps in (self._inference(sampler) if endpoint == "inferred" else [0])
             ]
         except ValueError as error:
-            raise UserError(f"--method, --nfe, --grid, --churn, --eta or --end-data: {error}.") from error
+            raise UserError(
+                f"--method, --nfe, --grid, --rho, --variance, --churn, --eta or --end-data: {error}."
+            ) from error
 
     def _samplers(self, methods: Sequence[str], *, one_step: bool) -> Iterator[SamplerConfig]:
         for end_data in self.end_data:
@@ -122,7 +134,8 @@ class SettingOptions:
 
     def _sweep(self, method: str, end_data: float = 0.5) -> Iterator[SamplerConfig]:
         """One method over grids and budgets."""
-        options = {"churn": self.churn, "eta": self.eta, "boot_noise": self.boot_noise, "end_data": end_data}
+        options = {name: getattr(self, name) for name in ("churn", "eta", "boot_noise", "rho", "variance")}
+        options["end_data"] = end_data
         for grid in self.grid if method in (*DDBM_METHODS, *BOOTED_METHODS) else ("native",):
             for nfe in sorted(self.nfe):
                 yield sampler(method, nfe, grid, **options)

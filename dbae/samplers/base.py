@@ -54,16 +54,18 @@ def finite_images(x: Float[Tensor, "b ..."]) -> Tensor:
     return torch.isfinite(x).flatten(1).all(1).int()
 
 
-def time_grid(kind: str, start: float, stop: float, n: int, dtype: torch.dtype = torch.float64) -> Float[Tensor, " n"]:
+def time_grid(
+    kind: str, start: float, stop: float, n: int, dtype: torch.dtype = torch.float64, *, rho: float = 7.0
+) -> Float[Tensor, " n"]:
     """Spaces n times from start down to stop; n = 1 gives start.
 
-    Kinds: "karras" (Karras et al. 2022, Eq. 5, exponent 7) or "uniform".
+    Kinds: "karras" (Karras et al. 2022, Eq. 5, exponent rho) or "uniform".
     """
     ramp = torch.linspace(0, 1, n, dtype=dtype)
     if kind == "uniform":
         return start + ramp * (stop - start)
-    first, last = start ** (1 / 7), stop ** (1 / 7)
-    return (first + ramp * (last - first)) ** 7
+    first, last = start ** (1 / rho), stop ** (1 / rho)
+    return (first + ramp * (last - first)) ** rho
 
 
 class Sampler(ABC):

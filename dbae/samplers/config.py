@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 DDBM_METHODS = ("ddbm_euler", "ddbm_heun")
 BOOTED_METHODS = ("dbim", "dbim2", "dbim3", "dbms2")
@@ -11,12 +11,16 @@ BRIDGE_METHODS = (*DDBM_METHODS, *BOOTED_METHODS, "one_step")
 DIFFUSION_METHODS = ("ddim", "ddpm")
 METHODS = (*BRIDGE_METHODS, *DIFFUSION_METHODS)
 GRIDS = ("native", "karras", "uniform")
+MAX_RHO = 1000
+VARIANCES = ("native", "large", "small")
 _METHODS_WITH = {
     "churn": DDBM_METHODS,
     "guidance": DDBM_METHODS,
     "eta": ("dbim", "ddim"),
     "boot_noise": BOOTED_METHODS,
     "grid": DDBM_METHODS + BOOTED_METHODS,
+    "rho": DDBM_METHODS + BOOTED_METHODS,
+    "variance": ("ddpm",),
     "end_data": BRIDGE_METHODS,
     "stop": ("ddim",),
 }
@@ -29,7 +33,7 @@ class SamplerConfig:
     Args:
         method: see the table of `dbae.samplers`; "ddim" and "ddpm" are those of models that start at noise.
         nfe: budget of denoiser evaluations; the largest number of steps that fits is taken, `Sampled.nfe` is the count.
-        grid: "karras" (exponent 7), "uniform" in t, or "native": karras, except uniform for dbim*.
+        grid: "karras" (exponent `rho`), "uniform" in t, or "native": karras, except uniform for dbim*.
         churn: in [0, 1), share of every step that is an Euler-Maruyama step of the reverse SDE. ddbm_* only.
         eta: in [0, 1], noise of dbim and ddim; 0 is deterministic (after booting).
         boot_noise: False boots with eps = 0. dbim*, dbms2.
@@ -37,6 +41,9 @@ class SamplerConfig:
         guidance: weight of Doob's transform, see `Bridge.drift`. ddbm_* only.
         clip_denoised: clamp the prediction of x0 to [-1, 1] at every evaluation.
         stop: in [0, 1], share of the steps, at the end, in which z plays no part (PDAE's `stop_percent`). ddim only.
+        rho: exponent of the karras grid, above 0; 7 as published. Larger ones take smaller steps near the image.
+        variance: of ddpm's steps: "large" is beta, "small" the posterior's, "native" what the model's authors take
+            (large but in PDAE). A network that predicts its variance has no other.
 
     Raises:
         ValueError: a value out of range, an option that the method lacks, or a budget below the method's smallest.
@@ -52,9 +59,11 @@ class SamplerConfig:
     guidance: float = 1.0
     clip_denoised: bool = True
     stop: float = 0.0
+    rho: float = 7.0
+    variance: Literal["native", "large", "small"] = "native"
 
     def __post_init__(self) -> None:
-        for name, choices in (("method", METHODS), ("grid", GRIDS)):
+        for name, choices in (("method", METHODS), ("grid", GRIDS), ("variance", VARIANCES)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, found {getattr(self, name)!r}")
         for field in dataclasses.fields(self):
@@ -66,10 +75,28 @@ class SamplerConfig:
         for name in ("eta", "stop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], found {getattr(self, name)}")
+        if not 0 < self.rho <= MAX_RHO:
+            raise ValueError(f"rho must be above 0 and at most {MAX_RHO}, found {self.rho}")
+        if self.rho != 7 and not self.karras:
+            raise ValueError(f"rho belongs to the karras grid; {self.method} has a uniform one here: add grid karras")
         if self.end_data < 0:
             raise ValueError(f"end_data is a standard deviation and cannot be negative, found {self.end_data}")
         if steps_for(self) < 1:
             raise ValueError(f"{self.method} needs a budget of at least {evaluations(self, 1)} nfe, found {self.nfe}")
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """All options by name, for cards and keys; rho and variance, the youngest, only where they are told, so that
+        what older versions wrote is still found.
+        """
+        young = {f.name: f.default for f in dataclasses.fields(self) if f.name in ("rho", "variance")}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in young or v != young[k]}
+
+    @property
+    def karras(self) -> bool:
+        """Whether the times of the steps follow the karras grid, of a bridge's method."""
+        own = self.method in (*DDBM_METHODS, "dbms2")
+        return self.method in _METHODS_WITH["grid"] and (self.grid == "karras" or (self.grid == "native" and own))
 
 
 def _cost(config: SamplerConfig) -> tuple[int, int]:

@@ -36,8 +36,8 @@ class DBIM(BootedSampler):
     """
 
     def times(self) -> Tensor:
-        kind = "uniform" if self.config.grid == "native" else self.config.grid
-        return time_grid(kind, self.bridge.T - 1e-3, self.bridge.t_min, self.n + 1)
+        kind = "karras" if self.config.karras else "uniform"
+        return time_grid(kind, self.bridge.T - 1e-3, self.bridge.t_min, self.n + 1, rho=self.config.rho)
 
     def step(self, x: Tensor, i: int) -> Tensor:
         s, t, eta = i, i + 1, self.config.eta

@@ -44,8 +44,8 @@ class DBMSolver(BootedSampler):
 
     def times(self) -> Tensor:
         """The steps' times and their midpoints, interleaved; 0 at the end."""
-        kind = "karras" if self.config.grid == "native" else self.config.grid
-        grid = time_grid(kind, self.bridge.T - NEAR_T, self.bridge.t_min, self.n)
+        kind = "karras" if self.config.karras else "uniform"
+        grid = time_grid(kind, self.bridge.T - NEAR_T, self.bridge.t_min, self.n, rho=self.config.rho)
         if self.midpoint == "time":
             middle = (grid[1:] + grid[:-1]) / 2
         else:

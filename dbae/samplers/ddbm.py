@@ -34,9 +34,9 @@ class DDBM(Sampler):
         self.ode_next = [probability_flow(bridge, t, config.guidance) for t in self.t[1:] if t > 0]
 
     def times(self) -> Tensor:
-        kind = "karras" if self.config.grid == "native" else self.config.grid
+        kind = "karras" if self.config.karras else "uniform"
         dtype = torch.float32 if self.bridge.arithmetic == "reference" else torch.float64
-        grid = time_grid(kind, self.bridge.T - NEAR_T, self.bridge.t_min, self.n, dtype)
+        grid = time_grid(kind, self.bridge.T - NEAR_T, self.bridge.t_min, self.n, dtype, rho=self.config.rho)
         return torch.cat([grid, grid.new_zeros(1)])
 
     def step(self, x: Tensor, i: int) -> Tensor:

@@ -111,6 +111,31 @@ def test_network_that_knows_the_answer_gives_the_gaussian_back() -> None:
     torch.testing.assert_close((z - 3.0) / 2.0, s * noise, rtol=0.03, atol=0)
 
 
+@pytest.mark.parametrize("clip", [False, True, "noise", "predictions"])
+def test_the_first_noise_and_the_predictions_are_clamped_apart(clip: bool | str) -> None:
+    """One step by hand, from t = 0 to w_0."""
+    prior = small_prior()
+    prior.sampling = LatentSampling(2, clip=clip)  # type: ignore[arg-type]
+    w = 3 * seeded(7, 4, prior.latent_dim)
+    with torch.no_grad():
+        found = (prior.sample(ReplayNoise([w]), 4).z - prior.mean) / prior.std
+        if clip in (True, "noise"):
+            w = w.clamp(-1, 1)
+        for t, after in ((500, 0), (0, None)):
+            ab, ab_after = 0.992 ** (t + 1), 1.0 if after is None else 0.992 ** (after + 1)
+            e = prior.network(w, torch.full((4,), t))
+            w_0 = (w - (1 - ab) ** 0.5 * e) / ab**0.5
+            if clip in (True, "predictions"):
+                w_0 = w_0.clamp(-1, 1)
+            e = (w - ab**0.5 * w_0) / (1 - ab) ** 0.5
+            w = ab_after**0.5 * w_0 + (1 - ab_after) ** 0.5 * e
+    torch.testing.assert_close(found, w, rtol=1e-4, atol=1e-4)
+
+
+def test_the_key_of_images_that_are_kept_is_what_it_was() -> None:
+    assert str(LatentSampling(10, clip=True)) == "LatentSampling(steps=10, spacing='stride', clip=True)"
+
+
 def test_clipped_draws_stay_near_the_cube() -> None:
     prior = small_prior()
     prior.sampling = LatentSampling(10, clip=True)

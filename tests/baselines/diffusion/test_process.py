@@ -273,6 +273,34 @@ def test_options_reach_the_samplers():
     assert expected.raw.abs().max() > 1 >= expected.images.abs().max()
 
 
+@pytest.mark.parametrize("variance", ["native", "large", "small"])
+def test_variance_of_ancestral_steps(variance):
+    """Two steps by hand: from t = 999 to 0 under the posterior, and then its mean."""
+    x, n = seeded(201, *SHAPE), seeded(203, *SHAPE)
+    found = sample(Gaussian(), x, "linear", SamplerConfig("ddpm", 2, variance=variance), noise=ReplayNoise([n]))
+    ab = np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000))
+    beta = 1 - ab[999] / ab[0]
+    posterior = beta * (1 - ab[0]) / (1 - ab[999])
+
+    def predicted(x: Tensor, t: int) -> Tensor:
+        return (x / ab[t] ** 0.5 - (1 / ab[t] - 1) ** 0.5 * Gaussian()(x, t)).clamp(-1, 1)
+
+    mean = beta * ab[0] ** 0.5 / (1 - ab[999]) * predicted(x, 999) + (1 - ab[0]) * (1 - beta) ** 0.5 / (1 - ab[999]) * x
+    state = mean + (posterior if variance == "small" else beta) ** 0.5 * n
+    # At t = 999 x is divided by 0.006 in float32.
+    torch.testing.assert_close(found.raw, predicted(state, 0), rtol=0, atol=1e-4)
+
+
+def test_a_network_with_a_variance_of_its_own_takes_no_other():
+    def network(x: Tensor, t: int) -> Tensor:
+        return torch.cat([Gaussian()(x, t), torch.zeros_like(x)], 1)
+
+    x, noise = seeded(201, *SHAPE), stream(1, 10)
+    assert sample(network, x, "linear", SamplerConfig("ddpm", 3), noise=noise).nfe == 3
+    with pytest.raises(ValueError, match="predicts the variance of its steps: leave out `variance`"):
+        sample(network, x, "linear", SamplerConfig("ddpm", 3, variance="small"), noise=stream(1, 10))
+
+
 @pytest.mark.parametrize("config", [SamplerConfig("ddpm", 10), SamplerConfig("ddim", 10, eta=0.1)])
 def test_noise_is_asked_for(config):
     with pytest.raises(ValueError, match="pass `noise`"):

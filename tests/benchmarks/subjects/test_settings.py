@@ -13,6 +13,23 @@ from dbae.samplers import SamplerConfig
 from dbae.samplers.config import METHODS
 
 
+def test_a_row_tells_exponents_and_variances_apart():
+    assert sampler_columns(SamplerConfig("ddbm_euler", 10))["grid"] == "native"
+    assert sampler_columns(SamplerConfig("ddbm_euler", 10, rho=3.5))["grid"] == "native, rho 3.5"
+    assert sampler_columns(SamplerConfig("ddpm", 10))["sampler"] == "ddpm"
+    assert sampler_columns(SamplerConfig("ddpm", 10, variance="small"))["sampler"] == "ddpm, small variance"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_exponent_and_variance_reach_the_methods_that_have_them(method):
+    nfe = 1 if method == "one_step" else 10
+    config = sampler(method, nfe, rho=3.0, variance="small")
+    assert config.rho == (3.0 if method in ("ddbm_euler", "ddbm_heun", "dbms2") else 7.0)
+    assert config.variance == ("small" if method == "ddpm" else "native")
+    if method.startswith("dbim"):
+        assert sampler(method, nfe, "karras", rho=3.0).rho == 3.0
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_sampler_takes_what_its_method_has(method):
     config = sampler(method, 10, churn=0.3, eta=0.5, end_data=0.0, boot_noise=False, stop=0.2)

@@ -36,6 +36,13 @@ def test_published_budgets(config, n, nfe):
         {"method": "one_step", "boot_noise": False},
         {"method": "one_step", "grid": "karras"},
         {"method": "dbim", "guidance": 0.5},
+        {"method": "dbim", "rho": 3.0},
+        {"method": "one_step", "rho": 3.0},
+        {"method": "ddbm_euler", "grid": "uniform", "rho": 3.0},
+        {"method": "ddbm_euler", "rho": 0.0},
+        {"method": "ddbm_euler", "rho": float("nan")},
+        {"method": "ddbm_euler", "variance": "small"},
+        {"method": "ddim", "variance": "small"},
         {"method": "ddbm_euler", "churn": 1.0},
         {"method": "ddbm_euler", "churn": -0.1},
         {"method": "dbim", "eta": 1.1},
@@ -49,7 +56,9 @@ def test_published_budgets(config, n, nfe):
     ids=str,
 )
 def test_impossible_options_are_refused(options):
-    with pytest.raises(ValueError, match=r"no option|must be|needs a budget|cannot be negative"):
+    with pytest.raises(
+        ValueError, match=r"no option|must be|rho belongs to the karras grid|needs a budget|cannot be negative"
+    ):
         SamplerConfig(**options)
 
 
@@ -57,3 +66,11 @@ def test_impossible_options_are_refused(options):
 def test_unknown_names_are_refused(options):
     with pytest.raises((ValueError, TypeError)):  # TypeError where annotations are checked at run time
         SamplerConfig(**options)
+
+
+def test_cards_of_what_older_versions_knew_are_theirs():
+    """Keys of images that are kept depend on it."""
+    assert {"rho", "variance"}.isdisjoint(SamplerConfig("ddbm_euler").card)
+    assert len(SamplerConfig("ddbm_euler").card) == 10
+    assert SamplerConfig("ddbm_euler", rho=3.0).card["rho"] == 3.0
+    assert SamplerConfig("ddpm", variance="small").card["variance"] == "small"

@@ -240,6 +240,28 @@ def test_grids_decrease_between_their_ends(n, start, stop, kind):
     assert (grid[0].item(), grid[-1].item()) == pytest.approx((start, stop), rel=1e-12)
 
 
+@pytest.mark.parametrize("rho", [1.0, 3.0, 7.0])
+@pytest.mark.parametrize("method", ["ddbm_euler", "ddbm_heun", "dbms2", "dbim", "dbim2"])
+def test_the_exponent_of_the_grid(method, rho):
+    """The times at which the network is asked, by Karras et al., Eq. 5."""
+    y, seen = torch.zeros(1, 3, 2, 2), []
+
+    def network(x: torch.Tensor, t: float) -> torch.Tensor:
+        seen.append(t)
+        return x * 0
+
+    budget = {"ddbm_heun": 7, "dbms2": 6, "ddbm_euler": 4}.get(method, 5)
+    sample(network, y, Bridge(), SamplerConfig(method, budget, grid="karras", rho=rho, **_deterministic(method)))
+    first, n = (1 - 1e-3, 5) if method.startswith("dbim") else (1 - 1e-4, 3 if method == "dbms2" else 4)
+    grid = [(first ** (1 / rho) + i / (n - 1) * (1e-4 ** (1 / rho) - first ** (1 / rho))) ** rho for i in range(n)]
+    for t in grid[:-1]:
+        assert min(abs(t - s) for s in seen) < 1e-9
+
+
+def _deterministic(method: str) -> dict[str, bool]:
+    return {} if method.startswith("ddbm") else {"boot_noise": False}
+
+
 def test_a_progress_bar_is_shown_on_request(capsys):
     y = torch.zeros(1, 3, 2, 2)
     sample(net(y), y, Bridge(), SamplerConfig("ddbm_euler", 3), progress=True)
