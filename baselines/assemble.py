@@ -38,7 +38,10 @@ def own(card: Card, states: States, path: Path) -> LoadedModel:
         return method.model(from_json(method.config, config), name=name)
 
     model: Any = checkpoint.filled(card, states, build, path)
-    return _described(method, model, "EMA" if "ema" in states else "raw")
+    origin = card.training.get(CONVERTED)
+    facts = origin.get("facts") if isinstance(origin, dict) else None
+    told = {str(k): str(v) for k, v in facts.items()} if isinstance(facts, dict) else {}
+    return _told(_described(method, model, "EMA" if "ema" in states else "raw"), told)
 
 
 def published(found: Found, path: Path, name: str, options: Mapping[str, str]) -> LoadedModel:
@@ -67,18 +70,18 @@ def published(found: Found, path: Path, name: str, options: Mapping[str, str]) -
         raise UserError(f"{path}: has shapes that fit no {method.label} ({str(error).splitlines()[0]}).") from error
     # A mapped file could change under the model.
     load_strictly(model, {k: torchfile.own_copy(v) for k, v in official.state(found.parts).items()}, path)
-    made = _described(method, model, found.weights_used)
-    made = dataclasses.replace(made, variant=", ".join(filter(None, (made.variant, shown(given)))))
+    made = _told(_described(method, model, found.weights_used), given)
     return made if made.prior else _with_latents(made, found, path)
 
 
 def _settled(official: Official, config: Any, found: Found, given: Mapping[str, str], path: Path) -> Any:
     """The configuration with what its shapes do not show (`dbae.checkpoints.facts`)."""
-    written = {k: v for k, v in official.written(found.hyper_parameters).items() if k in official.question.asks}
+    told = {*official.question.asks, *official.question.grants}
+    written = {k: v for k, v in official.written(found.hyper_parameters).items() if k in told}
     if found.image_size is not None and "image_size" in official.question.asks:
         written["image_size"] = str(found.image_size)
     published = official.published(config)
-    known = {"image_size": str(config.image_size), **official.facts} if published else {}
+    known = {**official.question.grants, "image_size": str(config.image_size), **official.facts} if published else {}
     if published and not given and all(known.get(name) == value for name, value in written.items()):
         return config
     answers = official.question.answered(path, user=given, file=written, published=known)
@@ -148,6 +151,12 @@ def _no_statistics(path: Path) -> str:
         "its latent DPM draws standardised latents; expected their mean and deviation, which the authors publish "
         f"apart (trained-models/latents), in {path.parent / 'latents.pt'}, found no such file."
     )
+
+
+def _told(made: LoadedModel, facts: Mapping[str, str]) -> LoadedModel:
+    """With what a user said of the file, which tells it apart from the same file otherwise understood."""
+    variant = ", ".join(filter(None, (made.variant, shown(facts))))
+    return dataclasses.replace(made, variant=variant, facts=dict(facts))
 
 
 def _described(method: Method, model: Any, weights_used: WeightsUsed) -> LoadedModel:

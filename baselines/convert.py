@@ -85,12 +85,14 @@ def _card(loaded: LoadedModel) -> checkpoint.Card:
     model = _module(loaded)
     method = method_of(model)
     assert method is not None  # all that `load` makes have one
+    facts = {"facts": dict(loaded.facts)} if loaded.facts else {}
+    origin = {"file": loaded.file.name, "sha256": loaded.sha256, "weights": loaded.weights_used}
     return checkpoint.Card(
         method=method.key,
         name=loaded.name,
         config=dataclasses.asdict(model.config),  # type: ignore[call-overload]
         train_data={"name": loaded.train_data} if loaded.train_data else {},
-        training={CONVERTED: {"file": loaded.file.name, "sha256": loaded.sha256, "weights": loaded.weights_used}},
+        training={CONVERTED: origin | facts},
         note=f"Converted from {loaded.file.name}.",
     )
 

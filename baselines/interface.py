@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -151,6 +151,7 @@ class LoadedModel:
         prior: the distribution of z to generate from, where there is one.
         statistics: mean and deviation of z over the training images, where the authors publish them.
         notes: what else a user should know, one sentence each.
+        facts: what the user told of a file that does not tell all; part of `variant`.
     """
 
     model: RepresentationModel
@@ -166,6 +167,7 @@ class LoadedModel:
     prior: Prior | None = None
     statistics: Statistics | None = None
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def file(self) -> Path:

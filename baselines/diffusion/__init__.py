@@ -19,7 +19,7 @@ from baselines.diffusion.process import (
     noise_loss,
     q_sample,
 )
-from baselines.diffusion.samplers import DDIMSampler, DDPMSampler, Inversion, Predict, invert, sample
+from baselines.diffusion.samplers import DDIMSampler, DDPMSampler, Inversion, Predict, invert, sample, variance_of
 from baselines.diffusion.time_encoder import TimeEncoder
 
 __all__ = [
@@ -40,4 +40,5 @@ __all__ = [
     "noise_loss",
     "q_sample",
     "sample",
+    "variance_of",
 ]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from baselines.diffusion import DiffusionModel, NoiseLoss, Predict, Schedule, draw, noise_loss
 from baselines.method import Method, Official, Preset
 from dbae import model as dbae_models
-from dbae.checkpoints.facts import UNET, Facts, Question, applied
+from dbae.checkpoints.facts import DIFFUSION, UNET, Facts, Question, applied
 from dbae.checkpoints.shapes import unet_shape
 from dbae.networks.trunk import Layers, Trunk, UNetConfig
 from dbae.noise import Noise
@@ -129,7 +129,7 @@ def detect(state: Mapping[str, Tensor]) -> DDIMConfig | None:
 FACTS = {"heads": "1", "attention_order": "legacy", "schedule": "linear"}
 """Facts of all networks that DiffAE's and PDAE's authors publish, which their shapes do not show."""
 
-_UNSIZED = 1 << 12
+UNSIZED = 1 << 12
 """Stands for the side of the images until it is told."""
 
 
@@ -141,7 +141,7 @@ def unsized(state: Mapping[str, Tensor]) -> DDIMConfig | None:
     shape = unet_shape(state)
     if shape is None or shape.in_channels != 3 or shape.out_channels not in (3, 6) or "label_emb.weight" in state:
         return None
-    return DDIMConfig(_UNSIZED, shape.config(_UNSIZED), learn_sigma=shape.out_channels == 6)
+    return DDIMConfig(UNSIZED, shape.config(UNSIZED), learn_sigma=shape.out_channels == 6)
 
 
 def published(config: DDIMConfig) -> bool:
@@ -159,7 +159,12 @@ def settled(config: DDIMConfig, facts: Facts, path: object) -> DDIMConfig:
 
 def written(hyper_parameters: Mapping[str, Any]) -> Facts:
     """What DiffAE's program writes into its files. Its attention has the legacy order, whatever else is chosen."""
-    names = {"img_size": "image_size", "net_beatgans_attn_head": "heads", "beta_scheduler": "schedule"}
+    names = {
+        "img_size": "image_size",
+        "net_beatgans_attn_head": "heads",
+        "beta_scheduler": "schedule",
+        "T": "timesteps",
+    }
     found = {ours: str(hyper_parameters[name]) for name, ours in names.items() if name in hyper_parameters}
     return found | ({"attention_order": "legacy"} if "heads" in found else {})
 
@@ -226,7 +231,7 @@ METHOD = Method(
             claims=("DDIM",),
             detect=lambda parts: detect(parts["model"]) or unsized(parts["model"]),
             state=lambda parts: from_official(parts["model"]),
-            question=Question("a plain diffusion model of no published configuration", UNET),
+            question=Question("a plain diffusion model of no published configuration", UNET, DIFFUSION),
             settled=settled,
             facts=FACTS,
             published=published,
@@ -236,7 +241,7 @@ METHOD = Method(
             claims=("U-Net",),
             detect=lambda parts: unsized(parts["model"]),
             state=lambda parts: from_official(parts["model"]),
-            question=Question("a bare U-Net of guided-diffusion", UNET),
+            question=Question("a bare U-Net of guided-diffusion", UNET, DIFFUSION),
             settled=settled,
         ),
     ),

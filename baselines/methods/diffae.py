@@ -30,7 +30,7 @@ from baselines.method import LatentOptions, Method, Official, Preset
 from baselines.methods import ddim
 from baselines.methods.ddim import ATTENTION, AUTHORS, published_unet
 from dbae import model as dbae_models
-from dbae.checkpoints.facts import UNET, Facts, Question, applied
+from dbae.checkpoints.facts import DIFFUSION, UNET, Facts, Question, applied, applied_encoder
 from dbae.checkpoints.own import load_strictly
 from dbae.checkpoints.shapes import encoder_shape, unet_shape
 from dbae.model import DBAEConfig
@@ -118,7 +118,7 @@ def detect(state: Mapping[str, Tensor]) -> DiffAEConfig | None:
     encoder_state = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
     ours = from_official(state)
     unet = unet_shape({key.removeprefix("network."): ours[key] for key in ours if key.startswith("network.")})
-    size = unet.image_size(ATTENTION) if unet else None
+    size = unet.image_size(ATTENTION) or ddim.UNSIZED if unet else None
     encoder = encoder_shape(encoder_state, size, res_blocks=unet.res_blocks) if unet and size else None
     if unet is None or size is None or encoder is None:
         return None
@@ -130,10 +130,9 @@ def detect(state: Mapping[str, Tensor]) -> DiffAEConfig | None:
 def settled(config: DiffAEConfig, facts: Facts, path: object) -> DiffAEConfig:
     """The configuration with its facts (`dbae.checkpoints.facts.UNET`); its encoder has the heads of its U-Net."""
     size = int(facts["image_size"])
-    shapes = UNetConfig(**dataclasses.asdict(config.encoder))
-    unet, encoder = (applied(c, facts, path, size=size, was=config.image_size) for c in (config.unet, shapes))
-    same = {field.name: getattr(encoder, field.name) for field in dataclasses.fields(EncoderConfig)}
-    return DiffAEConfig(size, config.latent_dim, unet, EncoderConfig(**same), facts["schedule"])  # type: ignore[arg-type]
+    unet = applied(config.unet, facts, path, size=size, was=config.image_size)
+    encoder = applied_encoder(config.encoder, facts, path, size=size, was=config.image_size)
+    return DiffAEConfig(size, config.latent_dim, unet, encoder, facts["schedule"])  # type: ignore[arg-type]
 
 
 def our_key(key: str) -> str:
@@ -241,7 +240,7 @@ METHOD = Method(
             claims=("DiffAE",),
             detect=lambda parts: detect(parts["model"]),
             state=lambda parts: from_official(parts["model"]),
-            question=Question("an autoencoder of no published configuration", UNET),
+            question=Question("an autoencoder of no published configuration", UNET, DIFFUSION),
             settled=settled,
             facts=ddim.FACTS,
             published=lambda config: config in (celeba64(), ffhq128(), ffhq256()),

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from baselines.diffusion import DDIMSampler, Inversion, Process, T, draw
+from baselines.diffusion import DDIMSampler, Inversion, Process, Schedule, T, draw
 from baselines.method import Method, Official, Preset
 from baselines.methods import pdae
 from baselines.methods.pdae import PDAE, OnPretrained, PDAEConfig, ShiftLoss, from_official, shift_loss
@@ -144,16 +144,17 @@ class DiTi(PDAE):
             stop: share of the steps, at the end, with z = 0. DEVIATION: unlike PDAE's they are shifted all the same,
                 by G(x, t, 0), since the test for a missing z in the released code is always true.
         """
-        process = _process(steps)
+        process = _process(steps, self.schedule)
         first = math.ceil(stop * len(process.times))
         heads = self._guided(z, masked, since=process.times[first] if first < len(process.times) else T)
-        return DDIMSampler(ddim_noise(heads), process).run(self.start(z, noise) if x_T is None else x_T)
+        return DDIMSampler(ddim_noise(heads, self.schedule), process).run(self.start(z, noise) if x_T is None else x_T)
 
     def infer_guided(
         self, x: Float[Tensor, "b 3 s s"], z: Float[Tensor, "b l"], *, steps: int, masked: bool = True
     ) -> tuple[Float[Tensor, "b 3 s s"], int]:
         """x_T for `decode_guided`, and the evaluations it took; the last step leads to noise alone."""
-        found = Inversion(ddim_noise(self._guided(z, masked)), _process(steps)).run(x)
+        predict = ddim_noise(self._guided(z, masked), self.schedule)
+        found = Inversion(predict, _process(steps, self.schedule)).run(x)
         return found.raw, found.nfe
 
     def _guided(self, z: Tensor, masked: bool, *, since: int = 0) -> Heads:
@@ -168,10 +169,10 @@ class DiTi(PDAE):
         return heads
 
 
-def _process(steps: int) -> Process:
+def _process(steps: int, schedule: Schedule) -> Process:
     if not 1 <= steps <= T:
         raise UserError(f"DiTi's sampler with {steps} steps: expected 1 to {T}.")
-    return Process("linear", tuple(range(0, T, T // steps)))
+    return Process(schedule, tuple(range(0, T, T // steps)))
 
 
 @functools.cache
@@ -195,8 +196,8 @@ def partition_loss(
     mask, old = model.mask(t), model.mask(t, before=1)
     codes = {"base": mask * z, "stop_grad": old * z.detach() + (mask - old) * z}
     if model.config.objective != "dual":
-        return shift_loss(model.decoder, x0, t, codes[model.config.objective], eps)
-    terms = [shift_loss(model.decoder, x0, t, code, eps) for code in codes.values()]
+        return shift_loss(model.decoder, x0, t, codes[model.config.objective], eps, model.schedule)
+    terms = [shift_loss(model.decoder, x0, t, code, eps, model.schedule) for code in codes.values()]
     return ShiftLoss(terms[0].loss + terms[1].loss, terms[0].mse)
 
 

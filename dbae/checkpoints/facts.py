@@ -7,7 +7,8 @@ in a state dict, and wrong ones give wrong images without an error. They are tak
     the file         hyper-parameters that its program wrote
     publications     where a published model has exactly these shapes, its facts
 
-in this order. What nobody tells is asked for; nothing is guessed.
+in this order. What nobody tells is asked for; nothing is guessed. A few facts are constants of the authors' programs,
+or options that nobody is known to have changed: they need not be told, but may be, and the question names them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from dbae.networks.encoder import EncoderConfig
 from dbae.networks.trunk import UNetConfig
 from dbae.support.errors import UserError
 
-CHOICES = {"attention_order": ("legacy", "new"), "schedule": ("linear", "cosine"), "bridge": ("vp", "ve")}
+CHOICES = {
+    "attention_order": ("legacy", "new"),
+    "schedule": ("linear", "cosine"),
+    "bridge": ("vp", "ve", "vp_simple", "ve_simple"),
+    "prediction": ("eps",),
+    "timesteps": ("1000",),
+}
+"""Values of facts that are no free numbers; one with a single value is what all models here have."""
+NUMBERS = ("sigma_data", "cov_xy", "beta_d", "beta_min", "sigma_min", "sigma_max")
+"""Facts that are real numbers, 0 or more."""
+DIFFUSION = {"prediction": "eps", "timesteps": "1000"}
+"""What a network of noise is taken to be unless its file or the user says otherwise, and then it is refused."""
 _EXAMPLES = {
     "image_size": "image_size=256",
     "heads": "head_channels=64",
@@ -31,7 +44,7 @@ _HELP = {
     "heads": "heads or head_channels, a number",
     "attention_order": "attention_order legacy or new, unless heads=1",
     "schedule": "schedule linear or cosine",
-    "bridge": "bridge vp or ve",
+    "bridge": "bridge vp, ve, vp_simple or ve_simple",
 }
 UNET = ("image_size", "heads", "attention_order", "schedule")
 """Facts of a plain U-Net; "heads" stands for itself or `head_channels`."""
@@ -46,10 +59,12 @@ class Question:
     Attributes:
         what: of the file, e.g. "a bare U-Net of guided-diffusion".
         asks: names of `UNET`, or "bridge".
+        grants: facts that may be told, and what they are if they are not.
     """
 
     what: str
     asks: Sequence[str]
+    grants: Facts = dataclasses.field(default_factory=dict)
 
     def answered(self, path: object, *, user: Facts, file: Facts, published: Facts) -> dict[str, str]:
         """Every fact, from the sources of the module docstring; an empty one tells nothing.
@@ -57,7 +72,7 @@ class Question:
         Raises:
             UserError: something is missing, impossible or out of place, or the user contradicts the file.
         """
-        known: dict[str, str] = {}
+        known: dict[str, str] = dict(self.grants)
         for source in (published, file, user):
             if source.keys() & {"heads", "head_channels"}:
                 known = {k: v for k, v in known.items() if k not in ("heads", "head_channels")}
@@ -69,6 +84,7 @@ class Question:
         needed = {"head_channels" if name == "heads" and by_width else name for name in self.asks}
         if known.get("heads") == "1":
             needed.discard("attention_order")
+        needed |= self.grants.keys()
         missing, unknown = needed - known.keys(), user.keys() - needed
         if missing or unknown:
             raise UserError(self._message(path, missing, unknown))
@@ -84,6 +100,7 @@ class Question:
             f"{path}: {self.what}, which {', and '.join(faults)}. No shape shows it, and a wrong value gives wrong "
             f"images without an error. Add what it was trained with to its name, for example '{path}?{example}', or to "
             f"{path}.yaml (options: {{...}}). Choices: {'; '.join(_HELP[name] for name in self.asks)}."
+            + (f" Taken for granted unless told: {shown(self.grants)}." if self.grants else "")
         )
 
 
@@ -116,6 +133,12 @@ def applied(config: UNetConfig, facts: Facts, path: object, *, size: int, was: i
     )
 
 
+def applied_encoder(config: EncoderConfig, facts: Facts, path: object, *, size: int, was: int) -> EncoderConfig:
+    """The same for an encoder of DiffAE's."""
+    found = applied(UNetConfig(**dataclasses.asdict(config)), facts, path, size=size, was=was)
+    return EncoderConfig(**{field.name: getattr(found, field.name) for field in dataclasses.fields(EncoderConfig)})
+
+
 def shown(options: Facts) -> str:
     """What a user said, for the column `variant`."""
     return ", ".join(f"{name}={options[name]}" for name in sorted(options))
@@ -125,5 +148,15 @@ def _check(name: str, text: str, path: object) -> None:
     if name in CHOICES:
         if text not in CHOICES[name]:
             raise UserError(f"{path}: {name}={text}: expected {' or '.join(CHOICES[name])}.")
+    elif name in NUMBERS:
+        if not _is_number(text):
+            raise UserError(f"{path}: {name}={text[:40]}: expected a number, 0 or more.")
     elif not text.isdecimal() or not 0 < int(text[:9]) <= 1 << 16:
         raise UserError(f"{path}: {name}={text[:40]}: expected a positive number.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return 0 <= float(text) < float("inf")
+    except ValueError:
+        return False

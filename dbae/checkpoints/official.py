@@ -8,7 +8,8 @@ The whole model is one module there, so the score network's keys carry no prefix
 
 The architecture follows from keys and shapes. What does not show in them are the width and layout of the attention
 heads (64 and legacy, as the authors' scripts force) and the bridge (VP, as all published models are): a file whose
-shapes no published model has is asked for them (`dbae.checkpoints.facts`).
+shapes no published model has is asked for them (`dbae.checkpoints.facts`). The numbers of the bridge are options of
+the authors' program too, and the encoder's single head a constant of it; both may be told.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from dbae.bridge import Bridge
 from dbae.checkpoints import torchfile
-from dbae.checkpoints.facts import Facts, Question, applied
+from dbae.checkpoints.facts import NUMBERS, Facts, Question, applied, applied_encoder
 from dbae.checkpoints.own import load_strictly
 from dbae.checkpoints.shapes import encoder_shape, unet_shape
 from dbae.model import DBAE, DBAEConfig, celeba64, ffhq128
@@ -42,7 +43,11 @@ def our_key(key: str) -> str:
     return key if key.startswith(("encoder.", "decoder.")) else f"score.{key}"
 
 
-QUESTION = Question("a DBAE of no published configuration", ("heads", "attention_order", "bridge"))
+QUESTION = Question(
+    "a DBAE of no published configuration",
+    ("heads", "attention_order", "bridge"),
+    {"encoder_heads": "1"} | {name: f"{getattr(Bridge(), name):g}" for name in NUMBERS},
+)
 FACTS = {"head_channels": "64", "attention_order": "legacy", "bridge": "vp"}
 """Facts of all published models, which their shapes do not show."""
 
@@ -94,7 +99,12 @@ def settled(config: DBAEConfig, facts: Facts, path: str | os.PathLike[str]) -> D
     """The configuration with answers to `QUESTION`."""
     size = config.image_size
     score = applied(config.score, facts, path, size=size, was=size)
-    return dataclasses.replace(config, score=score, bridge=Bridge(facts["bridge"]))  # type: ignore[arg-type]
+    heads = {"heads": facts["encoder_heads"], "attention_order": "legacy"}
+    encoder = applied_encoder(config.encoder, heads, path, size=size, was=size)
+    mode, _, simple = facts["bridge"].partition("_")
+    numbers = {name: float(facts[name]) for name in NUMBERS}
+    bridge = Bridge(mode, preconditioned=not simple, **numbers)  # type: ignore[arg-type]
+    return dataclasses.replace(config, score=score, encoder=encoder, bridge=bridge)
 
 
 def load(path: str | os.PathLike[str], *, name: str | None = None, options: Facts = MappingProxyType({})) -> DBAE:

@@ -1,9 +1,11 @@
 """The shape of a U-Net read off a state dict in guided-diffusion's keys, which all authors' files share.
 
     C             = width of time_embed.0's input
-    res_blocks    = index of the first of output_blocks that ends in a doubling block; all but one of them if none does
+    res_blocks    = index of the first of output_blocks that ends in a doubling layer; all but one of them if none does
     levels        = number of output_blocks / (res_blocks + 1)
     channels, attention of a level: those of the first of its output_blocks
+    resampling    = by convolutions if a layer that halves or doubles maps is one, else by residual blocks
+    additive      = the layer of the time embedding is as wide as its block, and not twice as wide
 
 What no shape shows: the number of attention heads and their order, and the side of the images, which is known only
 relative to the maps that carry attention.
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Literal
 
 from torch import Tensor
 
@@ -20,6 +23,7 @@ from dbae.networks.encoder import EncoderConfig
 from dbae.networks.trunk import UNetConfig
 
 State = Mapping[str, Tensor]
+Resampling = Literal["residual", "convolution"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Shape:
     """What keys and shapes tell of a U-Net.
 
     Attributes:
-        base, channel_mult, res_blocks, embedding: as in `UNetConfig`.
+        base, channel_mult, res_blocks, embedding, resampling, additive: as in `UNetConfig`.
         attention_levels: levels that carry attention; 0 has maps of the images' size, each further one half of it.
         in_channels, out_channels: of the network.
     """
@@ -39,6 +43,8 @@ class Shape:
     attention_levels: tuple[int, ...]
     in_channels: int
     out_channels: int
+    resampling: Resampling = "residual"
+    additive: bool = False
 
     def image_size(self, smallest_attention: int) -> int | None:
         """Side of the images if the smallest maps with attention have this side; None without attention."""
@@ -57,6 +63,8 @@ class Shape:
             heads=heads,
             attention_order=order,  # type: ignore[arg-type]
             embedding=self.embedding,
+            resampling=self.resampling,
+            additive=self.additive,
         )
 
 
@@ -64,7 +72,11 @@ def unet_shape(state: State) -> Shape | None:
     """The shape of the U-Net in a state dict; None if it holds none. Other keys are not looked at."""
     try:
         blocks = _count(state, "output_blocks")
-        doubling = [f"output_blocks.{j}.{i}.in_layers.0.weight" in state for j in range(blocks) for i in (1, 2)]
+        doubling = [
+            f"output_blocks.{j}.{i}.in_layers.0.weight" in state or f"output_blocks.{j}.{i}.conv.weight" in state
+            for j in range(blocks)
+            for i in (1, 2)
+        ]
         res_blocks = doubling.index(True) // 2 if any(doubling) else blocks - 1
         levels = blocks // (res_blocks + 1)
         first = [(levels - 1 - level) * (res_blocks + 1) for level in range(levels)]
@@ -78,6 +90,8 @@ def unet_shape(state: State) -> Shape | None:
             attention_levels=tuple(k for k, j in enumerate(first) if f"output_blocks.{j}.1.qkv.weight" in state),
             in_channels=state["input_blocks.0.0.weight"].shape[1],
             out_channels=state["out.2.weight"].shape[0],
+            resampling=_resampling(state),
+            additive=state["output_blocks.0.0.emb_layers.1.weight"].shape[0] == widths[-1],
         )
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         return None
@@ -96,9 +110,15 @@ def encoder_shape(state: State, image_size: int, *, res_blocks: int = 2) -> Enco
             channel_mult=tuple(width // base for width in widths),
             res_blocks=res_blocks,
             attention_sizes=tuple(image_size >> level for level in attention),
+            resampling=_resampling(state),
         )
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         return None
+
+
+def _resampling(state: State) -> Resampling:
+    halving = any(key.startswith("input_blocks.") and key.endswith(".0.op.weight") for key in state)
+    return "convolution" if halving else "residual"
 
 
 def _count(state: State, name: str) -> int:

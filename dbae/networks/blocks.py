@@ -8,7 +8,8 @@ Residual block of guided-diffusion (ADM), with the state-dict keys of the publis
     h = Conv3x3( Dropout( SiLU(h) ) )                                       out_layers.3
     y = skip( resize(x) ) + h                                               skip_connection
 
-e embeds the time. The third line stands only where z modulates every block: DiffAE's has the scale alone, PDAE's both
+e embeds the time. A block with an additive embedding has GN(h + shift(e)) as its second line, with a layer of half the
+width. The third line stands only where z modulates every block: DiffAE's has the scale alone, PDAE's both
 (their names of the layer: cond_emb_layers, emb_z_layers). An unconditional block (DiffAE's encoder) stops after the
 first line.
 """
@@ -64,7 +65,11 @@ class ResBlock(nn.Module):
         embedding: width of the conditioning embedding e; None builds the unconditional half block.
         latent: width of z where it modulates the block by itself.
         latent_shift: whether z shifts as well as scales.
+        additive: e is added before the normalisation (guided-diffusion's `use_scale_shift_norm=False`).
         resize: "down" (2x2 average), "up" (nearest) or None.
+
+    Raises:
+        ValueError: an additive embedding where z modulates, which no program has.
     """
 
     def __init__(
@@ -76,18 +81,21 @@ class ResBlock(nn.Module):
         embedding: int | None = None,
         latent: int | None = None,
         latent_shift: bool = False,
+        additive: bool = False,
         dropout: float = 0.0,
         resize: str | None = None,
     ) -> None:
         super().__init__()
-        self.resize = resize
+        if additive and latent is not None:
+            raise ValueError("blocks that z modulates have no additive time embedding")
+        self.resize, self.additive = resize, additive
         self.in_layers = nn.Sequential(
             GroupNorm(groups, channels_in), nn.SiLU(), nn.Conv2d(channels_in, channels_out, 3, padding=1)
         )
         self.conditional = embedding is not None
         self.modulated, self.latent_shift = latent is not None, latent_shift
         if embedding is not None:
-            self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * channels_out))
+            self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, (2 - additive) * channels_out))
             if latent is not None:
                 self.latent_layers = nn.Sequential(nn.SiLU(), nn.Linear(latent, (1 + latent_shift) * channels_out))
             self.out_layers = nn.Sequential(
@@ -105,15 +113,37 @@ class ResBlock(nn.Module):
         norm, act, conv = self.in_layers
         h = conv(_resize(act(norm(x)), self.resize))
         if self.conditional:
-            scale, shift = self.emb_layers(e).to(h.dtype)[:, :, None, None].chunk(2, dim=1)
+            *scales, shift = self.emb_layers(e).to(h.dtype)[:, :, None, None].chunk(2 - self.additive, dim=1)
             norm, *rest = self.out_layers
-            h = norm(h) * (1 + scale) + shift
+            h = norm(h) * (1 + scales[0]) + shift if scales else norm(h + shift)
             if self.modulated:
                 scale, *shifts = self.latent_layers(z).to(h.dtype)[:, :, None, None].chunk(1 + self.latent_shift, dim=1)
                 h = sum(shifts, start=h * (1 + scale))
             for layer in rest:
                 h = layer(h)
         return self.skip_connection(_resize(x, self.resize)) + h
+
+
+class Downsample(nn.Module):
+    """Halves a map by a convolution of stride 2: guided-diffusion's `resblock_updown=False`, with its keys."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Doubles a map, each pixel four times, and convolves it; goes with `Downsample`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        return self.conv(_resize(x, "up"))
 
 
 class AttentionBlock(nn.Module):

@@ -30,6 +30,7 @@ class EncoderConfig:
     heads: int = 1
     head_channels: int | None = None
     attention_order: Literal["legacy", "new"] = "legacy"
+    resampling: Literal["residual", "convolution"] = "residual"
 
 
 class Encoder(nn.Module):

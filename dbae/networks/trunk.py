@@ -5,8 +5,8 @@
     h = out( output_blocks( middle_block( skips[-1] ), skips; e ) )
 
 Each level holds `res_blocks` residual blocks on the way down and `res_blocks + 1` on the way up; maps are halved and
-doubled by residual blocks; attention stands wherever the map size is listed, and in the middle. State-dict keys are
-guided-diffusion's, which DBAE's, DiffAE's and PDAE's checkpoints share.
+doubled by residual blocks, or by convolutions; attention stands wherever the map size is listed, and in the middle.
+State-dict keys are guided-diffusion's, which DBAE's, DiffAE's and PDAE's checkpoints share.
 
 `Layers` builds the parts, `Trunk` holds and runs one of each. A variant adds inputs, ways for z to enter, or a second
 way up.
@@ -22,7 +22,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dbae.networks.blocks import AttentionBlock, GroupNorm, ResBlock, sinusoidal_embedding, zero_init
+from dbae.networks.blocks import (
+    AttentionBlock,
+    Downsample,
+    GroupNorm,
+    ResBlock,
+    Upsample,
+    sinusoidal_embedding,
+    zero_init,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +49,9 @@ class UNetConfig:
         groups: groups of the group normalisation.
         dropout: probability inside residual blocks.
         embedding: width of the time embedding; None is 4C.
+        resampling: what halves and doubles maps: residual blocks, or plain convolutions (`resblock_updown=False`).
+        additive: residual blocks add the time embedding instead of scaling and shifting by it
+            (`use_scale_shift_norm=False`).
     """
 
     base: int
@@ -53,6 +64,8 @@ class UNetConfig:
     groups: int = 32
     dropout: float = 0.1
     embedding: int | None = None
+    resampling: Literal["residual", "convolution"] = "residual"
+    additive: bool = False
 
     @property
     def width(self) -> int:
@@ -100,7 +113,7 @@ class Layers:
         blocks = [EmbeddedSequential(nn.Conv2d(in_channels, ch, 3, padding=1))]
         for level, width in enumerate(c.levels):
             if level:
-                blocks.append(EmbeddedSequential(self._res(ch, ch, "down")))
+                blocks.append(EmbeddedSequential(self._resized(ch, "down")))
                 size //= 2
             for _ in range(c.res_blocks):
                 blocks.append(EmbeddedSequential(self._res(ch, width), *self._attention_at(size, width)))
@@ -121,7 +134,7 @@ class Layers:
             for i in range(c.res_blocks + 1):
                 layers = [self._res(ch + skips.pop(), width), *self._attention_at(size, width)]
                 if level and i == c.res_blocks:
-                    layers.append(self._res(width, width, "up"))
+                    layers.append(self._resized(width, "up"))
                 blocks.append(EmbeddedSequential(*layers))
                 ch = width
             size *= 2
@@ -153,9 +166,15 @@ class Layers:
             embedding=self.config.width,
             latent=self.latent,
             latent_shift=self.latent_shift,
+            additive=self.config.additive,
             dropout=self.config.dropout,
             resize=resize,
         )
+
+    def _resized(self, channels: int, how: str) -> nn.Module:
+        if self.config.resampling == "residual":
+            return self._res(channels, channels, how)
+        return Downsample(channels) if how == "down" else Upsample(channels)
 
     def _attention(self, channels: int) -> AttentionBlock:
         c = self.config

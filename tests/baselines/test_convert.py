@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 import torch
@@ -91,7 +92,7 @@ def test_published_file_comes_back(tmp_path, kind):
             save_lightning(path, small_ddim())
         case "pdae" | "diti":
             save_pdae(path, small_pdae(), **({"ssl_model": {}} if kind == "diti" else {}))
-            options = "?heads=2&attention_order=new"
+            options = "?heads=2&attention_order=new&schedule=cosine"
         case "bare":
             torch.save(small_ddim(), path)
             options = "?heads=1&image_size=32&schedule=cosine"
@@ -110,7 +111,12 @@ def test_published_file_comes_back(tmp_path, kind):
     assert found.train_data == before.train_data
     assert type(found.prior) is type(before.prior)
     card = checkpoint.read(tmp_path / "out.safetensors")[0]
-    assert card.training == {"converted from": {"file": "ema_last.pt", "sha256": sha256(path), "weights": "EMA"}}
+    told = {"facts": dict(parse_qsl(options[1:]))} if options else {}
+    origin = {"file": "ema_last.pt", "sha256": sha256(path), "weights": "EMA"}
+    assert card.training == {"converted from": origin | told}
+    assert found.variant == before.variant == ", ".join(sorted(filter(None, options[1:].split("&"))))
+    convert(Options(tmp_path / "out.safetensors", tmp_path / "again.safetensors"))
+    assert load(tmp_path / "again.safetensors").variant == before.variant
     assert card.note == "Converted from ema_last.pt."
 
 
@@ -125,7 +131,7 @@ def test_prior_goes_into_a_file_of_its_own(tmp_path):
     parts = small_pdae() | {"latent_denoise_fn": small_latent_net(32)}
     save_pdae(tmp_path / "checkpoint.pt", parts, raw=False)
     torch.save({"mean": torch.ones(32), "std": torch.full((32,), 2.0)}, tmp_path / "latents.pt")
-    source = Path(f"{tmp_path / 'checkpoint.pt'}?heads=1")
+    source = Path(f"{tmp_path / 'checkpoint.pt'}?heads=1&schedule=linear")
     convert(Options(source, tmp_path / "out.safetensors"))
     model = load(tmp_path / "out.safetensors")
     found = load_prior(tmp_path / "out.prior.safetensors", of=model)

@@ -29,7 +29,7 @@ from dbae.support.errors import UserError
 from dbae.support.files import sha256
 
 MEAN, STD = torch.linspace(-1, 1, 64), torch.linspace(0.5, 2, 64)
-PDAE, PLAIN = "?heads=1", "?heads=1&image_size=32&schedule=linear"
+PDAE, PLAIN = "?heads=1&schedule=linear", "?heads=1&image_size=32&schedule=linear"
 """What files of no published configuration do not tell."""
 LATENT_DIM = {"diffae": 64, "pdae": 32}
 
@@ -149,10 +149,10 @@ def test_plain_diffusion_model(files, kind):
 def test_pdae_and_diti(files):
     for kind, method in (("pdae", "PDAE"), ("diti", "DiTi")):
         found = load(f"{files[kind]}{PDAE}")
-        assert (found.method, found.weights_used, found.variant) == (method, "EMA", "heads=1")
+        assert (found.method, found.weights_used, found.variant) == (method, "EMA", "heads=1, schedule=linear")
         assert (found.model.image_size, found.model.latent_dim) == (64, 32)
         assert holds(found.model, small_pdae(), pdae)
-    assert load(f"{files['pdae']}?method=diti&heads=1").method == "DiTi"
+    assert load(f"{files['pdae']}?method=diti&heads=1&schedule=linear").method == "DiTi"
 
 
 def test_untrained_control_of_every_method(files):
@@ -300,10 +300,10 @@ def test_heads_change_what_a_pdae_computes(files):
     seen = {}
     legacy, new = "attention_order=legacy", "attention_order=new"
     for options in ("heads=1", f"{legacy}&heads=2", f"{new}&heads=2", f"{legacy}&head_channels=32"):
-        found = load(f"{files['pdae']}?{options}")
+        found = load(f"{files['pdae']}?{options}&schedule=linear")
         with torch.no_grad():
             seen[options] = found.model.decoder(x, torch.tensor([500]), z)[0]
-        assert found.variant == options.replace("&", ", ")
+        assert found.variant == f"{options.replace('&', ', ')}, schedule=linear"
     one, two, other_order, by_width = seen.values()
     assert torch.equal(two, by_width)  # of 64 channels
     assert not torch.allclose(one, two)

@@ -45,7 +45,7 @@ def posterior_gap(
 
     Args:
         noise: eps of every time, one draw of the shape of x0, the last time first.
-        process: times to measure at; all 1000 unless given.
+        process: times to measure at, of the model's schedule; all 1000 of the linear one unless given.
         uniform: DEVIATION: the reference draws eps uniformly from [0, 1); this maps the normal draws to such.
     """
     process = process or Process("linear", tuple(range(T)))

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.diffusion import DiffusionModel, Predict
+from baselines.diffusion import DiffusionModel, Predict, Schedule
 from baselines.methods import ddim
 from baselines.methods.pdae import sampling as pdae_sampling
 from baselines.methods.pdae.networks import FROZEN, PDAEEncoder, PDAEEncoderConfig, ShiftUNet
@@ -47,6 +47,7 @@ class PDAEConfig:
         unet: shape of the frozen model, which the second way up repeats.
         encoder: shape of the encoder.
         learn_sigma: the frozen model puts out a variance too, which nobody reads.
+        schedule: of beta, the frozen model's.
     """
 
     image_size: int
@@ -54,6 +55,7 @@ class PDAEConfig:
     unet: UNetConfig
     encoder: PDAEEncoderConfig
     learn_sigma: bool = False
+    schedule: Schedule = "linear"
 
 
 class PDAE(DiffusionModel):
@@ -69,7 +71,7 @@ class PDAE(DiffusionModel):
 
     def __init__(self, config: PDAEConfig, *, name: str = "pdae") -> None:
         super().__init__(config, name=name)
-        size, self.latent_dim = config.image_size, config.latent_dim
+        size, self.latent_dim, self.schedule = config.image_size, config.latent_dim, config.schedule
         self.encoder = PDAEEncoder(config.encoder, image_size=size, latent_dim=self.latent_dim)
         self.decoder = ShiftUNet(
             config.unet, image_size=size, latent_dim=self.latent_dim, learn_sigma=config.learn_sigma
@@ -80,19 +82,19 @@ class PDAE(DiffusionModel):
         """A PDAE with `model` as its frozen part and fresh weights, a function of `seed`, elsewhere.
 
         Args:
-            config: architecture, for the images of `model`, whose network replaces `unet` and `learn_sigma`.
+            config: architecture, for the images of `model`, whose network and schedule replace those of `config`.
 
         Raises:
-            UserError: images of another size, or a schedule other than the linear one.
+            UserError: images of another size, or an additive time embedding, which leaves z no place in a block.
         """
         found = model.config
-        if found.image_size != config.image_size or found.schedule != "linear":
+        if found.image_size != config.image_size or found.unet.additive:
             raise UserError(
-                f"{model.name}: expected a pre-trained model of {config.image_size} px with the linear schedule, found "
-                f"one of {found.image_size} px with {found.schedule}. Take the preset of its size, or train another "
-                "model with `python -m baselines.train --method ddim`."
+                f"{model.name}: expected a pre-trained model of {config.image_size} px whose blocks are scaled by the "
+                f"time, found one of {found.image_size} px{' that adds it' if found.unet.additive else ''}. Take the "
+                "preset of its size, or train another model with `python -m baselines.train --method ddim`."
             )
-        config = dataclasses.replace(config, unet=found.unet, learn_sigma=found.learn_sigma)
+        config = dataclasses.replace(config, unet=found.unet, learn_sigma=found.learn_sigma, schedule=found.schedule)
         pdae = cls.initialised(config, seed, name=name)
         for part in FROZEN:
             pdae.decoder.get_submodule(part).load_state_dict(model.network.get_submodule(part).state_dict())
@@ -115,7 +117,7 @@ class PDAE(DiffusionModel):
         """The shifted noise of DDIM; that of the frozen model without z."""
         if z is None:
             return lambda x, t: self.decoder(x, torch.full((len(x),), t, device=x.device))[0][:, :3]
-        return pdae_sampling.ddim_noise(self.heads(z))
+        return pdae_sampling.ddim_noise(self.heads(z), self.schedule)
 
     def decode(
         self,
@@ -129,13 +131,14 @@ class PDAE(DiffusionModel):
         """As `DiffusionModel.decode`, on the times of PDAE, from 999 to 0, the last state being `Sampled.raw`."""
         x_T = self.start(z, noise) if x_T is None else x_T
         config = sampler or SamplerConfig("ddim")
-        return pdae_sampling.decode(self.heads(z), x_T, config, noise=noise, progress=progress)
+        heads, schedule = self.heads(z), self.schedule
+        return pdae_sampling.decode(heads, x_T, config, schedule=schedule, noise=noise, progress=progress)
 
     def infer_endpoint(
         self, x: Float[Tensor, "b 3 s s"], z: Float[Tensor, "b l"] | None, *, steps: int
     ) -> tuple[Float[Tensor, "b 3 s s"], int]:
         """x_T at time 999 of images in [-1, 1] under z, by DDIM upwards; and the evaluations (999 at most)."""
-        found = pdae_sampling.infer(self.predictor(z), x, steps)
+        found = pdae_sampling.infer(self.predictor(z), x, steps, schedule=self.schedule)
         return found.raw, found.nfe
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from baselines.methods.pdae.model import PDAEConfig
 from baselines.methods.pdae.networks import PDAEEncoderConfig
-from dbae.checkpoints.facts import Facts, Question, applied
+from dbae.checkpoints.facts import DIFFUSION, Facts, Question, applied
 from dbae.checkpoints.shapes import unet_shape
 
 _C = TypeVar("_C", bound=PDAEConfig)
@@ -46,15 +46,24 @@ def detect(parts: Mapping[str, Mapping[str, Tensor]]) -> PDAEConfig | None:
     )
 
 
-QUESTION = Question("an autoencoder of no published configuration", ("heads", "attention_order"))
-FACTS = {"heads": "1", "attention_order": "legacy"}
+QUESTION = Question(
+    "an autoencoder of no published configuration",
+    ("heads", "attention_order", "schedule"),
+    {"encoder_heads": "4"} | DIFFUSION,
+)
+FACTS = {"heads": "1", "attention_order": "legacy", "schedule": "linear"}
 """Facts of all published models, which their shapes do not show."""
 
 
 def settled(config: _C, facts: Facts, path: object) -> _C:
-    """The configuration with answers to `QUESTION`; the encoder's four heads stand in the authors' program."""
+    """The configuration with answers to `QUESTION`; the encoder's four heads are a constant of the authors' program."""
     size = config.image_size
-    return dataclasses.replace(config, unet=applied(config.unet, facts, path, size=size, was=size))
+    return dataclasses.replace(
+        config,
+        unet=applied(config.unet, facts, path, size=size, was=size),
+        encoder=dataclasses.replace(config.encoder, heads=int(facts["encoder_heads"])),
+        schedule=facts["schedule"],  # type: ignore[arg-type]
+    )
 
 
 def from_official(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

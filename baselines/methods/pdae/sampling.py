@@ -9,7 +9,7 @@ times they visit. With eps and G from one evaluation of the network at time t, w
 with s the next time towards the image (ab_s = 1 at the first).
 N steps of DDIM visit N + 1 times int(linspace(0, 999, N + 1)), 0 and 999 included, so that no more than 999 exist.
 Decoding ends at time 0, where a share 0.01 of e is left in the image, and inversion begins there: one undoes the other.
-DDPM visits every time (fewer are ours), with the posterior's variance.
+DDPM visits every time (fewer are ours), with the posterior's variance unless told.
 
 DEVIATION: the two coefficients of G, where the paper has one. At t = 0 they are -0.01 and 0, so that inversion, which
 begins there, reads a G that was never trained.
@@ -27,7 +27,18 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.diffusion import DDIMSampler, DDPMSampler, Inversion, Predict, Process, T, alpha_bar, even_times
+from baselines.diffusion import (
+    DDIMSampler,
+    DDPMSampler,
+    Inversion,
+    Predict,
+    Process,
+    Schedule,
+    T,
+    alpha_bar,
+    even_times,
+    variance_of,
+)
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig, steps_for
 from dbae.support.errors import UserError
@@ -36,7 +47,7 @@ Heads = Callable[[Tensor, int, bool], tuple[Tensor, Tensor | None]]
 """(x, t, shift) -> eps and G by one evaluation of the network; only where `shift` is False G may be None."""
 
 
-def ddim_process(steps: int) -> Process:
+def ddim_process(steps: int, schedule: Schedule = "linear") -> Process:
     """The times of so many steps; 999 steps where more are asked for.
 
     Raises:
@@ -44,12 +55,12 @@ def ddim_process(steps: int) -> Process:
     """
     if steps < 1:
         raise UserError(f"ddim with {steps} steps: expected 1 to {T - 1}.")
-    return Process("linear", tuple(sorted({int(t) for t in np.linspace(0, T - 1, steps + 1)})))
+    return Process(schedule, tuple(sorted({int(t) for t in np.linspace(0, T - 1, steps + 1)})))
 
 
-def ddim_noise(heads: Heads, *, since: int = 0) -> Predict:
+def ddim_noise(heads: Heads, schedule: Schedule = "linear", *, since: int = 0) -> Predict:
     """e of DDIM; at times before `since` that is eps."""
-    ab = alpha_bar("linear").tolist()
+    ab = alpha_bar(schedule).tolist()
 
     def predict(x: Tensor, t: int) -> Tensor:
         eps, G = heads(x, t, t >= since)
@@ -80,6 +91,7 @@ def decode(
     x_T: Float[Tensor, "b c h w"],
     config: SamplerConfig,
     *,
+    schedule: Schedule = "linear",
     noise: Noise | None = None,
     progress: bool = False,
     keep_path: bool = False,
@@ -100,28 +112,35 @@ def decode(
     sampler: DDIMSampler | DDPMSampler
     match config.method:
         case "ddim":
-            process = ddim_process(steps)
+            process = ddim_process(steps, schedule)
             since = process.times[int(config.stop * (len(process.times) - 1)) + 1] if config.stop < 1 else T
-            predict = ddim_noise(heads, since=since)
+            predict = ddim_noise(heads, schedule, since=since)
             sampler = DDIMSampler(predict, process, eta=config.eta, to_data=False, clip=clip, noise=noise)
         case "ddpm":
-            process = Process("linear", tuple(even_times(steps)))
+            process = Process(schedule, tuple(even_times(steps)))
             predict = ddpm_noise(heads, process)
-            sampler = DDPMSampler(predict, process, variance="fixed_small", clip=clip, noise=noise)
+            variance = variance_of(config) or "fixed_small"
+            sampler = DDPMSampler(predict, process, variance=variance, clip=clip, noise=noise)
         case _:
             raise ValueError(f"{config.method} is a method of bridges; a diffusion model has ddim and ddpm")
     return sampler.run(x_T, progress=progress, keep_path=keep_path)
 
 
 def infer(
-    predict: Predict, x: Float[Tensor, "b c h w"], steps: int, *, progress: bool = False, keep_path: bool = False
+    predict: Predict,
+    x: Float[Tensor, "b c h w"],
+    steps: int,
+    *,
+    schedule: Schedule = "linear",
+    progress: bool = False,
+    keep_path: bool = False,
 ) -> Sampled:
     """x_T at time 999, as `Sampled.raw`, from images x in [-1, 1], taken for states at time 0.
 
     Args:
         predict: see `ddim_noise`.
     """
-    sampler = Inversion(predict, ddim_process(steps), to_noise=False)
+    sampler = Inversion(predict, ddim_process(steps, schedule), to_noise=False)
     return sampler.run(x, progress=progress, keep_path=keep_path)
 
 
@@ -132,6 +151,7 @@ def decode_mixed(
     x_T: Float[Tensor, "b c h w"],
     config: SamplerConfig,
     *,
+    schedule: Schedule = "linear",
     noise: Noise | None = None,
 ) -> Sampled:
     """Trajectory interpolation: at every step G = (1 - share) G_1 + share G_2, and eps of the first.
@@ -144,5 +164,5 @@ def decode_mixed(
         _, G_2 = heads_2(x, t, shift)
         return eps, None if G_1 is None or G_2 is None else (1 - share) * G_1 + share * G_2
 
-    sampled = decode(heads, x_T, config, noise=noise)
+    sampled = decode(heads, x_T, config, schedule=schedule, noise=noise)
     return dataclasses.replace(sampled, nfe=2 * sampled.nfe)
