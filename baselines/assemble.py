@@ -16,7 +16,6 @@ from baselines.recognise import NO_MODEL, Found, recognise
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints import torchfile
 from dbae.checkpoints.facts import shown
-from dbae.checkpoints.fields import from_json
 from dbae.checkpoints.own import Card, States, load_strictly
 from dbae.support.errors import UserError
 
@@ -35,7 +34,7 @@ def own(card: Card, states: States, path: Path) -> LoadedModel:
         raise UserError(f"{path}: expected a model of {', '.join(METHODS)}, found a {card.method!r} checkpoint.")
 
     def build(config: dict[str, Any], name: str) -> nn.Module:
-        return method.model(from_json(method.config, config), name=name)
+        return method.of_card(config, name)
 
     model: Any = checkpoint.filled(card, states, build, path)
     origin = card.training.get(CONVERTED)

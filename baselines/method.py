@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from baselines.interface import LoadedModel, Prior, RepresentationModel
 from baselines.recognise import Kind
 from dbae.checkpoints.facts import Facts, Question
+from dbae.checkpoints.fields import from_json
 from dbae.noise import mixed_seed
 from dbae.prior import LatentSampling
 from dbae.support.errors import UserError
 from dbae.training.objective import Objective
 
 State = Mapping[str, Tensor]
+Load = Callable[[str], LoadedModel]
+"""Name or file of a checkpoint -> its model."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +55,7 @@ class TrainingOptions:
         """The preset's configuration, changed."""
         return config
 
-    def built(self, method: Method, config: Any, seed: int, name: str, load: Callable[[str], LoadedModel]) -> Built:
+    def built(self, method: Method, config: Any, seed: int, name: str, load: Load) -> Built:
         """A model with fresh weights, a function of `seed`. `load` opens checkpoints that it builds on."""
         return Built(method.fresh(config, seed, name))
 
@@ -133,6 +136,10 @@ class Method:
     official: tuple[Official, ...] = ()
     variant: Callable[[Any], str] = lambda config: ""
     prior: Callable[[Any], Prior | None] = lambda model: None
+
+    def of_card(self, config: Mapping[str, Any], name: str) -> Any:
+        """A model without weights of the configuration that a card has, as `dbae.checkpoints.own.filled` wants it."""
+        return self.model(from_json(self.config, config), name=name)
 
     def fresh(self, config: Any, seed: int, name: str) -> nn.Module:
         """A model with initial weights that are a function of `seed`; global random state stays as it was."""

@@ -229,9 +229,9 @@ class LatentCache:
         return torch.stack(views, dim=1).float().cpu().numpy()
 
 
-def default_folder() -> Path:
-    """`$DBAE_CACHE/latents`; `~/.cache/dbae/latents` when the variable is not set."""
-    return cache_folder() / "latents"
+def default_folder(what: str = "latents") -> Path:
+    """`$DBAE_CACHE/latents`; `~/.cache/dbae/latents` when the variable is not set. Likewise of other values."""
+    return cache_folder() / what
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@ is read, so that every step is the plain model's; here as its paper says. Its `b
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -24,8 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines.diffusion import Predict, Schedule, T, draw, noise_loss, sample
-from baselines.interface import LoadedModel
-from baselines.method import Built, Method, Preset
+from baselines.method import Built, Load, Method, Preset
 from baselines.methods import diffae
 from baselines.methods.ddim import NoiseUNet, NormalPrior
 from baselines.methods.diffae import DiffAE, DiffAEConfig
@@ -145,7 +143,7 @@ class InfoDiffusionOptions(ConfigOptions):
     schedule: Literal["linear", "infodiffusion"] | None = None
     pretrained: str | None = None
 
-    def built(self, method: Method, config: Any, seed: int, name: str, load: Callable[[str], LoadedModel]) -> Built:
+    def built(self, method: Method, config: Any, seed: int, name: str, load: Load) -> Built:
         if self.pretrained is None:
             return super().built(method, config, seed, name, load)
         plain, about = plain_model(self.pretrained, load, config.image_size)

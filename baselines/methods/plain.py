@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from baselines.interface import LoadedModel
+from baselines.method import Load
 from baselines.methods.ddim import DDIM
 from dbae.support.errors import UserError
 
 
-def plain_model(source: str, load: Callable[[str], LoadedModel], image_size: int) -> tuple[DDIM, dict[str, str]]:
+def plain_model(source: str, load: Load, image_size: int) -> tuple[DDIM, dict[str, str]]:
     """A plain diffusion model to build on, and what a card says of it.
 
     Raises:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -36,8 +36,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from baselines.diffusion import DiffusionModel, Predict, Schedule, T, TimeEncoder, alpha_bar, draw, noise_loss
-from baselines.interface import LoadedModel
-from baselines.method import Built, Method, Preset
+from baselines.method import Built, Load, Method, Preset
 from baselines.methods import diffae
 from baselines.methods.ddim import NoiseUNet, NormalPrior
 from baselines.methods.diffae import DiffAEConfig
@@ -257,7 +256,7 @@ class SAMIOptions(ConfigOptions):
     times: Literal["uniform", "late"] | None = None
     pretrained: str | None = None
 
-    def built(self, method: Method, config: Any, seed: int, name: str, load: Callable[[str], LoadedModel]) -> Built:
+    def built(self, method: Method, config: Any, seed: int, name: str, load: Load) -> Built:
         if self.pretrained is None:
             return super().built(method, config, seed, name, load)
         plain, about = plain_model(self.pretrained, load, config.image_size)

@@ -38,8 +38,7 @@ from benchmarks.metrics.precision_recall import Neighbours, neighbours
 from benchmarks.results.noise import Noise, digest
 from dbae.data import ImageDataset
 from dbae.images import to_uint8
-from dbae.latents import Encoder, LatentCache
-from dbae.support.files import cache_folder
+from dbae.latents import Encoder, LatentCache, default_folder
 
 K_DENSITY = 5
 SMALLEST = K_DENSITY + 1
@@ -184,7 +183,7 @@ def features_of(
     They are kept under the data's fingerprint, the indices and the hash of the extractor's weights. All processes of a
     run must call this; each computes its share.
     """
-    cache = LatentCache(cache_folder() / "features", extractor.device, batch_size, progress=progress)
+    cache = LatentCache(default_folder("features"), extractor.device, batch_size, progress=progress)
     encoder = Encoder(
         lambda x: (extractor(to_uint8(x)), None), f"{extractor.name} {extractor.fingerprint}", extractor.name
     )

@@ -44,7 +44,7 @@ from benchmarks.reconstruction.report import draw_sweep, format_sweep
 from benchmarks.reconstruction.study import ProtocolName, ReconstructionStudy
 from benchmarks.results import Record, RecordFile, beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
-from benchmarks.subjects import SettingOptions, encoder_of, inputs, on_device, reads_latents
+from benchmarks.subjects import SettingOptions, cells_of, cells_of_data, encoder_of, on_device, reads_latents, split_of
 from dbae.data import ImageDataset
 from dbae.support.errors import UserError
 
@@ -91,7 +91,7 @@ class Reconstruction(Benchmark[ReconstructionOptions, Record]):
     ) -> tuple[int, int]:
         """Every setting's evaluations."""
         assert dataset is not None
-        images = len(dataset.split(inputs.split_of(dataset, options.split))[: options.limit])
+        images = len(dataset.split(split_of(dataset, options.split))[: options.limit])
         return images, sum(s.sampler.nfe + s.encode_steps for s in options.settings.settings(model))
 
     def measure(
@@ -117,15 +117,15 @@ def _study(
     options: ReconstructionOptions,
     lpips: dict[str, perceptual.Distance],
 ) -> ReconstructionStudy:
-    split = inputs.split_of(dataset, options.split)
+    split = split_of(dataset, options.split)
     indices = dataset.split(split)[: options.limit]
     if len(indices) < 2:
         raise UserError(f"{dataset.name}: expected 2 or more images, found {len(indices)}. Choose another --limit.")
     columns = {
         "task": "reconstruction",
         "task_version": TASK_VERSION,
-        **inputs.cells_of(loaded),
-        **inputs.cells_of_data(dataset, split, len(indices)),
+        **cells_of(loaded),
+        **cells_of_data(dataset, split, len(indices)),
         "seed": str(options.seed),
         "precision": options.precision,
     }

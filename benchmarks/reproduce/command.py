@@ -43,10 +43,9 @@ from tyro.conf import Positional
 from benchmarks.reproduce import plan
 from benchmarks.reproduce.answers import format_answers, format_measured, write_answers, write_measured
 from benchmarks.reproduce.plan import Missing, Plan
-from benchmarks.reproduce.prepare import Ready, describe, prepare, require_writable
+from benchmarks.reproduce.prepare import describe, measure, prepare, require_writable
 from benchmarks.reproduce.tables import TABLES_BY_NUMBER, Table
-from benchmarks.results import Record, RecordFile, beside
-from benchmarks.runner import Load, family
+from benchmarks.results import Record, beside
 from dbae.support import cli, distributed
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
@@ -118,18 +117,6 @@ def planned(table: Table, options: ReproduceOptions) -> Plan:
     if table.architectures and (at_hand or options.full_size):
         return plan.architectures(table)
     return plan.published(table, options.row) if at_hand else plan.builtin(table)
-
-
-def measure(ready: Sequence[Ready], path: Path, load: Load) -> tuple[list[Record], list[str]]:
-    """Run every step into the records file `path`; what it has afterwards, and what the steps that failed said."""
-    failed = []
-    for step in ready:
-        try:
-            family(step.step.run.benchmark).run(dataclasses.replace(step.options, out=path), load)
-        except UserError as error:
-            log.error("%s: %s", step.step.words, error)
-            failed.append(f"{step.step.words}: {error}")
-    return RecordFile(path).read(), failed
 
 
 def report(table: Table, found: Plan, records: list[Record], out: Path) -> None:

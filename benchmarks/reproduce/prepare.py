@@ -1,13 +1,15 @@
 """A plan made ready to run: what every step needs is looked for before the first one measures, and its time estimated.
 
 A step whose checkpoint, labels, splits or prior are not there is left out, whole or in part, and said to be missing;
-the others go on. The estimate takes the speed of this machine, here and now: a few evaluations of the network.
+the others go on. The estimate takes the speed of this machine, here and now: a few evaluations of the network. In the
+end the steps are run, and one that fails hides no other.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,15 +19,17 @@ from typing import Any
 import torch
 
 from benchmarks.reproduce.plan import Missing, Plan, Step
+from benchmarks.results import Record, RecordFile
 from benchmarks.runner import Load, ModelOptions, family
 from benchmarks.subjects import SettingOptions, on_device
-from dbae.data import ImageDataset, open_data, parse_source
-from dbae.data.faces import Faces
+from dbae.data import Faces, ImageDataset, open_data, parse_source
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
 from dbae.support import cli, text
 from dbae.support.errors import UserError
 from dbae.support.files import cache_folder
+
+log = logging.getLogger(__name__)
 
 HEAD = ("benchmark", "checkpoint", "data", "options", "images", "NFE an image", "about")
 
@@ -175,3 +179,15 @@ def _duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{max(seconds, 1):.0f} second{'s' if seconds >= 1.5 else ''}"
+
+
+def measure(ready: Sequence[Ready], path: Path, load: Load) -> tuple[list[Record], list[str]]:
+    """Run every step into the records file `path`; what it has afterwards, and what the steps that failed said."""
+    failed = []
+    for step in ready:
+        try:
+            family(step.step.run.benchmark).run(dataclasses.replace(step.options, out=path), load)
+        except UserError as error:
+            log.error("%s: %s", step.step.words, error)
+            failed.append(f"{step.step.words}: {error}")
+    return RecordFile(path).read(), failed

@@ -29,7 +29,7 @@ from benchmarks.extractors import perceptual
 from benchmarks.reconstruction.study import ProtocolName
 from benchmarks.results import beside
 from benchmarks.runner import Benchmark, DataOptions, Session
-from benchmarks.subjects import SettingOptions, inputs, on_device
+from benchmarks.subjects import SettingOptions, on_device, split_of
 from benchmarks.variation.report import draw_maps, format_variation
 from benchmarks.variation.study import VariationStudy, Varied
 from dbae.data import ImageDataset
@@ -74,7 +74,7 @@ class Variation(Benchmark[VariationOptions, Varied]):
     ) -> list[Varied]:
         """Rows and pictures of every protocol and setting."""
         on_device(loaded.model, session.device)
-        split = inputs.split_of(dataset, options.split)
+        split = split_of(dataset, options.split)
         indices = dataset.split(split)[: options.draw_images]
         study = VariationStudy(loaded, dataset, split, indices, options.draws, session, options.seed, shared)
         settings = options.settings.settings(loaded.model)

@@ -14,7 +14,7 @@ check, prepare (pack)                 python -m dbae.data check | prepare
 from typing import TYPE_CHECKING, Any
 
 from dbae.data.base import Attributes, ImageDataset
-from dbae.data.files.images import Exif
+from dbae.data.files import Exif
 from dbae.data.loader import TrainingStream, iterate
 from dbae.data.memory import InMemory
 from dbae.data.named import Crop, NamedImages, ReadBatch, matching, open_images, read_batches

@@ -10,13 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from dbae.data.base import Attributes, ImageDataset
-from dbae.data.files.images import ImageFiles
-from dbae.data.files.lmdb import LmdbFiles
-from dbae.data.kinds import KINDS
-from dbae.data.kinds.kind import root_of
+from dbae.data.files import ImageFiles, LmdbFiles
 from dbae.data.kinds.published import Layout, Part, files_at
 from dbae.data.loader import in_processes
-from dbae.data.source import open_data, parse_source
+from dbae.data.source import KINDS, open_data, parse_source, root_of
 from dbae.data.subset import located
 from dbae.support.errors import UserError
 from dbae.support.progress import progress_bar

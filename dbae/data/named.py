@@ -35,10 +35,18 @@ from PIL import Image
 from torch import Tensor
 
 from dbae.data.base import ImageDataset
-from dbae.data.files.folder import file_state
-from dbae.data.files.images import Exif, ImageFiles, report_turned
-from dbae.data.files.listing import is_image
-from dbae.data.files.paths import exists, expanded, require_ordinary, shown, status
+from dbae.data.files import (
+    Exif,
+    ImageFiles,
+    exists,
+    expanded,
+    file_state,
+    is_image,
+    report_turned,
+    require_ordinary,
+    shown,
+    status,
+)
 from dbae.data.labels.beside import Annotations
 from dbae.data.loader import in_processes
 from dbae.data.source import KINDS, open_data

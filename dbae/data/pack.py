@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dbae.data.files.lmdb import import_lmdb
+from dbae.data.files import import_lmdb
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
 

@@ -27,8 +27,7 @@ import numpy as np
 from PIL import Image
 
 from dbae.data.base import ImageDataset
-from dbae.data.files.images import ImageFiles
-from dbae.data.files.lmdb import import_lmdb
+from dbae.data.files import ImageFiles, import_lmdb
 from dbae.data.labels.write import label_files
 from dbae.data.loader import in_processes
 from dbae.data.pack import write_lmdb, write_zip

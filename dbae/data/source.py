@@ -31,9 +31,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from dbae.data.base import ImageDataset
-from dbae.data.files.images import Exif
-from dbae.data.files.lmdb import is_lmdb
-from dbae.data.files.paths import exists, expanded, require_ordinary, shown, status
+from dbae.data.files import Exif, exists, expanded, is_lmdb, require_ordinary, shown, status
 from dbae.data.kinds import KINDS
 from dbae.data.kinds.kind import Source, root_of
 from dbae.data.seeded import parse_shares, with_seeded_splits

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from baselines.interface import LoadedModel
-from baselines.method import Built, LatentOptions, Method
+from baselines.method import Built, LatentOptions, Load, Method
 from baselines.methods import ddim
 from dbae.support.errors import UserError
 
@@ -23,7 +21,7 @@ class OnPretrained(LatentOptions):
 
     pretrained: str | None = None
 
-    def built(self, method: Method, config: Any, seed: int, name: str, load: Callable[[str], LoadedModel]) -> Built:
+    def built(self, method: Method, config: Any, seed: int, name: str, load: Load) -> Built:
         if self.pretrained is None:
             raise UserError(f"--method {method.key}: name the ddim checkpoint it builds on with --pretrained.")
         found = load(self.pretrained)

@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from dbae.data.files.images import Files
+from dbae.data.files import Files
 from dbae.data.kinds.published import LMDBS, Layout, Part, published
 from dbae.data.labels.beside import Annotations
 from dbae.data.labels.formats import celeba_splits

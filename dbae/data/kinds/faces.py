@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dbae.data.base import ImageDataset
-from dbae.data.files.paths import expanded
+from dbae.data.files import expanded
 from dbae.data.kinds.kind import Kind, Source
 
 

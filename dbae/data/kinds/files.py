@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dbae.data.base import ImageDataset
-from dbae.data.files.folder import open_folder
-from dbae.data.files.images import Exif
-from dbae.data.files.lmdb import open_lmdb
-from dbae.data.files.zip import open_zip
+from dbae.data.files import Exif, open_folder, open_lmdb, open_zip
 from dbae.data.kinds.kind import Kind, Source, root_of
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dbae.data.base import ImageDataset
-from dbae.data.files.images import Exif
-from dbae.data.files.paths import expanded
+from dbae.data.files import Exif, expanded
 from dbae.support.errors import UserError
 
 if TYPE_CHECKING:

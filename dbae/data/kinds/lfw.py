@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dbae.data.base import Attributes
-from dbae.data.files.images import Files, ImageFiles
+from dbae.data.files import Files, ImageFiles
 from dbae.data.kinds.kind import Kind, root_of
 from dbae.data.kinds.published import Layout, Part, files_at
 from dbae.data.labels.beside import Annotations

@@ -23,12 +23,7 @@ import posixpath
 import stat
 from collections.abc import Callable, Sequence
 
-from dbae.data.files.folder import FolderFiles
-from dbae.data.files.images import Files, ImageFiles
-from dbae.data.files.listing import is_image
-from dbae.data.files.lmdb import LmdbFiles, is_lmdb
-from dbae.data.files.paths import expanded, status
-from dbae.data.files.zip import ZipFiles
+from dbae.data.files import Files, FolderFiles, ImageFiles, LmdbFiles, ZipFiles, expanded, is_image, is_lmdb, status
 from dbae.data.kinds.kind import Kind, root_of
 from dbae.data.labels.beside import Annotations, read_annotations
 from dbae.data.transforms import Transform
