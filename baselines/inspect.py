@@ -67,8 +67,8 @@ def _uses(loaded: LoadedModel) -> list[str]:
         uses.append(f"reconstruction: x_T {' or '.join(model.endpoints)}; samplers {', '.join(model.samplers)}")
     if "inferred" in model.endpoints and not isinstance(model, InfersEndpoint):
         uses.append("inferred x_T: not here")
-    prior = f"with the prior in the file ({type(loaded.prior).__name__})" if loaded.prior else "needs --prior FILE"
-    return [*uses, f"generation: {prior}"]
+    prior = f"the prior in the file ({type(loaded.prior).__name__})" if loaded.prior else "--prior FILE"
+    return [*uses, f"generation: mode ae as it is; mode prior with {prior}"]
 
 
 def _identified(other: NoModel) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 builtin:dbae            comes with this package (faces it drew itself, 32 px)
 runs/x/...safetensors   written by `python -m dbae.train`
 ema_0.9999_1020000.pt   published by the DBAE authors; architecture and sizes are read off the file
+dbae/ffhq128            the file in $DBAE_CHECKPOINTS/dbae/ffhq128
 mine.pt?head_channels=64&attention_order=legacy&bridge=vp   by their program, of no published configuration
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -59,20 +61,32 @@ def load(source: str | Path) -> LoadedDBAE:
 
 
 def find(source: str | Path) -> Path:
-    """The file that `source` names.
+    """The file that `source` names: a path, a built-in model, or the one checkpoint in a folder of `$DBAE_CHECKPOINTS`.
 
     Raises:
-        UserError: no such file or built-in model.
+        UserError: no such file or built-in model, or no single checkpoint in the folder.
     """
     named = BUILTIN | PRIORS
     if str(source).startswith("builtin:") and str(source) not in named:
         raise UserError(f"{source}: no such built-in model; there is {', '.join(BUILTIN)}.")
-    path = named.get(str(source), Path(source))
+    path = named.get(str(source)) or _kept(Path(source)) or Path(source)
     if path.is_dir():
         raise UserError(f"{path}: a folder; name a checkpoint file in it, e.g. {_newest(path)}.")
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file, nor a built-in model ({', '.join(BUILTIN)}).")
     return path
+
+
+def _kept(name: Path) -> Path | None:
+    """The checkpoint that users keep under a relative `name` in `$DBAE_CHECKPOINTS`; None where there is none."""
+    root = os.environ.get("DBAE_CHECKPOINTS")
+    if not root or name.is_absolute() or name.exists() or not (folder := Path(root) / name).is_dir():
+        return None
+    found = [p for p in sorted(folder.iterdir()) if p.suffix in (".pt", ".ckpt", ".safetensors")]
+    if len(found) != 1:
+        shown = ", ".join(p.name for p in found[:5]) or "none"
+        raise UserError(f"{folder}: expected one checkpoint, found {shown}. Name the file itself.")
+    return found[0]
 
 
 def _newest(folder: Path) -> str:

@@ -29,6 +29,7 @@ from benchmarks.results.file import beside
 from benchmarks.results.noise import Noise, digest, read_noise
 from benchmarks.results.record import Record, RecordFile
 from benchmarks.results.scores import ImageScores, read_scores
+from dbae.support.arrays import read_npz
 
 _STATISTICS: dict[str, Any] = {"AP": AveragePrecision, "Pearson_r": Pearson, "MSE": SquaredError}
 _AGREES = 1e-3
@@ -93,10 +94,12 @@ def forget() -> None:
 def _per_image(record: Record, path: Path) -> PerImage | None:
     for columns, file in _settings(beside(path, "_images")):
         if all(getattr(record, name) == cell for name, cell in columns.items()):
-            with np.load(file) as arrays:
-                if record.metric in arrays and _close(float(arrays[record.metric].mean()), record.value, 1e-6):
-                    groups = arrays.get("groups")
-                    return PerImage(arrays["index"], arrays[record.metric].astype(np.float64), groups)
+            arrays = read_npz(file) or {}
+            if not {"index", record.metric} <= arrays.keys():
+                continue
+            values = arrays[record.metric].astype(np.float64)
+            if _close(float(values.mean()), record.value, 1e-6) and values.shape == arrays["index"].shape:
+                return PerImage(arrays["index"], values, arrays.get("groups"))
     return None
 
 
@@ -183,7 +186,7 @@ def _settings(folder: Path) -> list[tuple[dict[str, object], Path]]:
     found = []
     for file in sorted(folder.glob("*.npz")):
         if not file.name.startswith(("scores-", "noise-")):
-            with np.load(file) as arrays:
-                if "columns" in arrays:
-                    found.append((json.loads(str(arrays["columns"])), file))
+            arrays = read_npz(file) or {}
+            if "columns" in arrays:
+                found.append((json.loads(str(arrays["columns"])), file))
     return found

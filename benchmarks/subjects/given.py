@@ -20,6 +20,7 @@ from baselines.interface import LoadedModel
 from dbae.data import Attributes, ImageDataset
 from dbae.latents import Latents
 from dbae.noise import mixed_seed
+from dbae.support.arrays import DAMAGE
 from dbae.support.errors import UserError
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             return arrays["z"], arrays.get("sigma")
     except FileNotFoundError:
         raise UserError(f"{path}: expected an npz with z, found no such file. Check the path.") from None
-    except (ValueError, OSError, EOFError) as error:
+    except DAMAGE as error:
         raise UserError(f"{path}: expected an npz with z, could not read it ({error}). Write it again.") from error
 
 

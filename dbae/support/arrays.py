@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -25,11 +26,15 @@ Shape = tuple[int | None, ...]
 """Of an array; None where any length will do."""
 
 log = logging.getLogger(__name__)
-_DAMAGE = (zipfile.BadZipFile, zlib.error, ValueError, LookupError, EOFError, OSError, NotImplementedError, MemoryError)
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, ValueError, LookupError, EOFError, OSError),
+    *(NotImplementedError, RuntimeError, MemoryError),
+)
+"""What reading a damaged `.npz` or `.npy` raises."""
 
 
 def read_npz(path: Path, expected: Mapping[str, tuple[str, Shape]] | None = None) -> dict[str, np.ndarray] | None:
-    """The arrays of an `.npz`; None where there is no file, or a damaged one, which is logged: compute anew.
+    """The arrays of an `.npz`; None where there is no file, or a damaged one, which is logged.
 
     Every byte of an array is compared with the checksum that the zip file has of it.
 
@@ -47,8 +52,8 @@ def read_npz(path: Path, expected: Mapping[str, tuple[str, Shape]] | None = None
             if found.dtype != dtype or any(length not in (None, n) for length, n in lengths):
                 raise ValueError(f"{name} is {found.dtype} {found.shape}, expected {dtype} {shape}")
         return arrays
-    except _DAMAGE as error:
-        log.warning("%s: damaged (%s); computed again", path, " ".join(str(error).split()) or type(error).__name__)
+    except DAMAGE as error:
+        log.warning("%s: damaged (%s); not used", path, " ".join(str(error).split()) or type(error).__name__)
         return None
 
 

@@ -92,8 +92,14 @@ class RunFolder:
         """Make `log.csv` end at `upto_images`, dropping rows that a resumed run will write again."""
         rows: list[list[str]] = []
         if self.log_file.exists():
-            with open(self.log_file, newline="") as file:
-                complete = [r for r in csv.reader(file) if len(r) == len(LOG_COLUMNS) and r[0].isdigit()]
+            try:
+                with open(self.log_file, newline="", encoding="utf-8") as file:
+                    complete = [r for r in csv.reader(file) if len(r) == len(LOG_COLUMNS) and r[0].isdecimal()]
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise UserError(
+                    f"{self.log_file}: expected the log of a training run, found other bytes ({error}). Move the file "
+                    "away to go on without its rows."
+                ) from error
             rows = [r for r in complete if int(r[0]) <= upto_images]
         with atomic_path(self.log_file) as temporary, open(temporary, "w", newline="") as file:
             csv.writer(file).writerows([LOG_COLUMNS, *rows])

@@ -40,7 +40,7 @@ def test_builtin_model(capsys):
     assert counts["total"] == sum(p.numel() for p in loaded.model.parameters())
     assert "score.channel_mult [1, 2, 3]" in found["configuration"]
     assert found["benchmarks"][1].startswith("reconstruction: x_T decoded; samplers ddbm_euler, ")
-    assert found["benchmarks"][-1] == "generation: needs --prior FILE"
+    assert found["benchmarks"][-1] == "generation: mode ae as it is; mode prior with --prior FILE"
 
 
 def test_diffae(tmp_path, capsys):
@@ -51,7 +51,7 @@ def test_diffae(tmp_path, capsys):
     assert found["benchmarks"] == [
         "downstream, disentanglement: z by one pass an image",
         "reconstruction: x_T random or inferred; samplers ddim, ddpm",
-        "generation: needs --prior FILE",
+        "generation: mode ae as it is; mode prior with --prior FILE",
     ]
 
 
@@ -59,7 +59,9 @@ def test_ddim_says_that_its_z_is_inferred(tmp_path, capsys):
     path = save_pdae(tmp_path / "checkpoint.pt", {"denoise_fn": small_ddim()})
     found = printed(f"{path}?heads=1&image_size=32&schedule=linear", capsys)
     assert found["benchmarks"][0] == "downstream, disentanglement: z by 100 network evaluations an image"
-    assert found["benchmarks"][-1] == "generation: with the prior in the file (NormalPrior)"
+    assert found["benchmarks"][-1] == (
+        "generation: mode ae as it is; mode prior with the prior in the file (NormalPrior)"
+    )
 
 
 def test_files_that_are_no_models(tmp_path, capsys):

@@ -73,6 +73,18 @@ def test_z_alone_is_probed_with_the_labels_of_a_data_set(tmp_path):
         benchmarks.downstream.measure(z[:50], out=tmp_path / "d.csv", **options)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damaged_z_is_refused_by_its_file(tmp_path, save):
+    labels = pandas.DataFrame({"Tall": np.arange(60) % 2})
+    save(tmp_path / "whole.npz", z=np.random.default_rng(0).standard_normal((60, 3)))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    middle = len(whole) // 2
+    for broken in (whole[:middle], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :], b"text", b""):
+        (tmp_path / "z.npz").write_bytes(broken)
+        with pytest.raises(UserError, match=r"z\.npz: expected an npz with z, could not read it"):
+            benchmarks.downstream.measure(tmp_path / "z.npz", data=labels, out=tmp_path / "d.csv", device="cpu")
+
+
 def test_z_of_a_file_and_a_table_of_labels_need_no_data_set(tmp_path):
     rng = np.random.default_rng(0)
     z = rng.standard_normal((120, 3)).astype(np.float32)

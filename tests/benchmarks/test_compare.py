@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import compare
 from benchmarks.metrics.prediction import average_precision
+from benchmarks.results.evidence import forget
 from benchmarks.results.images import ImageValues, values_path, write_values
 from benchmarks.results.noise import Noise, write_noise
 from benchmarks.results.pair import pair, without_single_seeds
@@ -287,6 +288,19 @@ def psnr(path, values) -> str:
     )
     RecordFile(path).add([replace(row, nfe=1, encode_nfe=0)])
     return str(path)
+
+
+@pytest.mark.parametrize("how", ["noise", "cut", "bit", "empty"])
+def test_damaged_values_of_images_are_said_and_left_out(tmp_path, caplog, how):
+    a, b = (psnr(tmp_path / f"{name}.csv", np.arange(20.0) + shift) for name, shift in (("a", 0), ("b", 1)))
+    assert compared(tmp_path, a, b)["verdict"] == "better"
+    forget()
+    [path] = (tmp_path / "b_images").glob("*.npz")
+    whole = path.read_bytes()
+    bit = whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]
+    path.write_bytes({"noise": b"noise" * 50, "cut": whole[:90], "bit": bit, "empty": b""}[how])
+    assert "no verdict" in compared(tmp_path, a, b)["verdict"]
+    assert f"{path}: damaged" in caplog.text
 
 
 def test_infinite_values_are_equal_and_said(tmp_path):

@@ -48,3 +48,17 @@ def test_names_that_are_no_checkpoint(tmp_path):
     (tmp_path / "checkpoints" / "images-1.safetensors").touch()
     with pytest.raises(UserError, match=r"a folder; name a checkpoint file in it, e\.g\. .*images-1\.safetensors"):
         load(tmp_path)
+
+
+def test_a_name_is_looked_up_where_checkpoints_are_kept(tmp_path, monkeypatch):
+    """As the benchmarks take it: $DBAE_CHECKPOINTS/NAME/FILE."""
+    model = small_model()
+    monkeypatch.setenv("DBAE_CHECKPOINTS", str(tmp_path))
+    folder = tmp_path / "dbae" / "mine"
+    with pytest.raises(UserError, match="dbae/mine: no such checkpoint file"):
+        load("dbae/mine")
+    checkpoint.save(folder / "a.safetensors", small_card(model), ema=model.state_dict())
+    assert load("dbae/mine").path == folder / "a.safetensors"
+    checkpoint.save(folder / "b.safetensors", small_card(model), ema=model.state_dict())
+    with pytest.raises(UserError, match=r"expected one checkpoint, found a\.safetensors, b\.safetensors"):
+        load("dbae/mine")

@@ -330,6 +330,17 @@ class TestNpz:
         with pytest.raises(UserError, match=r"x\.npz: expected an npz"):
             NpzImages(tmp_path / "x.npz")
 
+    @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+    def test_changed_bytes_are_noticed_wherever_they_are(self, tmp_path, save):
+        save(tmp_path / "whole.npz", arr_0=Pixels(7).pixels)
+        whole = (tmp_path / "whole.npz").read_bytes()
+        path = tmp_path / "x.npz"
+        for share in (0.3, 0.5, 0.9):  # of the array's own bytes
+            at = int(share * len(whole))
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+            with pytest.raises(UserError, match=r"x\.npz: expected an npz, could not read it"):
+                NpzImages(path)
+
 
 def test_every_number_has_its_noise_beside_the_file(loaded, options):
     """12 images of 12 features: halves are too small for neighbours, and no Frechet distance has any."""

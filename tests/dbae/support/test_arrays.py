@@ -104,5 +104,5 @@ def test_damage_is_noticed_and_said(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert read_npz(path, WANTED) is None
     (said,) = caplog.messages
     assert said.startswith(f"{path}: damaged (")
-    assert said.endswith("; computed again")
+    assert said.endswith("; not used")
     assert "\n" not in said

@@ -294,3 +294,14 @@ def test_full_disk_keeps_the_checkpoint_before(tmp_path, monkeypatch):
     run(tmp_path, resume=True)
     run(tmp_path / "whole")
     assert_same(tmp_path, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("content", [b"images,step\n\xff\xfe", b"a" * 200_000], ids=["bytes", "one long field"])
+def test_log_that_is_none_is_named(tmp_path, content):
+    run(tmp_path, images=16)
+    (tmp_path / "log.csv").write_bytes(content)
+    with pytest.raises(UserError, match=r"log\.csv: expected the log of a training run, found other bytes"):
+        run(tmp_path, images=24, resume=True)
+    (tmp_path / "log.csv").unlink()
+    run(tmp_path, images=32, resume=True)
+    assert [int(row["images"]) for row in rows(tmp_path)][-1] == 32
