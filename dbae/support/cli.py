@@ -51,7 +51,7 @@ def run(
     keep_freed_memory()
     level = logging.INFO if distributed.is_main() else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
+    config = (tyro.conf.HelptextFromCommentsOff,)
     try:
         parsed = tyro.cli(
             options,

@@ -144,6 +144,7 @@ def test_help_shows_examples_and_the_presets_own_defaults(capsys):
         text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
         assert "python -m dbae.train --preset faces32 --data faces --out runs/faces32" in text
         assert expected in text
+        assert "--flip, --no-flip mirror training images" in text  # what is on already has a name to turn it off
 
 
 def test_defaults_follow_the_preset_in_either_spelling():
