@@ -42,7 +42,7 @@ class Table:
         return next(iter(self.columns))
 
 
-NOTE = "(± standard error over seeds; prevalence: a constant score, for MSE the training mean; MSE in units of the labels)"
+NOTE = "(± standard error over seeds; prevalence: a constant score, for MSE the training mean, in units of the labels)"
 
 
 def format_table(table: Table) -> str:
