@@ -17,6 +17,8 @@ UNITS = {
     "total_time_ms": "ms/image",
 }
 
+NOTE = "(times: medians ± standard error over repetitions)"
+
 
 def format_costs(rows: Sequence[Record]) -> str:
     """A text table: one line a quantity, one column a model; medians ± standard error, and ratios below their times."""
@@ -34,7 +36,7 @@ def format_costs(rows: Sequence[Record]) -> str:
     where = dict.fromkeys(
         f"{r.protocol}, batches of {r.n}, {r.precision}" for r in rows if r.protocol != "architecture"
     )
-    return "\n".join([*where, columns(lines)])
+    return "\n".join([*where, columns(lines), NOTE])
 
 
 def _quantity(row: Record) -> tuple[str, str, str, int | None]:

@@ -10,6 +10,7 @@ from dbae.support.files import atomic_path
 from dbae.support.text import columns
 
 TAD_COLUMNS = ("TAD", "ATTRS")
+NOTE = "(± standard error over draws or folds of n images; standard: of the bootstrap over images, with 95 % intervals)"
 
 
 def is_distance(row: Record) -> bool:
@@ -44,7 +45,8 @@ def format_rows(rows: Sequence[Record], distances: Sequence[Record] = ()) -> str
         same = {r.metric: r for r in factor_rows if _subject(r) == subject}
         row = next(iter(same.values()))
         scores.append([row.model, row.dataset, str(row.n), *(f"{same[name].value:.4f}" for name in names)])
-    return "\n\n".join(columns(table) for table in (*tables, *([scores] if factor_rows else [])))
+    texts = [columns(table) for table in (*tables, *([scores] if factor_rows else []))]
+    return "\n\n".join([f"{texts[0]}\n{NOTE}", *texts[1:]])
 
 
 def draw_tradeoff(rows: Sequence[Record], distances: Sequence[Record], path: Path) -> bool:

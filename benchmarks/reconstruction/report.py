@@ -9,6 +9,8 @@ from benchmarks.results import Record
 from dbae.support.files import atomic_path
 from dbae.support.text import columns
 
+NOTE = "(± standard error over images; NFE: evaluations of decoding, + those that infer z or x_T)"
+
 
 def format_sweep(rows: Sequence[Record]) -> str:
     """A text table: one line a setting, one column a metric, mean ± standard error over images."""
@@ -21,7 +23,7 @@ def format_sweep(rows: Sequence[Record]) -> str:
         end_data = "" if row.end_data is None else str(row.end_data)
         setting = [row.model, row.dataset, row.protocol, _sampler(row), row.x_T, end_data, nfe]
         lines.append(setting + [cells.get(metric, "") for metric in metrics])
-    return columns(lines)
+    return f"{columns(lines)}\n{NOTE}"
 
 
 def draw_sweep(rows: Sequence[Record], path: Path) -> None:

@@ -238,7 +238,8 @@ def test_two_models_in_one_table(options):
     lines = format_costs(rows).splitlines()
     assert lines[0].endswith("batches of 2, fp32")
     assert lines[1].split() == ["unit", "one", "two"]
-    assert len(lines) == 2 + 4 + 4 + 3
+    assert len(lines) == 2 + 4 + 4 + 3 + 1
+    assert lines[-1] == "(times: medians ± standard error over repetitions)"
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 0}, {"repeats": 0}, {"infer_steps": (1,)}, {"ckpt": ("a", "a")}])

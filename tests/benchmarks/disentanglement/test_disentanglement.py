@@ -310,7 +310,8 @@ def test_no_weight_no_curve(options, tmp_path):
 
 def test_table_has_a_line_for_every_model_and_protocol(finished):
     lines = format_rows(finished[1]).splitlines()
-    assert len(lines) == 1 + 4 * 3
+    assert len(lines) == 1 + 4 * 3 + 1
+    assert lines[-1].startswith("(± standard error over draws or folds")
     assert lines[0].split()[:4] == ["model", "data", "protocol", "z"]
 
 

@@ -245,7 +245,8 @@ def test_a_named_weight_file_that_is_wrong_is_refused(loaded, options, tmp_path,
 def test_table_and_figure(loaded, options):
     rows = measure(options, loaded) + measure(options, loaded_as(Inverting()))
     table = format_sweep(rows).splitlines()
-    assert len(table) == 1 + 3 + 4
+    assert len(table) == 1 + 3 + 4 + 1
+    assert table[-1].startswith("(± standard error over images; NFE")
     assert table[0].split()[:2] == ["model", "data"]
     assert any("4 + 3" in line for line in table)
     draw_sweep(rows, options.out.with_suffix(".png"))
