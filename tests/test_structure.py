@@ -7,6 +7,7 @@ import re
 import runpy
 import statistics
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -140,6 +141,19 @@ def test_a_room_is_entered_by_its_interface(room):
 def test_a_way_around_an_interface_is_seen():
     assert _entered_elsewhere("dbae.data", "dbae.data.check")  # within the room that is how it is done
     assert not _entered_elsewhere("dbae.data", "benchmarks.runner")
+
+
+IMPORTED_AS = {"clean-fid": "cleanfid", "pillow": "PIL", "pyyaml": "yaml", "scikit-image": "skimage"}
+IMPORTED_AS |= {"scikit-learn": "sklearn"}
+
+
+def test_what_is_required_is_imported():
+    required = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = [re.split("[<>=]", requirement)[0] for requirement in required]
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in modules().values())
+    assert "scikit-image" in names
+    for name in (IMPORTED_AS.get(name, name) for name in names):
+        assert re.search(rf"^\s*(import|from) {name}\b|import_module\(\"{name}\"", sources, re.MULTILINE), name
 
 
 def test_the_list_has_every_command():

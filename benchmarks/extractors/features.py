@@ -21,7 +21,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from benchmarks.extractors.faces import load_facefeatures
-from benchmarks.extractors.inception import CLASSES, POOL_DIM, Inception, InceptionOutput, Variant, network_input
+from benchmarks.extractors.inception import (
+    CLASSES,
+    POOL_DIM,
+    Inception,
+    InceptionOutput,
+    Variant,
+    network_input,
+    require_clean_fid_agrees,
+)
 from benchmarks.extractors.torchvision_shim import import_torchvision
 from benchmarks.extractors.weights import WeightFile, find_weights, load_state
 from dbae.support.errors import UserError
@@ -195,6 +203,8 @@ def load_extractors(
             found.append(load_facefeatures(device=device))
         else:
             variants = get_args(Variant) if first.is_fids else ()
+            if variants:
+                require_clean_fid_agrees()
             found += [InceptionExtractor(first.network, v, first.fingerprint) for v in variants] or [first]
     return found
 

@@ -17,6 +17,7 @@ Sources: toshas/torch-fidelity, mseitzer/pytorch-fid, GaParmar/clean-fid, openai
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -24,6 +25,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+
+from benchmarks.extractors.torchvision_shim import import_torchvision
+from dbae.support.errors import UserError
 
 Variant = Literal["clean", "legacy_pytorch", "tf1"]
 Pool = Literal["average", "max", "reduce"]
@@ -153,6 +157,29 @@ def resize(images: UInt8[Tensor, "b 3 h w"], variant: Variant) -> Float[Tensor, 
         return F.interpolate(images.float(), (SIZE, SIZE), mode="bilinear", align_corners=False)
     x = images.float()
     return _stretch(_stretch(x, 3), 2)  # along a row first: the order is part of the definition
+
+
+@functools.cache
+def require_clean_fid_agrees() -> None:
+    """Have clean-fid itself resize an image, smaller and larger ones, since features and metrics bear its name.
+
+    All images are resized by `resize`, as batches on their device; the package takes one after another, on the CPU.
+
+    Raises:
+        UserError: the package that is installed resizes otherwise.
+    """
+    import_torchvision()
+    from cleanfid.resize import build_resizer
+
+    for side in (64, 320):
+        grid = torch.arange(3 * side**2).view(3, side, side)
+        image = (grid.square() % 251).to(torch.uint8)
+        expected = torch.from_numpy(build_resizer("clean")(image.permute(1, 2, 0).numpy())).permute(2, 0, 1)
+        if float((resize(image[None], "clean")[0] - expected).abs().max()) > 1e-3:
+            raise UserError(
+                f"inception-clean: expected an image of {side} pixels to be resized as by clean-fid, found other "
+                "pixels. Install the versions of clean-fid and pillow that constraints.txt names."
+            )
 
 
 def network_input(images: UInt8[Tensor, "b 3 h w"], variant: Variant) -> Float[Tensor, "b 3 299 299"]:

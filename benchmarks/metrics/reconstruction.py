@@ -22,10 +22,13 @@ structural_similarity with gaussian_weights; aailab-kaist/DBAE, eval_reconstruct
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+
+from dbae.support.errors import UserError
 
 _RADIUS = 5
 _SIGMA = 1.5
@@ -90,6 +93,31 @@ def ssim(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tens
 def ssim_skimage(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
     """SSIM as scikit-image computes it with `gaussian_weights`, images in [0, 1]; see `ssim`."""
     return _image_mean(_interior(_similarity(_unit(x), _unit(y))))
+
+
+def require_scikit_image_agrees(*, real: Float[Tensor, "b 3 h w"], fake: Float[Tensor, "b 3 h w"]) -> None:
+    """Have scikit-image itself measure the first image, since a metric bears its name.
+
+    All images are measured by `ssim_skimage`, on their device and in the pass that gives the other conventions: the
+    package measures one image after another, on the CPU.
+
+    Args:
+        real, fake: as of `measure`.
+
+    Raises:
+        UserError: the package that is installed computes something else.
+    """
+    from skimage.metrics import structural_similarity
+
+    x, y = (image[:1].double().clamp(-1, 1).add(1).div(2).cpu() for image in (real, fake))
+    found = float(ssim_skimage(x, y)) if not y.isnan().any() else math.nan
+    options = {"gaussian_weights": True, "sigma": _SIGMA, "use_sample_covariance": False, "data_range": 1.0}
+    expected = float(structural_similarity(x[0].numpy(), y[0].numpy(), channel_axis=0, **options))
+    if not math.isnan(found) and abs(found - expected) > 1e-5:
+        raise UserError(
+            f"SSIM_skimage: expected {expected:.6f} of the first image, as the installed scikit-image says, "
+            f"found {found:.6f}. Install the version of scikit-image that constraints.txt names."
+        )
 
 
 def ssim_dbae_released(x: UInt8[Tensor, "b c h w"], y: UInt8[Tensor, "b c h w"]) -> Float[Tensor, " b"]:

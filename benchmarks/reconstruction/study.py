@@ -99,13 +99,16 @@ class ReconstructionStudy:
         if self.latents is not None:
             z = self.latents.draw(mixed_seed(self.seed, "z"), sample=protocol == "paper", flip=False)
         rows = run.world.share(np.arange(len(self.indices)), block=run.batch_size)
-        parts, decoded, done = [], None, int(rows[0])
+        parts: list[dict[str, Tensor]] = []
+        decoded, done = None, int(rows[0])
         title = f"{self.columns['model']}, {protocol}, {setting.sampler.method} {setting.sampler.nfe}"
         with progress_bar(len(rows), title) as bar:
             for indices, images in iterate(self.dataset, self.indices[rows], run.batch_size, workers=run.workers):
                 real = to_float(images.to(run.device))
                 batch = None if z is None else z[done : done + len(indices)].to(run.device)
                 decoded = self._decode(real, batch, indices, setting)
+                if not parts:
+                    metrics.require_scikit_image_agrees(real=real, fake=decoded.images)
                 parts.append(self._values(real, decoded.images))
                 done += len(indices)
                 bar.update(len(indices))

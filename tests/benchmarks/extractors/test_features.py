@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.extractors import features
 from benchmarks.extractors.features import FeatureExtractor, Lpips, load_extractors, load_inception, load_lpips
-from benchmarks.extractors.inception import Inception, network_input, resize
+from benchmarks.extractors.inception import Inception, network_input, require_clean_fid_agrees, resize
 from benchmarks.extractors.torchvision_shim import import_torchvision
 from benchmarks.generation.distribution import Reference
 from dbae.support.errors import UserError
@@ -235,3 +235,11 @@ def test_a_run_has_every_input_convention_of_one_network(inception_file):
     assert [e.name for e in found] == ["inception-clean", "inception-legacy_pytorch", "inception-tf1"]
     assert len({id(e.network) for e in found}) == 1
     assert len({e.fingerprint for e in found}) == 1
+
+
+def test_clean_fid_itself_is_asked_in_every_run(inception_file, monkeypatch):
+    import_torchvision()
+    monkeypatch.setattr("cleanfid.resize.build_resizer", lambda mode: lambda image: np.zeros((299, 299, 3), np.float32))
+    require_clean_fid_agrees.cache_clear()
+    with pytest.raises(UserError, match="resized as by clean-fid"):
+        load_extractors(inception_weights=inception_file)

@@ -11,6 +11,7 @@ from golden_fill import GOLDEN
 
 from benchmarks.metrics import reconstruction as rec
 from dbae.images import to_float
+from dbae.support.errors import UserError
 
 KINDS = ["noise", "shift", "contrast", "other"]
 
@@ -116,6 +117,15 @@ def test_ssim_is_that_of_scikit_image(pairs):
     for a, b, value in zip(x, y, rec.ssim(x, y), strict=True):
         _, full = structural_similarity(np.pad(a, wide), np.pad(b, wide), full=True, **options)
         assert float(value) == pytest.approx(full[:, 5:-5, 5:-5].mean(), abs=5e-6)
+
+
+def test_another_scikit_image_is_noticed(pairs, monkeypatch):
+    real, fake = to_float(pairs["real"]), to_float(pairs["fake_noise"])
+    rec.require_scikit_image_agrees(real=real, fake=fake)
+    rec.require_scikit_image_agrees(real=real, fake=torch.full_like(fake, torch.nan))
+    monkeypatch.setattr("skimage.metrics.structural_similarity", lambda *images, **options: 0.5)
+    with pytest.raises(UserError, match=r"SSIM_skimage: expected 0\.5"):
+        rec.require_scikit_image_agrees(real=real, fake=fake)
 
 
 def test_measure_is_the_single_functions(pairs):

@@ -73,6 +73,12 @@ def test_rows_have_what_decoding_by_hand_gives(loaded, options):
     }  # fmt: skip
 
 
+def test_scikit_image_itself_measures_an_image_of_every_setting(loaded, options, monkeypatch):
+    monkeypatch.setattr("skimage.metrics.structural_similarity", lambda *images, **options: 0.5)
+    with pytest.raises(UserError, match="SSIM_skimage"):
+        measure(options, loaded)
+
+
 def test_values_do_not_depend_on_the_batch_size(loaded, options, tmp_path):
     options = change(options, method=("dbim",))
     many = measure(options, loaded)
