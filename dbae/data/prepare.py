@@ -19,6 +19,8 @@ import json
 import logging
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -31,7 +33,6 @@ from dbae.data.labels.write import label_files
 from dbae.data.loader import in_processes
 from dbae.data.pack import write_lmdb, write_zip
 from dbae.data.subset import located
-from dbae.support.arrays import DAMAGE
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
 from dbae.support.progress import progress_bar
@@ -131,7 +132,7 @@ def _is_whole(path: Path) -> bool:
     try:
         with np.load(path) as chunk:
             return int(chunk["sizes"].sum()) == len(chunk["bytes"])
-    except DAMAGE:
+    except (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, MemoryError):
         logger.warning("%s: damaged; it is made again", path)
         return False
 
