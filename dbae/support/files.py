@@ -45,7 +45,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; these are ordinary results
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename not in (None, str(path), str(temporary), *map(str, path.parents)):
+        named = Path(error.filename or path)
+        beside = named.parent.absolute() == path.parent.absolute()
+        own = beside and named.name.startswith(f".{path.name}.")  # the temporary one, perhaps never made
+        if not own and named not in (path, *path.parents):
             raise
         raise UserError(
             f"{path}: could not be written ({error.strerror or error}); nothing that stood there was changed. "

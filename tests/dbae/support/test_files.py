@@ -116,3 +116,17 @@ def test_sha256(tmp_path):
     data = os.urandom((1 << 20) + 5)
     (tmp_path / "a").write_bytes(data)
     assert sha256(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_folder_that_is_only_read_is_told_by_the_name_of_the_result(tmp_path, monkeypatch):
+    """Not by that of a temporary file, which nobody has asked for."""
+
+    def refused(*, dir: Path, prefix: str, suffix: str) -> tuple[int, str]:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{dir}/{prefix}abc{suffix}")
+
+    monkeypatch.setattr("tempfile.mkstemp", refused)
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "result.csv", Path("result.csv")):
+        expected = pytest.raises(UserError, match=r"result\.csv: could not be written \(Permission denied\)")
+        with expected, atomic_path(path):
+            pass
