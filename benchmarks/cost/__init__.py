@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 def measure(model: Any, *, out: str | Path = "runs/cost.csv", **options: Any) -> pandas.DataFrame:
     """Parameters, operations and times.
 
-    Models, data and options: `benchmarks.call`. Rows go to `out`, and come back as a pandas table.
+    Models, data and options: `benchmarks.runner.call`. Rows go to `out`, and come back as a pandas table.
     """
-    from benchmarks import call
     from benchmarks.cost.command import COST
+    from benchmarks.runner import call
 
     return call.measure(COST, model, out=out, **options)

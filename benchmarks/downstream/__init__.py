@@ -14,9 +14,9 @@ def measure(
 ) -> pandas.DataFrame:
     """Linear probes: how well attributes are read from z. Takes z alone too, as an array or an npz.
 
-    Models, data and options: `benchmarks.call`. Rows go to `out`, and come back as a pandas table.
+    Models, data and options: `benchmarks.runner.call`. Rows go to `out`, and come back as a pandas table.
     """
-    from benchmarks import call
     from benchmarks.downstream.command import DOWNSTREAM
+    from benchmarks.runner import call
 
     return call.measure(DOWNSTREAM, model, data, out=out, **options)

@@ -28,7 +28,7 @@ NAME = "faces"
 SIZE = 64
 DIM = 128
 OUTPUTS = 78
-WEIGHTS = Path(__file__).parent.parent / "builtin" / "facefeatures.safetensors"
+WEIGHTS = Path(__file__).parent / "builtin" / "facefeatures.safetensors"
 
 
 class FaceNetwork(nn.Module):

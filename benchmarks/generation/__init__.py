@@ -14,9 +14,9 @@ def measure(
 ) -> pandas.DataFrame:
     """How close generated images come to real ones. `prior` may be an object, too.
 
-    Models, data and options: `benchmarks.call`. Rows go to `out`, and come back as a pandas table.
+    Models, data and options: `benchmarks.runner.call`. Rows go to `out`, and come back as a pandas table.
     """
-    from benchmarks import call
     from benchmarks.generation.command import GENERATION
+    from benchmarks.runner import call
 
     return call.measure(GENERATION, model, data, out=out, **options)

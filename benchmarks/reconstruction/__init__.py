@@ -14,9 +14,9 @@ def measure(
 ) -> pandas.DataFrame:
     """How close decode(encode(x)) comes to x.
 
-    Models, data and options: `benchmarks.call`. Rows go to `out`, and come back as a pandas table.
+    Models, data and options: `benchmarks.runner.call`. Rows go to `out`, and come back as a pandas table.
     """
-    from benchmarks import call
     from benchmarks.reconstruction.command import RECONSTRUCTION
+    from benchmarks.runner import call
 
     return call.measure(RECONSTRUCTION, model, data, out=out, **options)

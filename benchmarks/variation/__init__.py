@@ -14,9 +14,9 @@ def measure(
 ) -> pandas.DataFrame:
     """What differs between many reconstructions of one image.
 
-    Models, data and options: `benchmarks.call`. Rows go to `out`, and come back as a pandas table.
+    Models, data and options: `benchmarks.runner.call`. Rows go to `out`, and come back as a pandas table.
     """
-    from benchmarks import call
+    from benchmarks.runner import call
     from benchmarks.variation.command import VARIATION
 
     return call.measure(VARIATION, model, data, out=out, **options)

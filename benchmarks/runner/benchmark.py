@@ -1,4 +1,4 @@
-"""What every benchmark shares: its common options, the loop over models and data, who prints, and the Python call.
+"""What every benchmark shares: the loop over models and data, going on where a run stopped, and who prints.
 
 A family of tables is one object. `RECONSTRUCTION.command()` is its command line, `RECONSTRUCTION.run(options, load)`
 the same without printing, and `benchmarks.reconstruction.measure(model, ...)` takes a model that is there already:
@@ -26,80 +26,18 @@ import torch
 
 from baselines.interface import LoadedModel, RepresentationModel
 from benchmarks.results import Results
+from benchmarks.runner.options import DataOptions, ModelOptions
 from benchmarks.subjects import require_names, require_size
-from dbae.data import ImageDataset, open_data, require_apart
+from dbae.data import ImageDataset, open_data
 from dbae.latents import LatentCache, default_folder
 from dbae.support import cli, distributed
 from dbae.support.distributed import World
-from dbae.support.errors import UserError
 from dbae.support.precision import Precision
 
 log = logging.getLogger(__name__)
 
 Load = Callable[[str], LoadedModel]
 OpenData = Callable[..., ImageDataset]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """Options of every benchmark."""
-
-    ckpt: tuple[str, ...] = ("builtin:dbae",)
-    """Checkpoints to measure: files or names."""
-    out: Path = Path("runs/results.csv")
-    """The results file; rows are added to what it has."""
-    batch_size: int = 64
-    """Images at a time; changes no number beyond rounding."""
-    precision: Precision = "fp32"
-    """Arithmetic of the model's networks."""
-    device: str = "auto"
-    """Where the networks run: auto, cpu, cuda, cuda:1."""
-    force: bool = False
-    """Measure again what OUT already has."""
-
-    least: ClassVar[dict[str, int]] = {"batch_size": 1, "workers": 0, "seeds": 0}
-    """Smallest values of numeric options; a family adds its own."""
-    different: ClassVar[tuple[str, ...]] = ("ckpt", "data", "protocol", "seeds")
-    """Options that need one or more different values."""
-
-    def check(self) -> None:
-        """Raises UserError naming the option that cannot be."""
-        for name in self.different:
-            values = getattr(self, name, None)
-            if values is not None and (not values or len(set(values)) < len(values)):
-                raise UserError(f"{_flag(name)}: expected one or more different values, found {list(values)}.")
-        if self.out.suffix != ".csv":
-            raise UserError(f"--out {self.out}: expected a file name that ends in .csv.")
-        for name, least in self.least.items():
-            given = getattr(self, name, None)
-            for value in given if isinstance(given, tuple) else (given,):
-                if isinstance(value, int | float) and value < least:
-                    raise UserError(f"{_flag(name)} {value}: expected {least} or more.")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataOptions(ModelOptions):
-    """Options of benchmarks that measure models on images."""
-
-    data: tuple[str, ...] = ("faces",)
-    """Data sets to measure on, KIND:ROOT[?size=..&n=..]."""
-
-    def check(self) -> None:
-        """Raises UserError naming the option that cannot be, or a folder that is both read and written."""
-        super().check()
-        require_apart(self.data, self.out)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReadingOptions(DataOptions):
-    """Options of benchmarks that read every image of a data set."""
-
-    limit: int | None = None
-    """Use only the first LIMIT images of every split."""
-    workers: int = 0
-    """Processes that read images; 0 reads in a thread."""
-
-    least: ClassVar[dict[str, int]] = {**DataOptions.least, "limit": 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +197,3 @@ def family(name: str) -> Family[Any, Any]:
     """The benchmark `python -m benchmarks.NAME`."""
     found: Family[Any, Any] = getattr(importlib.import_module(f"benchmarks.{name}.command"), name.upper())
     return found
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"

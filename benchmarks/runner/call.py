@@ -19,7 +19,8 @@ import numpy as np
 
 from baselines.interface import LoadedModel, require_model
 from benchmarks.results.table import table
-from benchmarks.runner import Family, ModelOptions
+from benchmarks.runner.benchmark import Family
+from benchmarks.runner.options import ModelOptions
 from benchmarks.subjects.given import GivenLatents, LabelTable, open_latents
 from dbae.data import ImageDataset, open_data
 from dbae.support.errors import UserError
