@@ -42,6 +42,8 @@ from dbae.support.progress import progress_bar
 
 BUILTIN_PRIOR = {"builtin:dbae": "builtin:prior"}
 PER_GRID, ACROSS = 64, 8
+MOST = 10_000_000
+"""Images of a run: a file each, in one folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Options:
 
     Attributes:
         out: folder of the images.
-        n: how many.
+        n: how many, up to ten million.
         ckpt: a checkpoint file, or builtin:dbae.
         prior: what `python -m dbae.train_prior` wrote for this checkpoint; builtin:dbae brings its own.
         prior_nfe: steps of the prior. Its own are 1000.
@@ -82,6 +84,8 @@ class Options:
             if getattr(self, name) < least:
                 option = name.replace("_", "-")
                 raise UserError(f"--{option}: expected {least} or more, found {getattr(self, name)}.")
+        if self.n > MOST:
+            raise UserError(f"--n: expected {MOST} or fewer, found {self.n}. Make several runs with other seeds.")
         if self.endpoint_blend is not None and not 0 <= self.endpoint_blend <= 1:
             raise UserError(f"--endpoint-blend: expected a number from 0 to 1, found {self.endpoint_blend}.")
 

@@ -149,7 +149,12 @@ def test_sampler_of_other_models_is_refused(options: Options) -> None:
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [({"n": 0}, "--n: expected 1"), ({"batch_size": 0}, "--batch-size"), ({"endpoint_blend": 1.5}, "--endpoint-blend")],
+    [
+        ({"n": 0}, "--n: expected 1"),
+        ({"n": 10**13}, "--n: expected 10000000"),
+        ({"batch_size": 0}, "--batch-size"),
+        ({"endpoint_blend": 1.5}, "--endpoint-blend"),
+    ],
 )
 def test_options_out_of_range(option: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=message):
