@@ -202,11 +202,27 @@ def _require_comparable(pairing: Pairing, before: Side, after: Side) -> None:
             f"under other conditions, e.g. {first.before.metric} of {first.before.dataset} ({first.differ}). Measure "
             "both alike, or add --force to compare them all the same."
         )
+    if not pairing.pairs and _about(after) == _about(before):
+        apart = _apart(pairing.only_before, pairing.only_after) or "several of a model or setting each"
+        raise UserError(
+            f"{after.label} has no number that {before.label} has too. Both are about {_about(after)}, and differ in: "
+            f"{apart}. Measure both with the same options."
+        )
     if not pairing.pairs:
         raise UserError(
             f"{after.label} has no number that {before.label} has too: they are about {_about(after)} and "
             f"{_about(before)}. Name files of one benchmark on one data set."
         )
+
+
+def _apart(before: Sequence[Record], after: Sequence[Record]) -> str:
+    """The columns in which no row of one side is like any of the other, with what they have: seed (0 : mean of 0 1)."""
+    found = []
+    for name in ("protocol", "split", "metric", "seed", "nfe_requested", "sampler", "x_T", "n", "model"):
+        a, b = (dict.fromkeys(str(getattr(row, name)) for row in rows) for rows in (before, after))
+        if a and b and not a.keys() & b.keys():
+            found.append(f"{name} ({', '.join(a)} : {', '.join(b)})")
+    return ", ".join(found)
 
 
 def _about(side: Side) -> str:

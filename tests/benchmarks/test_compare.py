@@ -343,6 +343,13 @@ def test_every_untrained_encoder_serves_its_own_method(tmp_path, capsys):
     assert run(path, "--baseline", "untrained", "--models", "nobody") == 2
 
 
+def test_files_without_a_common_seed_are_told_so(tmp_path, capsys):
+    one = written(tmp_path / "one.csv", ROW)
+    mean = written(tmp_path / "mean.csv", replace(ROW, seed="mean of 0 1 2"))
+    assert run(one, mean) == 2
+    assert "Both are about downstream on faces, and differ in: seed (0 : mean of 0 1 2). " in capsys.readouterr().err
+
+
 def test_what_cannot_be_compared_is_listed(tmp_path, capsys):
     few = replace(ROW, sampler="x", nfe_requested=10)
     others = [replace(few, model="b", sampler=name, checkpoint_sha256="bb") for name in ("y", "z")]
