@@ -15,7 +15,7 @@ The models within one file, each against one of them, or each against its own un
 
 One model, some numbers:
 
-    python -m benchmarks.compare results/utkface/downstream.csv --baseline pca --models 550016 --where metric=AP
+    python -m benchmarks.compare results/utkface/downstream.csv --baseline pca --models 200000 --where metric=AP
 
 Numbers are joined on what makes them comparable: task, protocol, data, split, metric, n, evaluations, seed
 (`benchmarks/results/pair.py`). Files that differ in protocol, n or the data itself are refused (status 2), as are

@@ -186,7 +186,10 @@ def load_as(
     """
     card, states = read(path)
     if card.method != method:
-        raise UserError(f"{path}: expected a checkpoint of method {method!r}, found one of method {card.method!r}.")
+        raise UserError(
+            f"{path}: expected a checkpoint of method {method!r}, found one of method {card.method!r}. "
+            "`python -m baselines.inspect` says what can be measured of it."
+        )
     return filled(card, states, build, path, weights=weights), card
 
 
