@@ -182,4 +182,6 @@ def test_help_works_and_has_an_example(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     assert not ended.value.code
-    assert re.search(rf"^\W*python -m {re.escape(name)}\b", capsys.readouterr().out, re.MULTILINE)
+    shown = capsys.readouterr().out
+    assert re.search(rf"^\W*python -m {re.escape(name)}\b", shown, re.MULTILINE)
+    assert not re.search(r"\(default:\s*(''|\"\")?\)", shown)

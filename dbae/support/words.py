@@ -1,13 +1,22 @@
-"""How the words of a command line become numbers and paths."""
+"""How the words of a command line become numbers and paths, and what its help says of defaults."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 _PLAIN = re.compile(r"[+-]?[0-9]+")
 
@@ -62,3 +71,28 @@ def _rule(about: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         is_instance=fits,
         str_from_instance=lambda value: [str(value)],
     )
+
+
+_EMPTY = ((), "", tyro.MISSING, tyro.constructors.MISSING_NONPROP)
+_looked_at: list[type] = []
+
+
+@REGISTRY.struct_rule
+def _without_empty_defaults(about: StructTypeInfo) -> StructConstructorSpec | None:
+    """Tyro's own rule, but that the help of an option whose default says nothing does not end in "(default: )"."""
+    if about.type in _looked_at or not dataclasses.is_dataclass(about.type):
+        return None
+    _looked_at.append(about.type)
+    try:
+        spec: Any = ConstructorRegistry.get_struct_spec(about)
+    finally:
+        _looked_at.pop()
+    if not isinstance(spec, StructConstructorSpec):
+        return spec
+    fields = [_quiet(field) if field.default in _EMPTY else field for field in spec.fields]
+    return dataclasses.replace(spec, fields=tuple(fields))
+
+
+def _quiet(field: StructFieldSpec) -> StructFieldSpec:
+    kind: Any = Annotated[field.type, tyro.conf.arg(help_behavior_hint="")]
+    return dataclasses.replace(field, type=kind)
