@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,15 @@ def require(config: Any, expected: str, holds: Callable[[Any], bool], *names: st
 
 
 def differences(config: Any, usual: Any) -> str:
-    """Fields of a configuration that are not as usual, "beta=8, tc=2"; sizes, which other columns tell, left out."""
+    """Fields of a configuration that are not as usual, "beta=8, tc=2"; sizes, which other columns tell, left out.
+
+    Those that its class declares come first, in its order: rows are known by this text, whatever a parent has too.
+    """
     sizes = {"image_size", "latent_dim", "unet", "encoder"}
+    own = list(inspect.get_annotations(type(config)))
+    names = sorted((f.name for f in dataclasses.fields(config)), key=lambda n: own.index(n) if n in own else len(own))
     return ", ".join(
-        f"{field.name}={getattr(config, field.name)}"
-        for field in dataclasses.fields(config)
-        if field.name not in sizes and getattr(config, field.name) != getattr(usual, field.name)
+        f"{name}={getattr(config, name)}"
+        for name in names
+        if name not in sizes and getattr(config, name) != getattr(usual, name)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -114,8 +113,8 @@ def test_every_system_has_the_trunk_of_diffae(monkeypatch):
         theirs = METHODS["diffae"].presets[name].config()
         for key in CASES:
             ours = METHODS[key].presets[name].config()
-            for field in dataclasses.fields(theirs):
-                assert getattr(ours, field.name) == getattr(theirs, field.name), (key, field.name)
+            for part in ("image_size", "latent_dim", "unet", "encoder"):
+                assert getattr(ours, part) == getattr(theirs, part), (key, part)
             assert METHODS[key].presets[name].training == METHODS["diffae"].presets[name].training
 
 
