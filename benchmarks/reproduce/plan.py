@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -182,11 +183,18 @@ def _on_data(table: Table, subjects: Sequence[StandIn], missing: list[Missing]) 
             datasets[source] = open_data(source, size=64).name
         except UserError as error:
             methods = _methods([cell for s in theirs for cell in s.cells])
-            missing.append(Missing(source, methods, f"{error} `python -m dbae.data check {source}` tells more."))
+            remedy = f"{error} `python -m dbae.data check {_located(source)}` tells more."
+            missing.append(Missing(source, methods, remedy))
             continue
         names = dict.fromkeys(s.source for s in theirs)
         steps += [Step(run, source, (name,)) for run in table.runs for name in names]
     return Plan(tuple(subjects), datasets, tuple(steps), tuple(missing))
+
+
+def _located(source: str) -> str:
+    """The source with the folder that was looked in, which --images may have named; bare where none is named."""
+    folder = os.environ.get("DBAE_DATA")
+    return source if folder is None or ":" in source else f"{source}:{Path(folder) / source}"
 
 
 def _methods(cells: Sequence[Cell]) -> str:

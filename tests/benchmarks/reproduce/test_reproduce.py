@@ -138,7 +138,7 @@ def test_what_is_missing_is_named_with_where_to_get_it(celebahq, caplog, capsys)
     assert card.obtain in caplog.text
     assert "nothing to measure" in capsys.readouterr().err
     assert run("table1", "--row", "DBAE/stochastic=builtin:dbae") == 2
-    assert "dbae.data check celeba" in caplog.text
+    assert f"dbae.data check celeba:{celebahq / 'data' / 'celeba'}` tells more" in caplog.text
 
 
 def test_the_published_checkpoint_of_a_row_that_is_given_is_not_missed(celebahq, caplog):
