@@ -113,7 +113,7 @@ def test_capacity_rises_with_the_images_seen():
     assert int(model.images_seen) == 112 + len(X)
 
 
-@pytest.mark.parametrize(("kind", "weights"), zip(FAMILY, ["published", "calibrated"] * 3, strict=False))
+@pytest.mark.parametrize(("kind", "weights"), list(zip(FAMILY, ["published", "calibrated"] * 3, strict=False)))
 def test_loss_falls_on_fixed_images(kind, weights):
     model = fresh(kind, config(kind, weights))
     losses = losses_of_training(model, vae.loss, steps=25, lr=0.03)
@@ -179,7 +179,7 @@ def test_learned_variance_moves_to_the_error():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beta": -1.0}, "--beta: expected 0 or more, found -1\.0; change --beta\."),
+        ({"beta": -1.0}, r"--beta: expected 0 or more, found -1\.0; change --beta\."),
         ({"variance": 0.0}, "--variance: expected a positive number, found 0.0"),
         ({"capacity_images": 0}, "--capacity-images: expected a positive number, found 0"),
         (
