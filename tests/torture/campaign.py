@@ -51,7 +51,7 @@ class Options:
     """The command line."""
 
     minutes: float = 18.0
-    """How long to go on; what is begun is ended, and preparing takes one or two minutes more."""
+    """How long to go on; what is begun is ended, and preparing takes two minutes more on two cores."""
     seed: int = 0
     """Of everything that is drawn."""
     only: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ def _prepared(kinds: Sequence[type[Kind]], home: Path) -> list[Tried]:
     for kind in tqdm(kinds, desc="preparing", unit="kind", mininterval=10):
         try:
             found.append(Tried(kind(home / kind.name.replace(" ", "-"))))
-        except (SkippedError, ImportError) as reason:
+        except (SkippedError, ImportError) as reason:  # ImportError: an extra that is not installed
             print(f"{kind.name}: skipped: {reason}")
     return found
 

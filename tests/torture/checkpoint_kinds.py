@@ -42,7 +42,7 @@ def small_files(folder: Path) -> dict[str, Path]:
 
 
 def opened(path: Path, folder: Path) -> str:
-    """A complaint about `inspect`, and about `encode` where it can be opened."""
+    """A complaint about `baselines.inspect`, which opens a file as every benchmark does."""
     return sandbox.run(f"baselines.inspect {path}", folder / "log").refused_or_done([path.name])
 
 

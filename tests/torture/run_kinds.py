@@ -16,7 +16,7 @@ import numpy as np
 import sandbox
 from cache_kinds import DATA, DOWNSTREAM, GENERATION, RECONSTRUCTION, other_rows, rows_of
 from damage import pick
-from kind import Kind, SkippedError, first, undisturbed
+from kind import Kind, first, undisturbed
 
 from dbae.checkpoints import own
 from dbae.training.folder import RunFolder, state_path
@@ -197,6 +197,3 @@ def _disk(kib: int) -> Iterator[Path | None]:
             subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
         with contextlib.suppress(OSError):
             place.rmdir()
-
-
-__all__ = ["FullDisk", "KilledBenchmarks", "KilledTraining", "SkippedError", "TwoWriters"]
