@@ -30,7 +30,7 @@ BENCHMARKS = {
     "reconstruction": RECONSTRUCTION,
     "generation": GENERATION,
     "variation": f"benchmarks.variation --data {DATA} --device cpu --draws 4 --draw-images 3 --nfe 2",
-    "disentanglement": f"benchmarks.disentanglement --data {DATA} --device cpu --limit 40 --factor-images 30",
+    "disentanglement": f"benchmarks.disentanglement --data {DATA} --device cpu --limit 40 --factors Male",
     "cost": "benchmarks.cost --device cpu --batch-size 1 --repeats 1 --infer-steps 2",
 }
 
