@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import functools
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -64,7 +66,8 @@ def check(source: str, *, images: bool = True, workers: int = 0, progress: bool 
     try:
         parts = () if layout is None else _find(layout, source)
         problems += [f"missing: {part.pattern} ({part.what})" for part, count in parts if part.needed and not count]
-        data = open_data(source, size=64)  # any size will do; without one every header would be read
+        with _unsaid():
+            data = open_data(source, size=64)  # any size will do; without one every header would be read
     except UserError as error:
         problems.append(str(error))
     unreadable: tuple[str, ...] = ()
@@ -110,6 +113,18 @@ def _remarks(data: ImageDataset, turned: int) -> list[str]:
         what = "turned upright (?exif=ignore reads them as stored)" if files.exif == "upright" else "read as stored"
         lines.append(f"turned: {turned:,} images say by EXIF that their pixels are to be turned; they are {what}")
     return lines
+
+
+@contextlib.contextmanager
+def _unsaid() -> Iterator[None]:
+    """Within the block, a folder's remarks on its files do not go to the log: `_remarks` puts them in the report."""
+    logger = logging.getLogger(ImageFiles.__module__)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _find(layout: Layout, source: str) -> tuple[tuple[Part, int], ...]:

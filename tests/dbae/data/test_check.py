@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from image_samples import celeba_members, coded, picture, write_folder, write_lmdb, write_zip
+from image_samples import celeba_members, coded, picture, png, write_folder, write_lmdb, write_zip
 from published_sets import celeba, lfw
 
 from dbae.data.__main__ import main
@@ -117,3 +117,16 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "python -m dbae.data check" in capsys.readouterr().err
     assert main(["--help"]) == 0
     assert "python -m dbae.data prepare" in capsys.readouterr().out
+
+
+def test_a_remark_on_labels_is_made_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="dbae")
+    members = {"a.png": png(picture(0)), "b.png": png(picture(1))}
+    table = b"# not targets: id\nfile,id,age\na.png,1,2\nb.png,2,3\n"
+    folder = write_folder(tmp_path / "a", members | {"labels.csv": table, "other.txt": b"x"})
+    assert main(["check", f"folder:{folder}", "--workers", "0"]) == 0
+    out = capsys.readouterr().out
+    for remark in ("'id' is no target", "seen and not used"):
+        assert (out.count(remark), caplog.text.count(remark)) == (1, 0)
