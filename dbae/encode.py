@@ -40,7 +40,7 @@ from dbae.support import cli, distributed
 from dbae.support.arrays import ArrayFile, array_file
 from dbae.support.compiling import compile_networks
 from dbae.support.errors import UserError
-from dbae.support.precision import Precision, autocast
+from dbae.support.precision import Precision, advice, autocast
 from dbae.support.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ def _require_finite(z: np.ndarray, names: list[str], options: Options) -> None:
     if not finite.all():
         raise UserError(
             f"{names[int(np.flatnonzero(~finite)[0])]}: its z is not finite in {options.precision}. "
-            "Use --precision fp32, or a checkpoint from before the training diverged."
+            f"{advice(options.precision)}"
         )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
 
-_REMEDY = "Use --precision fp32, or a checkpoint from before its training diverged."
+_REMEDY = "In fp32 already, the checkpoint itself has diverged: take an earlier one. Else use --precision fp32."
 
 
 class NotFiniteError(UserError):

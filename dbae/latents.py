@@ -37,7 +37,7 @@ from dbae.support.distributed import World, world
 from dbae.support.errors import UserError
 from dbae.support.files import cache_folder
 from dbae.support.locking import locked
-from dbae.support.precision import Precision, autocast
+from dbae.support.precision import Precision, advice, autocast
 from dbae.support.progress import progress_bar
 from dbae.support.rowfile import described, fault, growing
 
@@ -215,7 +215,7 @@ class LatentCache:
         if not finite.all():
             raise UserError(
                 f"{work.encoder.name}: z of image {batch[~finite][0]} of {work.dataset.name} is not finite in "
-                f"{self.precision}. Use --precision fp32, or a checkpoint from before the training diverged."
+                f"{self.precision}. {advice(self.precision)}"
             )
 
     @torch.inference_mode()

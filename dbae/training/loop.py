@@ -207,7 +207,9 @@ class Trainer:
             "the training loss or its gradient became NaN or infinite in steps "
             f"{self.log.logged_step + 1} to {self.step}. "
             + (f"The last good checkpoint is {good[-1]}. " if good else "No checkpoint was saved. ")
-            + "Training with a smaller --lr, --clip-grad 1 or --precision fp32 usually helps."
+            + "Training with a smaller --lr"
+            + (" or --clip-grad 1" if self.precision == "fp32" else ", --clip-grad 1 or --precision fp32")
+            + " usually helps."
         )
 
     def save(self) -> Path:
