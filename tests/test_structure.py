@@ -179,6 +179,7 @@ def test_the_list_has_every_command():
 @pytest.mark.parametrize("name", list(commands()))
 def test_help_works_and_has_an_example(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--help"])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # runpy would keep what is checked at run time for everyone
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     assert not ended.value.code

@@ -143,7 +143,7 @@ def run(command: str, log: Path, *, env: Mapping[str, str] | None = None, file_b
 
 
 def _run(words: Sequence[str]) -> int:
-    sys.argv = list(words)
+    sys.argv, sys.dont_write_bytecode = list(words), True
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
     try:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)

@@ -323,20 +323,26 @@ def test_a_killed_process_ends_the_run_and_another_goes_on(done, tmp_path, monke
     assert found.items() <= expected.items()
 
 
-@pytest.mark.slow
-def test_training_on_two_machines(tmp_path):
-    """Each with one process, as in the README."""
+def two_machines(out: Path) -> list[tuple[int, str]]:
+    """(status, stderr) of torchrun on each, with one process, as in the README."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     options = f"--nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-id x --rdzv-endpoint localhost:{port}"
-    command = (
-        f"-m dbae.train --data faces:?n=24&size=32 --out {tmp_path / 'run'} --images 16 --batch-size 8 --device cpu"
-    )
+    command = f"-m dbae.train --data faces:?n=24&size=32 --out {out} --images 16 --batch-size 8 --device cpu"
     machines = [torchrun(*command.split(), options=options) for _ in range(2)]
-    for status, _, errors in map(finished, machines):
-        assert status == 0, errors
-    assert checkpoint.load(RunFolder(tmp_path / "run").checkpoints()[-1])[1].processes == 2
+    return [(status, errors) for status, _, errors in map(finished, machines)]
+
+
+@pytest.mark.slow
+def test_training_on_two_machines(tmp_path):
+    ended = two_machines(tmp_path / "first")
+    if any("RendezvousConnectionError" in errors for _, errors in ended):
+        # On a busy machine torchrun's host can close its store while the other one still asks it: not ours to mend.
+        ended = two_machines(tmp_path / "second")
+    assert [status for status, _ in ended] == [0, 0], "\n".join(errors for _, errors in ended)
+    [run] = [folder for folder in (tmp_path / "second", tmp_path / "first") if folder.exists()][:1]
+    assert checkpoint.load(RunFolder(run).checkpoints()[-1])[1].processes == 2
 
 
 def test_a_command_of_one_process_refuses_several(monkeypatch):
