@@ -14,7 +14,7 @@ from dbae.support import text
 
 
 def format_generation(rows: Sequence[Record]) -> str:
-    """A text table: one line a set of images, one column a metric."""
+    """A text table: one line a set of images, one column a metric; what all sets share stands above it."""
     metrics = list(dict.fromkeys(row.metric for row in rows))
     lines = [["model", "data", "protocol", "z", "x_T", "sampler", "NFE", "n", *metrics]]
     for wanted in dict.fromkeys(map(_set, rows)):
@@ -23,7 +23,7 @@ def format_generation(rows: Sequence[Record]) -> str:
         nfe, n = "" if row.nfe is None else str(row.nfe), str(max(r.n for r in same))
         line = [row.model, row.dataset, row.protocol, row.z, row.x_T, row.sampler, nfe, n]
         lines.append(line + [cells.get(metric, "") for metric in metrics])
-    return text.columns(lines)
+    return text.table(lines, 8, wrap=True)
 
 
 def save_sheet(images: ImageDataset, path: Path, *, count: int = 64, columns: int = 8) -> None:

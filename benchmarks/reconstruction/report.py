@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.results import Record
+from dbae.support import text
 from dbae.support.files import atomic_path
-from dbae.support.text import columns
 
 NOTE = "(± standard error over images; NFE: evaluations of decoding, + those that infer z or x_T)"
 
 
 def format_sweep(rows: Sequence[Record]) -> str:
-    """A text table: one line a setting, one column a metric, mean ± standard error over images."""
+    """A text table: one line a setting, one column a metric, mean ± standard error over images.
+
+    What all settings share stands above it; many metrics stand in blocks below one another.
+    """
     metrics = list(dict.fromkeys(row.metric for row in rows))
     lines = [["model", "data", "protocol", "sampler", "x_T", "end_data", "NFE", *metrics]]
     for wanted in dict.fromkeys(map(_setting, rows)):
@@ -23,7 +26,7 @@ def format_sweep(rows: Sequence[Record]) -> str:
         end_data = "" if row.end_data is None else str(row.end_data)
         setting = [row.model, row.dataset, row.protocol, _sampler(row), row.x_T, end_data, nfe]
         lines.append(setting + [cells.get(metric, "") for metric in metrics])
-    return f"{columns(lines)}\n{NOTE}"
+    return f"{text.table(lines, 7, wrap=True)}\n{NOTE}"
 
 
 def draw_sweep(rows: Sequence[Record], path: Path) -> None:

@@ -21,15 +21,22 @@ _LISTED = 4
 def format_comparison(
     before: str, after: str, differences: Sequence[Difference], pairing: Pairing, names: Mapping[Model, str]
 ) -> str:
-    """A text table, one line a pair, and a line for each kind of row without one; `names` are those of all models."""
-    head = ["task", "data", "protocol", "model", "metric", "NFE", before, after, "difference [95 %]", ""]
+    """A text table, one line a pair, and a line for each kind of row without one; `names` are those of all models.
+
+    What is compared and what all pairs share stands above the table.
+    """
+    head = ["task", "data", "protocol", "model", "NFE", "metric", "before", "after", "difference [95 %]", ""]
     lines = [head, *(_line(d, names) for d in differences)]
+    if all(line[3] == f"{before} : {after}" for line in lines[1:]):
+        lines = [line[:3] + line[4:] for line in lines]
     notes = [_alone(f"only in {before}", pairing.only_before), _alone(f"only in {after}", pairing.only_after)]
     notes += [_alone("ambiguous: several of a model, no one with the same sampler and settings", pairing.ambiguous)]
     if pairing.conflicts:
         first, some = pairing.conflicts[0], len(pairing.conflicts)
         notes += [f"{some} of them measured under other conditions, as {_number(first.before)}: {first.differ}"]
-    table = text.columns(lines) if differences else f"{after} against {before}: nothing to compare."
+    keys = lines[0].index("metric")
+    compared = f"before: {before}; after: {after}\n"
+    table = compared + text.table(lines, keys) if differences else f"{after} against {before}: nothing to compare."
     return "\n".join([table, *filter(None, notes)])
 
 
@@ -65,7 +72,7 @@ def _line(d: Difference, names: Mapping[Model, str]) -> list[str]:
     split = "" if a.split in ("test", "all") else f" {a.split}"
     evaluations = "" if a.nfe_requested is None else str(a.nfe_requested)
     values = [f"{r.value:.4f}" + ("" if r.stderr is None else f" ± {r.stderr:.4f}") for r in (a, b)]
-    return [a.task, a.dataset + split, a.protocol, model, _metric(a), evaluations, *values, d.text, d.verdict]
+    return [a.task, a.dataset + split, a.protocol, model, evaluations, _metric(a), *values, d.text, d.verdict]
 
 
 def _metric(record: Record) -> str:

@@ -335,7 +335,7 @@ def test_every_untrained_encoder_serves_its_own_method(tmp_path, capsys):
     path = written(tmp_path / "a.csv", ROW, diffae, bare, other, replace(PCA, method=""))
     assert run(path, "--baseline", "untrained") == 0
     out = capsys.readouterr().out
-    pairs = [f"untrained {bare} : {model} " for bare, model in
+    pairs = [f"before: untrained {bare}; after: {model}\n" for bare, model in
              (("DBAE 4588", "a"), ("DiffAE 4cc3", "b"), ("DBAE 4588", "pca"), ("DiffAE 4cc3", "pca"))]  # fmt: skip
     assert [out.count(pair) for pair in pairs] == [1, 1, 1, 1]
     assert "+0.3000" in out

@@ -233,8 +233,12 @@ def test_features_are_kept(extractors, tmp_path):
 
 def test_table(loaded, options):
     table = format_generation(measure(options, loaded)).splitlines()
-    assert len(table) == 1 + 3
-    assert table[0].split()[:4] == ["model", "data", "protocol", "z"]
+    assert max(map(len, table)) <= 120
+    blocks = "\n".join(table[1:]).split("\n\n")
+    assert [len(block.splitlines()) for block in blocks] == [1 + 3] * len(blocks)
+    assert table[0].startswith("data: ")
+    assert table[1].split()[0] == "model"
+    assert not {"data", "protocol"} & set(table[1].split())
 
 
 def test_a_model_lacks_a_sampler(loaded, options, caplog):

@@ -251,9 +251,12 @@ def test_a_named_weight_file_that_is_wrong_is_refused(loaded, options, tmp_path,
 def test_table_and_figure(loaded, options):
     rows = measure(options, loaded) + measure(options, loaded_as(Inverting()))
     table = format_sweep(rows).splitlines()
-    assert len(table) == 1 + 3 + 4 + 1
+    assert max(map(len, table)) <= 120
+    blocks = "\n".join(table[1:-1]).split("\n\n")
+    assert [len(block.splitlines()) for block in blocks] == [1 + 3 + 4] * len(blocks)
     assert table[-1].startswith("(± standard error over images; NFE")
-    assert table[0].split()[:2] == ["model", "data"]
+    assert "data: pixels; protocol: paper" in table[0]
+    assert not {"data", "protocol"} & set(table[1].split())
     assert any("4 + 3" in line for line in table)
     draw_sweep(rows, options.out.with_suffix(".png"))
     assert options.out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
