@@ -1,6 +1,5 @@
-"""What every benchmark talks to: the protocols of a model, and `LoadedModel`, the only description of a loaded one.
-
-A benchmark never asks for a model's class or name.
+"""What every benchmark talks to: the protocols of a model, which are those of `dbae.interface`, and `LoadedModel`, the
+only description of a loaded one.
 """
 
 from __future__ import annotations
@@ -9,120 +8,30 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from dbae.noise import Noise, PerImageNoise
-from dbae.samplers import SamplerConfig
+from dbae.interface import Decoded, Drawn, EncodesCurve, InfersEndpoint, Prior, RepresentationModel
+from dbae.noise import PerImageNoise
 from dbae.support.errors import UserError
 
+__all__ = [
+    "Decoded",
+    "Drawn",
+    "EncodesCurve",
+    "InfersEndpoint",
+    "LoadedModel",
+    "Prior",
+    "RepresentationModel",
+    "Statistics",
+    "WeightsUsed",
+    "require_model",
+    "weights_digest",
+]
+
 WeightsUsed = Literal["EMA", "raw", "not told"]
-
-
-@runtime_checkable
-class Decoded(Protocol):
-    """What `decode` returns (`dbae.samplers.Sampled` is one)."""
-
-    @property
-    def images(self) -> Float[Tensor, "b 3 s s"]: ...
-
-    @property
-    def nfe(self) -> int: ...
-
-
-@runtime_checkable
-class RepresentationModel(Protocol):
-    """An encoder with a decoder: images <-> z.
-
-    Attributes:
-        name: name used in result rows.
-        image_size: side s of the images it takes, pixels.
-        latent_dim: length l of z.
-        samplers: methods of `SamplerConfig` that `decode` takes; the first is its default.
-        endpoints: ways to get x_T: "decoded" from z, "random" N(0, I), "inferred" from the image by inversion (then
-            the model has `infer_endpoint`). The first is what `decode` does without x_T.
-        encode_nfe: network evaluations that `encode` costs; 0 for an encoder of one pass.
-
-    A model may have `prior_stop`, the `SamplerConfig.stop` with which its authors sample where z comes from a prior.
-    """
-
-    name: str
-    image_size: int
-    latent_dim: int
-    samplers: tuple[str, ...]
-    endpoints: tuple[str, ...]
-    encode_nfe: int
-
-    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:
-        """(mu, sigma) of q(z | x); sigma is None where z is a function of x. x in [-1, 1]."""
-        ...
-
-    def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z = mu + sigma * noise, without a gradient; the mean without noise."""
-        ...
-
-    def decode(
-        self,
-        z: Float[Tensor, "b l"],
-        *,
-        x_T: Float[Tensor, "b 3 s s"] | None = None,
-        sampler: SamplerConfig | None = None,
-        noise: Noise | None = None,
-    ) -> Decoded:
-        """Images in [-1, 1] and the counted network evaluations per image. x_T None: see `endpoints`."""
-        ...
-
-
-@runtime_checkable
-class InfersEndpoint(Protocol):
-    """A model that finds the endpoint of a given image."""
-
-    def infer_endpoint(
-        self, x: Float[Tensor, "b 3 s s"], z: Float[Tensor, "b l"], *, steps: int
-    ) -> tuple[Float[Tensor, "b 3 s s"], int]:
-        """x_T from which `decode` with as many steps comes back near x, and the evaluations it took."""
-        ...
-
-
-@runtime_checkable
-class EncodesCurve(Protocol):
-    """A model whose decoder asks for another code at every time. From z alone it makes do with what z holds."""
-
-    def encode_curve(
-        self, x: Float[Tensor, "b 3 s s"], z: Float[Tensor, "b l"], sampler: SamplerConfig
-    ) -> tuple[Float[Tensor, "b n m"], int]:
-        """What `decode` with this sampler takes in the place of z, and `infer_endpoint` with as many steps of ddim;
-        and the passes of the encoder.
-        """
-        ...
-
-
-@runtime_checkable
-class Drawn(Protocol):
-    """What `Prior.sample` returns: z, and the evaluations of the latent network per draw."""
-
-    @property
-    def z(self) -> Float[Tensor, "n l"]: ...
-
-    @property
-    def nfe(self) -> int: ...
-
-
-@runtime_checkable
-class Prior(Protocol):
-    """A distribution over the z of a model, to generate from."""
-
-    @property
-    def latent_dim(self) -> int:
-        """Length l of z."""
-        ...
-
-    def sample(self, noise: Noise, n: int) -> Drawn:
-        """Draws n codes, on the scale that `decode` takes; all randomness comes from `noise`."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
