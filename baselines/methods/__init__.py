@@ -1,4 +1,4 @@
-"""The methods, one file each, which exports `METHOD`."""
+"""The methods, one file each, which exports `METHOD`; a family has a room."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _FILES = (
     "ddim",
     "diffae",
     "pdae",
-    "diti",
-    "ae",
+    "pdae.diti",
+    "vae.ae",
     "vae",
-    "beta_vae",
-    "beta_tcvae",
-    "info_vae",
+    "vae.beta_vae",
+    "vae.beta_tcvae",
+    "vae.info_vae",
     "infodiffusion",
     "drl",
-    "vdrl",
+    "drl.vdrl",
     "sami",
 )
 METHODS: dict[str, Method] = {

@@ -18,12 +18,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from baselines.diffusion import DiffusionModel, NoiseLoss, Predict, Schedule, draw, noise_loss
-from baselines.method import Method, Official, Preset
+from baselines.method import Load, Method, Official, Preset
 from dbae import model as dbae_models
 from dbae.checkpoints.facts import DIFFUSION, UNET, Facts, Question, applied
 from dbae.checkpoints.shapes import unet_shape
 from dbae.networks.trunk import Layers, Trunk, UNetConfig
 from dbae.noise import Noise
+from dbae.support.errors import UserError
 from dbae.training.config import SMALL_PRESETS
 
 ATTENTION = 16
@@ -109,6 +110,25 @@ def loss(model: DDIM, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) 
     """Noise prediction at uniform times (order of draws: t, eps, then dropout)."""
     t, noise = draw(x0, generator)
     return noise_loss(model.network, model.config.schedule, x0, t, noise=noise)
+
+
+def plain_model(source: str, load: Load, image_size: int) -> tuple[DDIM, dict[str, str]]:
+    """A plain diffusion model to build on, and what a card says of it.
+
+    Raises:
+        UserError: another kind of model, images of another size, or a network that predicts a variance.
+    """
+    found = load(source)
+    model = found.model
+    if not isinstance(model, DDIM):
+        raise UserError(f"{source}: expected a plain diffusion model (ddim) to build on, found {found.method}.")
+    if model.image_size != image_size or model.config.learn_sigma:
+        raise UserError(
+            f"{source}: expected a plain model of {image_size} px that predicts no variance, found one of "
+            f"{model.image_size} px{' that does' if model.config.learn_sigma else ''}. Take the preset of its size, or "
+            "train another with `python -m baselines.train --method ddim`."
+        )
+    return model, {"pretrained": found.name, "sha256": found.sha256}
 
 
 # --- files of others --------------------------------------------------------------------------------------------------

@@ -25,9 +25,8 @@ from torch import Tensor
 from baselines.diffusion import Predict, Schedule, T, draw, noise_loss, sample
 from baselines.method import Built, Load, Method, Preset
 from baselines.methods import diffae
-from baselines.methods.ddim import NoiseUNet, NormalPrior
+from baselines.methods.ddim import NoiseUNet, NormalPrior, plain_model
 from baselines.methods.diffae import DiffAE, DiffAEConfig
-from baselines.methods.plain import plain_model
 from baselines.options import ConfigOptions, differences, require
 from baselines.regularisers import RegularisedLoss, mmd
 from dbae.noise import Noise

@@ -38,9 +38,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from baselines.diffusion import DiffusionModel, Predict, Schedule, T, TimeEncoder, alpha_bar, draw, noise_loss
 from baselines.method import Built, Load, Method, Preset
 from baselines.methods import diffae
-from baselines.methods.ddim import NoiseUNet, NormalPrior
+from baselines.methods.ddim import NoiseUNet, NormalPrior, plain_model
 from baselines.methods.diffae import DiffAEConfig
-from baselines.methods.plain import plain_model
 from baselines.options import ConfigOptions, differences, require
 from baselines.regularisers import RegularisedLoss, gaussian_kl
 from dbae.networks.encoder import Encoder

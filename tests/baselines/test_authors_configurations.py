@@ -17,8 +17,8 @@ from baselines.method import Method, ready
 from baselines.methods import METHODS
 from baselines.methods.ddim import DDIMConfig
 from baselines.methods.diffae import DiffAEConfig
-from baselines.methods.diti import DiTiConfig, Partition
 from baselines.methods.pdae import PDAEConfig
+from baselines.methods.pdae.diti import DiTiConfig, Partition
 from baselines.methods.pdae.networks import PDAEEncoderConfig
 from dbae.bridge import Bridge
 from dbae.checkpoints.official import official_key

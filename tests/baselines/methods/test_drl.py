@@ -27,7 +27,7 @@ TEN = SamplerConfig("ddim", nfe=10)
 
 
 def config(**options: object) -> DRLConfig:
-    return dataclasses.replace(drl._sized_as(tiny()), **options)  # type: ignore[arg-type]
+    return dataclasses.replace(drl.sized_as(tiny()), **options)  # type: ignore[arg-type]
 
 
 def small(**options: object) -> DRL:

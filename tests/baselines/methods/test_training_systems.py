@@ -29,7 +29,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The preset faces32 with a few thousand parameters, on images of 8 px."""
     configs = {family: vae.config_of(family, tiny()) for family in VAES}
     configs |= {"infodiffusion": infodiffusion._sized_as(tiny()), "sami": sami._sized_as(tiny())}
-    configs |= {"drl": drl._sized_as(tiny()), "vdrl": drl._sized_as(tiny(), variational=True)}
+    configs |= {"drl": drl.sized_as(tiny()), "vdrl": drl.sized_as(tiny(), variational=True)}
     configs |= {"ddim": DDIMConfig(8, tiny().unet)}
     for key, config in configs.items():
         monkeypatch.setitem(

@@ -13,11 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from baselines.interface import InfersEndpoint, RepresentationModel
 from baselines.methods import vae
-from baselines.methods.ae import AE
-from baselines.methods.beta_tcvae import BetaTCVAE
-from baselines.methods.beta_vae import BetaVAE
-from baselines.methods.info_vae import InfoVAE
 from baselines.methods.vae import VAE, VAEConfig, VAEOptions, config_of
+from baselines.methods.vae.ae import AE
+from baselines.methods.vae.beta_tcvae import BetaTCVAE
+from baselines.methods.vae.beta_vae import BetaVAE
+from baselines.methods.vae.info_vae import InfoVAE
 from baselines.regularisers import mmd, total_correlation
 from dbae.noise import GeneratorNoise, PerImageNoise
 from dbae.samplers import SamplerConfig

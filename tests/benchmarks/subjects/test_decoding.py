@@ -18,7 +18,7 @@ TEN = SamplerConfig("ddim", nfe=10)
 
 @torch.no_grad()
 def test_codes_at_every_step():
-    model = stirred(fresh(DRL, drl._sized_as(tiny())))
+    model = stirred(fresh(DRL, drl.sized_as(tiny())))
     z = model.encode(X)
     curve, _ = model.encode_curve(X, z, TEN)
     x_T = PerImageNoise(0, range(4), stream="x_T").normal(X.shape)

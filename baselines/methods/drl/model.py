@@ -21,7 +21,7 @@ from __future__ import annotations
 import bisect
 import copy
 import dataclasses
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -39,17 +39,14 @@ from baselines.diffusion import (
     sample,
 )
 from baselines.diffusion.emphasis import Emphasis, draw
-from baselines.method import Method, Preset
-from baselines.methods import diffae
 from baselines.methods.diffae import DiffAEConfig, SemanticUNet
-from baselines.options import ConfigOptions, differences, require
+from baselines.options import require
 from baselines.regularisers import RegularisedLoss, gaussian_kl
 from dbae.networks.encoder import Encoder
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
 from dbae.samplers.strides import stride_times
 from dbae.support.errors import UserError
-from dbae.training.config import SMALL_PRESETS
 
 _D = TypeVar("_D", bound="DRL")
 
@@ -251,49 +248,3 @@ def loss(model: DRL, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -
         return RegularisedLoss(found.loss, found.mse)
     size = z.float().abs().sum(1) if sigma is None else gaussian_kl(mean, sigma).sum(1)
     return RegularisedLoss(found.loss + 2 * model.config.weight / x0[0].numel() * size, found.mse)
-
-
-# --- presets ----------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class DRLOptions(ConfigOptions):
-    """What DRL and VDRL can be told. None keeps the preset's value.
-
-    Attributes:
-        weight: of the L1 norm or KL of z, beside half a sum over pixels; 1e-5 as published.
-        schedule: of the noise: linear (VP) or ve.
-        emphasis: the noise levels that training dwells on.
-        timed: whether the encoder is told the time; without it, this is DiffAE.
-        times: at which z is what probes see.
-    """
-
-    weight: float | None = None
-    schedule: Literal["linear", "ve"] | None = None
-    emphasis: Emphasis | None = None
-    timed: bool | None = None
-    times: tuple[int, ...] | None = None
-
-
-def _sized_as(config: DiffAEConfig, *, variational: bool = False) -> DRLConfig:
-    return DRLConfig(config.image_size, config.latent_dim, config.unet, config.encoder, variational=variational)
-
-
-def method_of_kind(key: str, label: str, model: type[DRL], *, variational: bool) -> Method:
-    """DRL or VDRL; each has a class of its own, by which it is known."""
-    return Method(
-        key=key,
-        label=label,
-        config=DRLConfig,
-        model=model,
-        loss=loss,
-        presets={
-            "faces64": Preset(lambda: _sized_as(diffae.faces64(), variational=variational), SMALL_PRESETS["faces64"]),
-            "faces32": Preset(lambda: _sized_as(diffae.faces32(), variational=variational), SMALL_PRESETS["faces32"]),
-        },
-        options=DRLOptions,
-        variant=lambda config: differences(config, _sized_as(config, variational=variational)),
-    )
-
-
-METHOD = method_of_kind("drl", "DRL", DRL, variational=False)

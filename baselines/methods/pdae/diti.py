@@ -254,7 +254,7 @@ class DiTiOptions(OnPretrained):
     """What else DiTi can be told.
 
     Attributes:
-        objective: diti's, see `baselines.methods.diti`; None is "base".
+        objective: diti's, see `baselines.methods.pdae.diti`; None is "base".
     """
 
     objective: Objective | None = None

@@ -14,8 +14,8 @@ from small_model import Pixels
 from training_runs import CONFIG
 
 from baselines.interface import RepresentationModel
-from baselines.methods import diti
-from baselines.methods.diti import DiTi, DiTiConfig, Partition, partition_loss
+from baselines.methods.pdae import diti
+from baselines.methods.pdae.diti import DiTi, DiTiConfig, Partition, partition_loss
 from dbae.checkpoints import own as checkpoint
 from dbae.data import TrainingStream
 from dbae.noise import PerImageNoise

@@ -1,0 +1,58 @@
+"""What the command line may say of DRL and VDRL, and presets on the sizes of DiffAE's."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from baselines.diffusion.emphasis import Emphasis
+from baselines.method import Method, Preset
+from baselines.methods import diffae
+from baselines.methods.diffae import DiffAEConfig
+from baselines.methods.drl.model import DRL, DRLConfig, loss
+from baselines.options import ConfigOptions, differences
+from dbae.training.config import SMALL_PRESETS
+
+
+@dataclasses.dataclass(frozen=True)
+class DRLOptions(ConfigOptions):
+    """What DRL and VDRL can be told. None keeps the preset's value.
+
+    Attributes:
+        weight: of the L1 norm or KL of z, beside half a sum over pixels; 1e-5 as published.
+        schedule: of the noise: linear (VP) or ve.
+        emphasis: the noise levels that training dwells on.
+        timed: whether the encoder is told the time; without it, this is DiffAE.
+        times: at which z is what probes see.
+    """
+
+    weight: float | None = None
+    schedule: Literal["linear", "ve"] | None = None
+    emphasis: Emphasis | None = None
+    timed: bool | None = None
+    times: tuple[int, ...] | None = None
+
+
+def sized_as(config: DiffAEConfig, *, variational: bool = False) -> DRLConfig:
+    """The configuration of DRL, or VDRL, on the trunk of a DiffAE's."""
+    return DRLConfig(config.image_size, config.latent_dim, config.unet, config.encoder, variational=variational)
+
+
+def method_of_kind(key: str, label: str, model: type[DRL], *, variational: bool) -> Method:
+    """DRL or VDRL; each has a class of its own, by which it is known."""
+    return Method(
+        key=key,
+        label=label,
+        config=DRLConfig,
+        model=model,
+        loss=loss,
+        presets={
+            "faces64": Preset(lambda: sized_as(diffae.faces64(), variational=variational), SMALL_PRESETS["faces64"]),
+            "faces32": Preset(lambda: sized_as(diffae.faces32(), variational=variational), SMALL_PRESETS["faces32"]),
+        },
+        options=DRLOptions,
+        variant=lambda config: differences(config, sized_as(config, variational=variational)),
+    )
+
+
+METHOD = method_of_kind("drl", "DRL", DRL, variational=False)
