@@ -5,7 +5,8 @@
 One `.npy` an image list, float32 (n, v, s, d): n images; v views, plain and mirrored; s statistics, mu and sigma (mu
 alone where z is a function of the image); d = latent_dim. Its name is a hash of all that determines the content: the
 weights, the data, which images, the precision. A seed is no part of it: whoever needs a random z redraws
-z = mu + sigma * eps from the file.
+z = mu + sigma * eps from the file. Where labels alone changed, which are part of what identifies data, the file of the
+same images is found by its description and gets a second name.
 
 How files grow, are continued after a kill and found damaged is told in `dbae.support.rowfile`. What is damaged is
 encoded again, with a line that says so.
@@ -22,7 +23,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ from dbae.support.files import cache_folder
 from dbae.support.locking import locked
 from dbae.support.precision import Precision, advice, autocast
 from dbae.support.progress import progress_bar
-from dbae.support.rowfile import described, fault, growing
+from dbae.support.rowfile import described, fault, growing, join, taken_over
 
 Posterior = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
@@ -179,7 +180,7 @@ class LatentCache:
 
     def _is_needed(self, work: _Work, *, say: bool = True) -> bool:
         """What the main process finds, on all of them."""
-        return self.world.broadcast(work.is_needed(say=say) if self.world.is_main else not work.path.exists())
+        return self.world.broadcast(work.is_missing(say=say) if self.world.is_main else not work.path.exists())
 
     def _fill(self, work: _Work) -> None:
         if self.world.size == 1:
@@ -191,14 +192,17 @@ class LatentCache:
             self._encode_all(share)
         self.world.barrier()
         if self.world.is_main:
-            _join([work.path.with_name(f"{name}.npy") for name in names], work)
+            work.partial.unlink(missing_ok=True)  # of an earlier run in one process
+            join([work.path.with_name(f"{name}.npy") for name in names], work.path, work.partial)
+            for leftover in work.path.parent.glob(f"{work.key}-*of*"):
+                leftover.unlink()
         self.world.barrier()
 
     def _encode_all(self, work: _Work) -> None:
         encoder, dataset, n = work.encoder, work.dataset, len(work.indices)
         started, title = time.perf_counter(), f"{encoder.name}: encode {n} images of {dataset.name}"
         log.info("%s", title)
-        about = {"model": encoder.name, "dataset": dataset.name, "n": n, **work.card}
+        about = {"model": encoder.name, "dataset": dataset.name, "n": n, **work.card, **work.pixels}
         with growing(work.path, work.partial, n, about) as file:
             done = file.count
             with progress_bar(n, title, done=done, show=self.progress) as bar:
@@ -267,27 +271,25 @@ class _Work:
         """Whether there is no such file, or one that is damaged (logged) or of something else."""
         if not self.path.exists():
             return True
-        found = fault(self.path, self.card, (len(self.indices), 2 if self.mirrored else 1, None, None))
+        found = fault(self.path, self.card, self._shape)
         if found and say:
             log.warning("%s: cannot be used (%s); encoding again", self.path, found)
         return found is not None
 
+    def is_missing(self, *, say: bool) -> bool:
+        """Whether the whole, not a share, `is_needed`, and no file beside it has the same images under other labels."""
+        if not self.is_needed(say=False):
+            return False
+        if taken_over(self.path, self.card, self._shape, but="data", **self.pixels):
+            log.info("%s: its labels changed, its images did not: their latents stay", self.dataset.name)
+            return False
+        return self.is_needed(say=say)
 
-def _join(shares: Sequence[Path], work: _Work) -> None:
-    """Make the file from those of all processes, which are deleted afterwards."""
-    for share in shares:
-        if not share.exists():
-            raise UserError(
-                f"{share}: written by another process, but not seen here. On several machines, set DBAE_CACHE to a "
-                "folder that all of them see, then run the same command again."
-            )
-    work.partial.unlink(missing_ok=True)  # of an earlier run in one process
-    cards, n = [described(share) for share in shares], len(work.indices)
-    about = cards[0] | {"n": n, "seconds": max(card["seconds"] for card in cards)}
-    with growing(work.path, work.partial, n, about) as file:
-        for share in shares:
-            array = np.load(share, mmap_mode="r")
-            for start in range(0, len(array), _CHUNK):
-                file.append(array[start : start + _CHUNK])
-    for leftover in work.path.parent.glob(f"{work.key}-*of*"):
-        leftover.unlink()
+    @property
+    def pixels(self) -> dict[str, str]:
+        """What is described beside the card, and is no part of the key: the images without their labels."""
+        return {"pixels": self.dataset.image_fingerprint}
+
+    @property
+    def _shape(self) -> tuple[int | None, ...]:
+        return len(self.indices), 2 if self.mirrored else 1, None, None

@@ -69,6 +69,14 @@ class ImageDataset(abc.ABC):
     def fingerprint(self) -> str:
         """Hex SHA-256 that changes when an image, the size, a split or a label changes; the same on every machine."""
 
+    @property
+    def image_fingerprint(self) -> str:
+        """Hex SHA-256 of the images, their order and size alone: data sets that share it have equal images.
+
+        Where images and labels cannot be told apart, it is `fingerprint`.
+        """
+        return self.fingerprint
+
     def batch(self, indices: Iterable[SupportsIndex]) -> UInt8[Tensor, "b 3 s s"]:
         """Images `indices` as one uint8 NCHW tensor."""
         return torch.from_numpy(np.stack([self.image(int(i)) for i in indices])).permute(0, 3, 1, 2).contiguous()

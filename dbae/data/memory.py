@@ -58,6 +58,10 @@ class InMemory(ImageDataset):
     def fingerprint(self) -> str:
         return self._dataset.fingerprint
 
+    @property
+    def image_fingerprint(self) -> str:
+        return self._dataset.image_fingerprint
+
 
 def _check_fits(shape: tuple[int, ...], name: str) -> None:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

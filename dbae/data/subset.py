@@ -53,9 +53,17 @@ class Subset(ImageDataset):
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of the parent's fingerprint and the indices taken; the parent's own when all are taken in order."""
+        return self._taken_from(self.parent.fingerprint)
+
+    @functools.cached_property
+    def image_fingerprint(self) -> str:
+        """The same of the parent's `image_fingerprint`."""
+        return self._taken_from(self.parent.image_fingerprint)
+
+    def _taken_from(self, parent: str) -> str:
         if np.array_equal(self.origin, np.arange(len(self.parent))):
-            return self.parent.fingerprint
-        return hashlib.sha256(self.parent.fingerprint.encode() + self.origin.astype("<i8").tobytes()).hexdigest()
+            return parent
+        return hashlib.sha256(parent.encode() + self.origin.astype("<i8").tobytes()).hexdigest()
 
 
 def located(data: ImageDataset, index: int) -> tuple[ImageDataset, int]:

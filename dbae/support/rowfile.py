@@ -15,7 +15,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,7 @@ from dbae.support.errors import UserError
 from dbae.support.files import atomic_path, sha256
 
 SEAL = ("shape", "dtype", "sha256")
+_CHUNK = 8192
 
 
 class Rows:
@@ -126,6 +128,54 @@ def fault(path: Path, card: Mapping[str, Any], shape: tuple[int | None, ...]) ->
     elif {key: about.get(key) for key in SEAL} != _seal(path):
         return "its bytes have changed since it was written"
     return None
+
+
+def join(shares: Sequence[Path], path: Path, partial: Path) -> None:
+    """Make the file at `path` of the rows of others, in order. It took as long as the slowest ("seconds").
+
+    Raises:
+        UserError: one is not there, or the file cannot be written.
+    """
+    for share in shares:
+        if not share.exists():
+            raise UserError(
+                f"{share}: written by another process, but not seen here. On several machines, set DBAE_CACHE to a "
+                "folder that all of them see, then run the same command again."
+            )
+    cards, arrays = [described(share) for share in shares], [np.load(share, mmap_mode="r") for share in shares]
+    n = sum(map(len, arrays))
+    with growing(path, partial, n, cards[0] | {"n": n, "seconds": max(card["seconds"] for card in cards)}) as file:
+        for array in arrays:
+            for start in range(0, len(array), _CHUNK):
+                file.append(array[start : start + _CHUNK])
+
+
+def taken_over(path: Path, card: Mapping[str, Any], shape: tuple[int | None, ...], *, but: str, **same: Any) -> bool:
+    """Whether some file in the folder has these rows under another description; they then get the name `path` too.
+
+    Args:
+        card, shape: of the rows at `path`, as in `fault`.
+        but: the one value of the card that may be another; `same`: others that its description has to have for that.
+    """
+    wanted = {name: value for name, value in card.items() if name != but} | same
+    for source in sorted(other.with_suffix(".npy") for other in path.parent.glob("*.json")):
+        if fault(source, wanted, shape) is None:
+            with contextlib.suppress(UserError):  # what cannot be written now is said by who writes the rows anew
+                _take_over(source, path, described(source) | dict(card))
+                return True
+    return False
+
+
+def _take_over(source: Path, path: Path, about: Mapping[str, Any]) -> None:
+    """One file of two names where that can be, else a copy."""
+    with atomic_path(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(about, indent=1), "utf-8")
+    with atomic_path(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:  # a file system without hard links, a file of another user
+            shutil.copyfile(source, temporary)
 
 
 def described(path: Path) -> dict[str, Any]:

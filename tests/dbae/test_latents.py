@@ -7,8 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from image_samples import celeba_members, edited, picture, png, write_zip
 from stand_ins import Squares, TinyModel
 
+from dbae.data import ImageDataset, InMemory, Subset
+from dbae.data.files import open_zip
 from dbae.images import to_float
 from dbae.latents import Encoder, LatentCache, Latents, default_folder
 from dbae.support.distributed import World
@@ -193,7 +196,7 @@ def spoilt(path: Path, how: str) -> None:
         case "list json":
             about.write_text("[1]")
         case "json of others":
-            about.write_text(json.dumps(card | {"data": "others"}))
+            about.write_text(json.dumps(card | {"data": "others", "pixels": "others"}))
         case "old":  # of before there were checksums
             about.write_text(json.dumps({key: value for key, value in card.items() if key not in SEAL}))
 
@@ -246,6 +249,72 @@ def test_a_part_of_other_rows_is_not_continued(tmp_path, squares):
     np.testing.assert_array_equal(found.array, expected.array)
 
 
+def labelled(folder: Path, members: dict[str, bytes]) -> ImageDataset:
+    folder.mkdir()
+    return open_zip(write_zip(folder / "images.zip", members))
+
+
+def test_an_edited_label_leaves_latents_as_they_are(tmp_path):
+    members = celeba_members(6)
+    relabelled = edited(members, "list_attr.txt", "000001.png -1", "000001.png  1")
+    repainted = relabelled | {"img_align/000001.png": png(picture(99))}
+    before, after, other = (labelled(tmp_path / str(i), m) for i, m in enumerate((members, relabelled, repainted)))
+    assert before.fingerprint != after.fingerprint
+    model, indices = TinyModel(size=16), np.array([0, 1, 4])
+    first = np.array(cache(tmp_path).get(encoder(model), before, indices, mirrored=True).array)
+    calls, model.fails_at = model.calls, model.calls + 1
+    for data in (after, Subset(after, np.arange(6)), InMemory(after, progress=False)):
+        np.testing.assert_array_equal(cache(tmp_path).get(encoder(model), data, indices, mirrored=True).array, first)
+    assert len(list((tmp_path / "latents").glob("*.npy"))) == 2
+    model.fails_at = None
+    for changed in (
+        {"dataset": other},
+        {"indices": indices[::-1]},
+        {"mirrored": False},
+        {"encoder": encoder(model, "o")},
+    ):
+        wanted = {"encoder": encoder(model), "dataset": after, "indices": indices, "mirrored": True} | changed
+        cache(tmp_path).get(**wanted)
+        assert model.calls > calls
+        calls = model.calls
+
+
+def test_an_edited_label_leaves_latents_of_a_given_name(tmp_path):
+    """Those of `dbae.train_prior`: the file has one name, whatever the data."""
+    members, at = celeba_members(4), tmp_path / "latents.npy"
+    before = labelled(tmp_path / "a", members)
+    after = labelled(tmp_path / "b", edited(members, "list_attr.txt", "Young", "Old"))
+    model, indices = TinyModel(size=16), np.arange(4)
+    cache(tmp_path).get(encoder(model), before, indices, at=at)
+    model.fails_at = model.calls + 1
+    cache(tmp_path).get(encoder(model), after, indices, at=at)
+    assert json.loads(at.with_suffix(".json").read_text())["data"] == after.fingerprint
+    spoilt(at, "flipped")
+    with pytest.raises(RuntimeError, match="killed"):  # damage is taken over from nowhere
+        cache(tmp_path).get(encoder(model), before, indices, at=at)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_latents_that_cannot_be_taken_over_are_encoded(tmp_path, monkeypatch, others):
+    """A file system without hard links takes a copy; a folder that refuses both is left to who encodes."""
+
+    def refuses(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    members = celeba_members(4)
+    before, after = (
+        labelled(tmp_path / text, edited(members, "list_attr.txt", "Young", text)) for text in ("Old", "Older")
+    )
+    model, indices = TinyModel(size=16), np.arange(4)
+    first = np.array(cache(tmp_path).get(encoder(model), before, indices).array)
+    monkeypatch.setattr("dbae.support.rowfile.os.link", refuses)
+    if others:
+        monkeypatch.setattr("dbae.support.rowfile.shutil.copyfile", refuses)
+    calls = model.calls
+    np.testing.assert_array_equal(cache(tmp_path).get(encoder(model), after, indices).array, first)
+    assert model.calls == calls + others
+
+
 # --- several processes; those of `tests/test_distributed.py` are real -------------------------------------------------
 
 
@@ -277,7 +346,7 @@ def test_shares_that_are_done_are_not_encoded_again(tmp_path, squares, monkeypat
     for rank in (1, 0):
         as_process(monkeypatch, rank)
         with monkeypatch.context() as patch:
-            patch.setattr("dbae.latents._CHUNK", None if rank == 0 else 8192)  # joining raises
+            patch.setattr("dbae.support.rowfile._CHUNK", None if rank == 0 else 8192)  # joining raises
             with pytest.raises((TypeError, FileNotFoundError)):
                 cache(tmp_path).get(encoder(TinyModel()), squares, indices)
     again = TinyModel()

@@ -45,6 +45,13 @@ def celeba_members(n: int = 6) -> dict[str, bytes]:
     }
 
 
+def edited(members: dict[str, bytes], name: str, old: str, new: str) -> dict[str, bytes]:
+    """Members with other text in one of them."""
+    text = members[name].decode()
+    assert old in text
+    return members | {name: text.replace(old, new).encode()}
+
+
 def write_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> Path:
     """Pack members in the given order."""
     with zipfile.ZipFile(path, "w", compression) as archive:

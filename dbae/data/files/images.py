@@ -146,7 +146,7 @@ class ImageFiles(ImageDataset):
         except UserError:
             return False
 
-    @functools.cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over image paths and CRC-32s, size, transform version, splits and labels; no folder, no label text.
 
@@ -154,6 +154,15 @@ class ImageFiles(ImageDataset):
         another one than that of the pixels as stored. Where none needs it, the two are the same data set. Computing it
         reads every image file of a folder or LMDB once, and of a zip if photographs are to be turned.
         """
+        return self._fingerprints[0]
+
+    @property
+    def image_fingerprint(self) -> str:
+        """The same without splits and labels."""
+        return self._fingerprints[1]
+
+    @functools.cached_property
+    def _fingerprints(self) -> tuple[str, str]:
         contents, turned = [], 0
         for name in self.image_names:
             checksum, is_sideways = self._looked_at(name)
@@ -162,7 +171,8 @@ class ImageFiles(ImageDataset):
         source = (contents, self.size, self.transform.version) + (("upright",) if turned else ())
         if turned:
             report_turned(turned, len(self), self.files.locate(""))
-        return dataset_digest(source, self.splits, self.attributes, self.groups)
+        whole = dataset_digest(source, self.splits, self.attributes, self.groups)
+        return whole, dataset_digest(source, {}, None)
 
     def _looked_at(self, name: str) -> tuple[int, bool]:
         """A file's CRC-32, and whether it will be turned."""

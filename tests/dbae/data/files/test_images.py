@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_samples import celeba_members, picture, png, write_folder, write_zip
+from image_samples import celeba_members, edited, picture, png, write_folder, write_zip
 
 from dbae.data import open_data
 from dbae.data.files.folder import open_folder
@@ -20,12 +20,6 @@ from dbae.data.files.zip import open_zip
 from dbae.support.errors import UserError
 
 Write = Callable[[dict[str, bytes]], str]
-
-
-def edited(members: dict[str, bytes], name: str, old: str, new: str) -> dict[str, bytes]:
-    text = members[name].decode()
-    assert old in text
-    return members | {name: text.replace(old, new).encode()}
 
 
 def test_images_splits_and_attributes(write: Write) -> None:
@@ -86,6 +80,9 @@ def test_fingerprint_follows_images_size_labels_and_splits(tmp_path: Path) -> No
         ),
     ]
     prints = [open_zip(write_zip(tmp_path / f"{i}.zip", m)).fingerprint for i, m in enumerate(variants)]
+    images = [open_zip(tmp_path / f"{i}.zip").image_fingerprint for i in range(len(variants))]
+    assert images == [images[0], images[1], *images[:1] * 4]
+    assert images[1] != images[0] != open_zip(tmp_path / "0.zip", size=8).image_fingerprint
     prints.append(open_zip(tmp_path / "0.zip", size=8).fingerprint)
     assert len(set(prints)) == len(prints)
     relabelled = edited(members, "attributes_continuous.csv", ",20,", ",20.001,")  # age_z is the target
