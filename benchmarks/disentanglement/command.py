@@ -12,9 +12,10 @@ Checkpoints of several total-correlation weights, with the FID that benchmarks.g
     python -m benchmarks.disentanglement --ckpt tc-0.safetensors tc-1.safetensors tc-10.safetensors \
         --data celeba --generation results/mine/generation.csv --out results/mine/disentanglement.csv
 
-Any labelled data whose label columns are the factors behind it (3DShapes, dSprites, as a zip with labels):
+Data whose factors are known, as drawn disks, and any labelled data whose label columns are the factors behind it:
 
-    python -m benchmarks.disentanglement --data zip:shapes3d.zip --factors floor_hue wall_hue object_hue scale shape
+    python -m benchmarks.disentanglement --data disks --factor-images 2000
+    python -m benchmarks.disentanglement --data zip:rooms.zip --factors floor_hue wall_hue scale
 
 OUT has one row a model, protocol and metric, OUT_attributes.csv every attribute, and OUT_tc.png shows TAD against FID
 where OUT has checkpoints of two or more total-correlation weights. Numbers of different protocols, or of
@@ -30,7 +31,7 @@ from typing import Any, ClassVar
 
 from baselines.interface import LoadedModel
 from benchmarks.disentanglement.report import draw_tradeoff, format_rows
-from benchmarks.disentanglement.study import DisentanglementStudy, Z, binary_labels
+from benchmarks.disentanglement.study import DisentanglementStudy, Z, labels_of
 from benchmarks.metrics.disentanglement import ProtocolName
 from benchmarks.results import Record, RecordFile, beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
@@ -46,7 +47,7 @@ class DisentanglementOptions(ReadingOptions):
     """Options of the command."""
 
     data: tuple[str, ...] = ("faces",)
-    """Data sets with binary labels to measure on, KIND:ROOT[?size=..&n=..]."""
+    """Data sets with binary labels or known factors to measure on, KIND:ROOT[?size=..&n=..]."""
     out: Path = Path("runs/disentanglement.csv")
     """The results file; rows are added to what it has."""
     protocol: tuple[ProtocolName, ...] = ("paper", "infodiffusion", "standard")
@@ -80,9 +81,9 @@ class Disentanglement(Benchmark[DisentanglementOptions, Record]):
     def possible(
         self, options: DisentanglementOptions, loaded: LoadedModel, dataset: ImageDataset | None
     ) -> tuple[DisentanglementOptions, list[Lack]]:
-        """Binary labels. Raises UserError where the data set has none."""
+        """Binary labels or factors. Raises UserError where the data set has neither."""
         assert dataset is not None
-        binary_labels(dataset)
+        labels_of(dataset, options.factors)
         return options, []
 
     def measure(
@@ -111,7 +112,8 @@ class Disentanglement(Benchmark[DisentanglementOptions, Record]):
         print(format_rows(found, distances))
         figure = beside(options.out, "_tc.png")
         drawn = draw_tradeoff(RecordFile(options.out).read(), distances, figure)
-        return [beside(options.out, "_attributes.csv"), *([figure] if drawn else [])]
+        attributes = beside(options.out, "_attributes.csv")
+        return [*([attributes] if attributes.exists() else []), *([figure] if drawn else [])]
 
 
 def tc_weight(loaded: LoadedModel) -> float | None:

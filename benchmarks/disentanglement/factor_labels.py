@@ -1,7 +1,8 @@
 """Ground-truth factors of a data set, as the integer classes that `metrics.factors` takes.
 
-A data set names its factors itself (`ImageDataset.factors`) or the user does; they are columns of its labels. A column
-with few values is taken as it is; a continuous one is cut at its quantiles over all images into classes of equal size.
+A data set names its factors itself (`ImageDataset.factors`) or the user does. Where it knows their classes, these are
+taken as they are, 40 orientations of dSprites as 40 classes. Others are columns of its labels: a column with few values
+is taken as it is; a continuous one is cut at its quantiles over all images into classes of equal size.
 """
 
 from __future__ import annotations
@@ -26,19 +27,20 @@ def factor_classes(dataset: ImageDataset, names: tuple[str, ...] = ()) -> Int64[
 
     Args:
         dataset: with labels.
-        names: label columns that are the factors; () takes the data set's own.
+        names: factors of the data set, or label columns that are factors; () takes the data set's own.
 
     Raises:
-        UserError: a name is no column.
+        UserError: a name is neither.
     """
     names = names or dataset.factors
     if not names:
         return None
-    columns = _columns(dataset)
+    known = {} if dataset.classes is None else dict(zip(dataset.factors, dataset.classes.T, strict=True))
+    columns = _columns(dataset) | known
     for name in names:
         if name not in columns:
             raise UserError(f"--factors {name}: {dataset.name} has no such label; it has: {', '.join(columns) or '-'}.")
-    return np.stack([_classes(columns[name]) for name in names], axis=1)
+    return np.stack([known[name] if name in known else _classes(columns[name]) for name in names], axis=1)
 
 
 def varying(train: Int64[np.ndarray, "n f"], test: Int64[np.ndarray, "m f"]) -> Bool[np.ndarray, " f"]:

@@ -32,7 +32,7 @@ def format_rows(rows: Sequence[Record], distances: Sequence[Record] = ()) -> str
         low_high = {m: [ends.get((*key[:-1], f"{m}_{end}")) for end in ("low", "high")] for m in TAD_COLUMNS}
         row, cells = same["TAD"], [_cell(same[m], low_high[m]) for m in TAD_COLUMNS]
         first.append([row.model, row.dataset, row.protocol, row.z, str(row.n), *cells])
-    tables = [first]
+    tables = [first] if len(first) > 1 else []
     shas = {r.checkpoint_sha256: r.model for r in rows if r.checkpoint_sha256}
     measured = [r for r in distances if is_distance(r) and r.checkpoint_sha256 in shas]
     if measured:
@@ -46,7 +46,9 @@ def format_rows(rows: Sequence[Record], distances: Sequence[Record] = ()) -> str
         row = next(iter(same.values()))
         scores.append([row.model, row.dataset, str(row.n), *(f"{same[name].value:.4f}" for name in names)])
     texts = [columns(table) for table in (*tables, *([scores] if factor_rows else []))]
-    return "\n\n".join([f"{texts[0]}\n{NOTE}", *texts[1:]])
+    if len(first) > 1:
+        texts[0] += f"\n{NOTE}"
+    return "\n\n".join(texts)
 
 
 def draw_tradeoff(rows: Sequence[Record], distances: Sequence[Record], path: Path) -> bool:

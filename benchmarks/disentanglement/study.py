@@ -64,13 +64,13 @@ class DisentanglementStudy:
     """TAD, ATTRS and scores against factors on one data set.
 
     Args:
-        dataset: with binary labels.
+        dataset: with binary labels, known factors, or both; without the former there are no TAD and ATTRS.
         session: where rows go and finished ones are found; precision of the encoders, for the record.
         factors: label columns that are ground-truth factors; () takes those that the data set names.
         factor_images: codes that scores against factors are fitted to, and measured on, at most.
 
     Raises:
-        UserError: no binary labels, or a factor that is no label.
+        UserError: neither binary labels nor factors, or a factor that is no label.
     """
 
     def __init__(
@@ -89,14 +89,16 @@ class DisentanglementStudy:
             "data_sha256": dataset.fingerprint,
             "precision": session.precision,
         }
-        self.labels = binary_labels(dataset)
+        self.labels = labels_of(dataset, factors)
         self.factors, self.factor_images = factor_classes(dataset, factors), factor_images
 
     def rows(self, subject: Subject, protocol: ProtocolName, z: Z) -> list[Record]:
         """Rows of TAD and ATTRS of one protocol, from the results where they are complete, else measured now.
 
-        Protocol "standard" is of posterior means, whatever `z` says.
+        Protocol "standard" is of posterior means, whatever `z` says. No rows where no label is binary.
         """
+        if not self.labels.binary_names:
+            return []
         columns = {
             **subject.cells,
             "protocol": protocol,
@@ -255,12 +257,15 @@ def _names(protocol: ProtocolName) -> list[str]:
     return ["TAD", "ATTRS", *ends]
 
 
-def binary_labels(dataset: ImageDataset) -> Attributes:
-    """The labels of a data set. Raises UserError where none of them is binary."""
-    labels = dataset.attributes
-    if labels is None or not labels.binary_names:
-        raise UserError(f"{dataset.name}: expected binary attributes, found none. Name labelled data: --data faces.")
-    return labels
+def labels_of(dataset: ImageDataset, factors: tuple[str, ...] = ()) -> Attributes:
+    """The labels of a data set. Raises UserError where none of them is binary, nor any factor known or named."""
+    labels, nothing = dataset.attributes, np.empty((len(dataset), 0))
+    if not (factors or dataset.factors or (labels is not None and labels.binary_names)):
+        raise UserError(
+            f"{dataset.name}: expected binary attributes or known factors, found neither. Name labelled data "
+            "(--data faces, --data disks), or say with --factors which of its labels are factors."
+        )
+    return labels or Attributes((), nothing.astype(np.int8), (), nothing)
 
 
 def _codes(subject: Subject, images: np.ndarray, *, sample: bool = False, flip: bool = False) -> np.ndarray:

@@ -4,7 +4,7 @@ source                                the --data grammar and its KINDs
 files/                                where bytes lie (folder, zip, lmdb), and bytes -> images (decode, transforms)
 labels/                               label files: their formats, joining them to images, writing them
 kinds/                                every KIND, one file each: published data sets as they were published, and others
-faces/                                faces that we draw
+faces/, disks (drawn)                 what we draw
 named                                 images by the names of their files, for the commands
 loader, memory, subset, seeded        reading: batches in processes, all at once, only a part, a split made here
 overlap                               a run must not write among the images it reads
@@ -23,11 +23,13 @@ from dbae.data.source import open_data, parse_source
 from dbae.data.subset import Subset
 
 if TYPE_CHECKING:
+    from dbae.data.disks import Disks
     from dbae.data.faces import Faces
 
 __all__ = [
     "Attributes",
     "Crop",
+    "Disks",
     "Exif",
     "Faces",
     "ImageDataset",
@@ -47,7 +49,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load the drawing code when `Faces` is first asked for."""
+    """Load the drawing code when it is first asked for."""
+    if name == "Disks":
+        from dbae.data.disks import Disks
+
+        return Disks
     if name == "Faces":
         from dbae.data.faces import Faces
 

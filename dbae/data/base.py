@@ -46,7 +46,9 @@ class ImageDataset(abc.ABC):
         attributes: labels, or None.
         groups: optional int64 (n,): identity of the person in each image (LFW, CelebA), so that a split made here
             can keep a person on one side.
-        factors: names among the attributes that were drawn independently and cause the image, where that is known.
+        factors: names of what was drawn independently and causes the image, where that is known.
+        classes: int64 (n, f), the value of every factor in every image, numbered from 0, where all have finitely many;
+            None where they are continuous, and then the factors are names among the attributes.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ImageDataset(abc.ABC):
     attributes: Attributes | None = None
     groups: np.ndarray | None = None
     factors: tuple[str, ...] = ()
+    classes: np.ndarray | None = None
 
     @abc.abstractmethod
     def __len__(self) -> int:

@@ -35,7 +35,8 @@ class InMemory(ImageDataset):
         from dbae.data.loader import iterate
 
         self.name, self.size, self.splits = dataset.name, dataset.size, dataset.splits
-        self.attributes, self.groups, self.factors = dataset.attributes, dataset.groups, dataset.factors
+        self.attributes, self.groups = dataset.attributes, dataset.groups
+        self.factors, self.classes = dataset.factors, dataset.classes
         self._dataset = dataset
         shape = (len(dataset), 3, dataset.size, dataset.size)
         _check_fits(shape, self.name)

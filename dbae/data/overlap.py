@@ -1,7 +1,7 @@
 """A run must not write among the images it reads: its own pictures would be images of the next run.
 
 Whatever lies below the folder of a data set is read (`dbae.data.files.folder`), so an OUT there changes the data under
-a run that is resumed, and under every later one. Archives and drawn faces cannot be written into by a run.
+a run that is resumed, and under every later one. Archives and drawn pictures cannot be written into by a run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from dbae.data.source import parse_source, root_of
+from dbae.data.source import DRAWN, parse_source, root_of
 from dbae.support.errors import UserError
 
 
@@ -38,7 +38,7 @@ def _folder(source: str) -> Path | None:
     """The folder that is read with everything below it, or None."""
     try:
         parsed = parse_source(source)
-        folder = None if parsed.kind == "faces" else root_of(parsed)
+        folder = None if parsed.kind in DRAWN else root_of(parsed)
         return folder if folder is not None and folder.is_dir() else None
     except (UserError, OSError, ValueError, RuntimeError):
         return None

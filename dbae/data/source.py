@@ -6,14 +6,16 @@
     celeba:/data/celeba?split=test                  a published data set as it was published (`dbae.data.kinds`)
     faces:?n=2000&size=32&seed=1                    2000 faces, drawn once and kept in `$DBAE_CACHE` or ~/.cache/dbae
     faces:cache?n=2000                              the same, kept in the folder `cache`
+    disks:?n=2000&seed=1                            2000 disks, drawn whenever they are read
     /data/utkface64.zip                             a bare path: a zip, a folder, or the folder of an LMDB
     faces                                           a bare kind; where a file or folder is called so too, write
                                                     faces: or ./faces
 
-ROOT defaults to `$DBAE_DATA/KIND`, except for `faces`, which need none. Options: `size` (pixels; default: the size
-asked for by the model, else the stored one), `split` (only that split), `n` (only the first n images, of the split if
-one is named; of `faces`, how many are drawn in all), `seed` (of what is drawn, or of a split made here), and `exif` of
-folder, zip and lmdb (upright or ignore). `split` and `n` renumber the images (`dbae.data.subset`).
+ROOT defaults to `$DBAE_DATA/KIND`, except for `faces` and `disks`, which need none. Options: `size` (pixels; default:
+the size asked for by the model, else the stored one), `split` (only that split), `n` (only the first n images, of the
+split if one is named; of `faces` and `disks`, how many are drawn in all), `seed` (of what is drawn, or of a split made
+here), and `exif` of folder, zip and lmdb (upright or ignore). `split` and `n` renumber the images
+(`dbae.data.subset`).
 
 `split=train:0.9` takes 90 % of the images of a data set without splits, chosen by `seed` (default 0), and
 `split=test:0.1` the last 10 % of the same order, so that they have no image in common. `split=train:0.9,test:0.1` takes
@@ -33,12 +35,12 @@ import numpy as np
 from dbae.data.base import ImageDataset
 from dbae.data.files import Exif, exists, expanded, is_lmdb, require_ordinary, shown, status
 from dbae.data.kinds import KINDS
-from dbae.data.kinds.kind import Source, root_of
+from dbae.data.kinds.kind import DRAWN, Source, root_of
 from dbae.data.seeded import parse_shares, with_seeded_splits
 from dbae.data.subset import Subset
 from dbae.support.errors import UserError
 
-__all__ = ["KINDS", "Source", "open_data", "parse_source", "root_of"]
+__all__ = ["DRAWN", "KINDS", "Source", "open_data", "parse_source", "root_of"]
 
 MAX_SIZE = 4096
 """Pixels: a larger side is a mistake that would fill the memory with one image."""
@@ -151,7 +153,7 @@ def _kind_and_root(location: str) -> tuple[str, str]:
 def _is_default_root(kind: str) -> bool:
     """Whether ./KIND is $DBAE_DATA/KIND, so that both mean the same."""
     folder = os.environ.get("DBAE_DATA")
-    return folder is not None and kind != "faces" and os.path.realpath(kind) == os.path.realpath(f"{folder}/{kind}")
+    return folder is not None and kind not in DRAWN and os.path.realpath(kind) == os.path.realpath(f"{folder}/{kind}")
 
 
 def _integer(source: str, name: str, value: str) -> int:

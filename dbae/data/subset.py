@@ -17,9 +17,9 @@ from dbae.data.base import Attributes, ImageDataset
 class Subset(ImageDataset):
     """The images `origin` of another data set, renumbered 0 .. n-1 in that order.
 
-    Labels and groups follow the images. Splits keep the images they share with the subset; a split that shares none
-    is gone, so that asking for it is an error and not an empty result. Because images are renumbered, per-image noise
-    is that of the new index; for the first n images of a data set the two are the same.
+    Labels, groups and factors follow the images. Splits keep the images they share with the subset; a split that shares
+    none is gone, so that asking for it is an error and not an empty result. Because images are renumbered, per-image
+    noise is that of the new index; for the first n images of a data set the two are the same.
 
     Attributes:
         origin: int64 (n,), index of every image in `parent`.
@@ -34,6 +34,7 @@ class Subset(ImageDataset):
         self.splits = {name: indices for name, indices in kept.items() if len(indices) or name == "all"}
         self.groups = None if parent.groups is None else parent.groups[origin]
         self.factors = parent.factors
+        self.classes = None if parent.classes is None else parent.classes[origin]
         labels = parent.attributes
         self.attributes = None
         if labels is not None:

@@ -9,18 +9,13 @@ last bit of a sine or cosine, on the machine (see `canvas`).
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import os
-from collections.abc import Iterable
-from typing import SupportsIndex
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
+from jaxtyping import Int64, UInt8
 
-from dbae.data.base import ImageDataset
+from dbae.data.drawn import Drawn
 from dbae.data.faces.attributes import FACTORS, label, sample_traits
 from dbae.data.faces.cache import cached_images
 from dbae.data.faces.drawing import draw
@@ -30,13 +25,11 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 """To be raised whenever a pixel or a label changes."""
-MOST = 2_000_000
-"""Faces in one population: while they are drawn, the labels of one take about 2 KB."""
 CHUNK = 16
 """Images drawn together: enough to amortise Python, few enough to stay in the processor's cache at 64 pixels."""
 
 
-class Faces(ImageDataset):
+class Faces(Drawn):
     """n drawn faces of size x size pixels; train, val and test are the first 80 %, the next 10 %, and the rest.
 
     `attributes` holds 39 binary ones, CelebA's but for "Attractive", and 39 continuous ones, each in standard
@@ -55,52 +48,23 @@ class Faces(ImageDataset):
         UserError: n, size or seed out of range.
     """
 
+    kind = "faces"
+
     def __init__(
         self, n: int = 20000, size: int = 64, seed: int = 0, *, cache: str | os.PathLike[str] | bool = False
     ) -> None:
-        if n < 1 or size < 8 or seed < 0:
-            raise UserError(f"faces: expected n >= 1, size >= 8, seed >= 0; found n={n}, size={size}, seed={seed}.")
-        if n > MOST:
-            raise UserError(f"faces: expected at most {MOST:,} faces, whose labels fit into memory, found n={n:,}.")
-        self.name = f"faces-v{VERSION}"
-        self.n, self.size, self.seed, self.cache = n, size, seed, cache
+        super().__init__(f"faces-v{VERSION}", n, size, seed)
+        self.cache = cache
         self.attributes, self.factors = label(sample_traits(seed, np.arange(n))), FACTORS
-        everything = np.arange(n, dtype=np.int64)
-        first, second = n * 8 // 10, n * 9 // 10
-        self.splits = {
-            "all": everything,
-            "train": everything[:first],
-            "val": everything[first:second],
-            "test": everything[second:],
-        }
         self._stored = self._store(None if cache is True else cache) if cache else None
 
     def __reduce__(self) -> tuple[object, ...]:
         """A worker process maps the file on disk anew; a pickled memory map would carry every image."""
         return functools.partial(Faces, cache=self.cache), (self.n, self.size, self.seed)
 
-    def __len__(self) -> int:
-        return self.n
-
-    @property
-    def fingerprint(self) -> str:
-        text = f"{self.name} n={self.n} size={self.size} seed={self.seed}"
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
-        """Image `index`, drawn or read from the cache. Raises IndexError outside 0..n-1."""
-        return self._images([index])[0]
-
-    def batch(self, indices: Iterable[SupportsIndex]) -> UInt8[Tensor, "b 3 s s"]:
-        """Images `indices`, bit for bit those of `image`. Raises IndexError outside 0..n-1."""
-        images = self._images([int(i) for i in indices])
-        return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-    def _images(self, indices: list[int]) -> UInt8[np.ndarray, "b s s 3"]:
-        wrong = [i for i in indices if not 0 <= i < self.n]
-        if wrong:
-            raise IndexError(f"{self.name} has images 0 to {self.n - 1}; asked for {wrong[0]}")
-        return self._draw(np.asarray(indices, np.int64)) if self._stored is None else np.asarray(self._stored[indices])
+    def _images(self, indices: Int64[np.ndarray, " b"]) -> UInt8[np.ndarray, "b s s 3"]:
+        """Images `indices`, drawn or read from the cache."""
+        return self._draw(indices) if self._stored is None else np.asarray(self._stored[indices])
 
     def _store(self, folder: str | os.PathLike[str] | None) -> UInt8[np.ndarray, "n s s 3"] | None:
         chunks = (self._draw(np.arange(i, min(i + CHUNK, self.n))) for i in range(0, self.n, CHUNK))

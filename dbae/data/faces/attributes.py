@@ -1,8 +1,7 @@
 """Who is on image i: labels of a drawn face as a pure function of (seed, index).
 
-Every random number is a hash, u(seed, name, index) in [0, 1): splitmix64 over the crc32 of its name. Bell-shaped
-numbers are sums of four uniforms, (u1 + u2 + u3 + u4 - 2) sqrt(3): mean 0, variance 1, bounded by 2 sqrt(3). With
-additions, multiplications, divisions and square roots alone, labels are the same bits on every machine.
+Random numbers are `dbae.data.drawn.Draws`. With additions, multiplications, divisions and square roots alone, labels
+are the same bits on every machine.
 
 Names and correlations of the binary attributes follow CelebA (Liu et al. 2015): all of its 40 but "Attractive",
 which no drawing can decide. Rare ones (hats, glasses, neckties) are more frequent here than there.
@@ -10,14 +9,13 @@ which no drawing can decide. Rare ones (hats, glasses, neckties) are more freque
 
 from __future__ import annotations
 
-import math
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from dbae.data.base import Attributes
+from dbae.data.drawn import Draws
 
 Traits = Mapping[str, Float64[np.ndarray, " n"]]
 
@@ -56,39 +54,9 @@ FACTORS = (
 """Attributes that depend on no other attribute: each is drawn from numbers of its own."""
 
 
-class _Draws:
-    """Named random numbers of images `indices`."""
-
-    def __init__(self, seed: int, indices: Int64[np.ndarray, " n"]) -> None:
-        self.seed = np.asarray([seed & (2**64 - 1)], np.uint64)
-        self.indices = indices.astype(np.uint64)
-
-    def uniform(self, name: str) -> Float64[np.ndarray, " n"]:
-        """Numbers in [0, 1)."""
-        stream = _splitmix(_splitmix(self.seed) ^ np.uint64(zlib.crc32(name.encode())))
-        return (_splitmix(stream ^ _splitmix(self.indices)) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-    def normal(self, name: str) -> Float64[np.ndarray, " n"]:
-        """Bell-shaped, mean 0, variance 1, at most 2 sqrt(3) in size."""
-        total = sum((self.uniform(f"{name}/{k}") for k in range(1, 4)), self.uniform(f"{name}/0"))
-        return (total - 2.0) * math.sqrt(3.0)
-
-    def chance(self, name: str, probability: np.ndarray | float) -> Float64[np.ndarray, " n"]:
-        """1 with the given probability, else 0."""
-        return (self.uniform(name) < probability).astype(np.float64)
-
-
-def _splitmix(x: np.ndarray) -> np.ndarray:
-    """The output function of splitmix64 (Steele, Lea, Flood 2014), on uint64 arrays."""
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
 def sample_traits(seed: int, indices: Int64[np.ndarray, " n"]) -> Traits:
     """Everything that a drawing needs, by name: all attributes, and a few unnamed variations (kind of hat, ...)."""
-    draws = _Draws(seed, np.asarray(indices, np.int64))
+    draws = Draws(seed, np.asarray(indices, np.int64))
     traits: dict[str, np.ndarray] = {}
     for group in (_person, _hair, _skin_and_beard, _features, _expression, _accessories, _scene):
         group(draws, traits)
@@ -109,7 +77,7 @@ def _flag(condition: np.ndarray) -> Float64[np.ndarray, " n"]:
     return condition.astype(np.float64)
 
 
-def _person(draws: _Draws, t: dict[str, np.ndarray]) -> None:
+def _person(draws: Draws, t: dict[str, np.ndarray]) -> None:
     t["Male"] = draws.chance("male", 0.42)
     spread = draws.uniform("age")
     t["age"] = 18 + 57 * (0.8 * spread * np.sqrt(spread) + 0.2 * draws.uniform("age/sex") * t["Male"])
@@ -124,7 +92,7 @@ def _person(draws: _Draws, t: dict[str, np.ndarray]) -> None:
     t["jaw_width"] = np.clip(jaw, 0, 1)
 
 
-def _hair(draws: _Draws, t: dict[str, np.ndarray]) -> None:
+def _hair(draws: Draws, t: dict[str, np.ndarray]) -> None:
     male, old, u = t["Male"], t["old"], draws.uniform("hair class")
     t["skin_tone"] = np.clip(0.36 + 0.26 * draws.normal("skin"), 0, 1)
     t["Bald"] = draws.chance("bald", male * (0.02 + 0.3 * old))
@@ -155,7 +123,7 @@ def _hair(draws: _Draws, t: dict[str, np.ndarray]) -> None:
     t["parting"] = draws.normal("parting")
 
 
-def _skin_and_beard(draws: _Draws, t: dict[str, np.ndarray]) -> None:
+def _skin_and_beard(draws: Draws, t: dict[str, np.ndarray]) -> None:
     male, female = t["Male"], 1 - t["Male"]
     t["Pale_Skin"] = _flag(t["skin_tone"] < 0.08)
     t["Heavy_Makeup"] = draws.chance("makeup", 0.62 * female)
@@ -179,7 +147,7 @@ def _skin_and_beard(draws: _Draws, t: dict[str, np.ndarray]) -> None:
     t["beard_density"] = bearded * thick + t["5_o_Clock_Shadow"] * 0.45 * thick
 
 
-def _features(draws: _Draws, t: dict[str, np.ndarray]) -> None:
+def _features(draws: Draws, t: dict[str, np.ndarray]) -> None:
     male, female, old = t["Male"], 1 - t["Male"], t["old"]
     t["eye_size"] = 1 + 0.09 * draws.normal("eye size") + 0.07 * female
     t["eye_distance"] = 1 + 0.055 * draws.normal("eye distance")
@@ -200,7 +168,7 @@ def _features(draws: _Draws, t: dict[str, np.ndarray]) -> None:
     t["Big_Lips"] = _flag(t["lip_thickness"] > 1.3)
 
 
-def _expression(draws: _Draws, t: dict[str, np.ndarray]) -> None:
+def _expression(draws: Draws, t: dict[str, np.ndarray]) -> None:
     female = 1 - t["Male"]
     mood = draws.normal("mood") + 0.3 * female - 0.05
     t["smile"] = np.clip(0.4 + 0.42 * mood, -0.5, 1.3)
@@ -212,7 +180,7 @@ def _expression(draws: _Draws, t: dict[str, np.ndarray]) -> None:
     t["High_Cheekbones"] = _flag(cheeks > 0)
 
 
-def _accessories(draws: _Draws, t: dict[str, np.ndarray]) -> None:
+def _accessories(draws: Draws, t: dict[str, np.ndarray]) -> None:
     male, female = t["Male"], 1 - t["Male"]
     t["Eyeglasses"] = draws.chance("glasses", 0.08 + 0.06 * male + 0.16 * t["old"])
     t["frame_style"] = draws.uniform("frame style")
@@ -224,7 +192,7 @@ def _accessories(draws: _Draws, t: dict[str, np.ndarray]) -> None:
     t["Wearing_Necktie"] = draws.chance("necktie", male * (0.14 + 0.2 * t["old"]))
 
 
-def _scene(draws: _Draws, t: dict[str, np.ndarray]) -> None:
+def _scene(draws: Draws, t: dict[str, np.ndarray]) -> None:
     t["yaw"] = np.clip(13 * draws.normal("yaw"), -32, 32)  # degrees, positive: towards the right side of the image
     t["pitch"] = np.clip(5 * draws.normal("pitch"), -12, 12)  # degrees, positive: looking down
     t["roll"] = np.clip(5 * draws.normal("roll"), -14, 14)  # degrees, positive: clockwise

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from dbae.data.kinds.published import Layout
 
 
+DRAWN = ("faces", "disks")
+"""KINDs that are drawn by this package, and lie nowhere."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """A parsed source string; `root` is "" when it was left out, options are None when absent."""
@@ -33,7 +37,7 @@ class Source:
         """The source as a record may name it: without the folders of this machine, e.g. "zip:faces.zip?size=32"."""
         options = {name: getattr(self, name) for name in ("size", "split", "n", "seed", "exif")}
         query = "&".join(f"{name}={value}" for name, value in options.items() if value is not None)
-        root = "" if self.kind == "faces" else Path(self.root).name
+        root = "" if self.kind in DRAWN else Path(self.root).name
         return f"{self.kind}:{root}" + (f"?{query}" if query else "")
 
 

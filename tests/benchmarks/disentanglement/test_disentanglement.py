@@ -11,7 +11,8 @@ import torch
 from stand_ins import FakeLoaded, Squares, TinyModel
 
 from benchmarks.disentanglement import study
-from benchmarks.disentanglement.command import DisentanglementOptions, run, tc_weight
+from benchmarks.disentanglement.command import DISENTANGLEMENT, DisentanglementOptions, run, tc_weight
+from benchmarks.disentanglement.factor_labels import factor_classes
 from benchmarks.disentanglement.report import draw_tradeoff, format_rows
 from benchmarks.disentanglement.study import SCORES
 from benchmarks.disentanglement.study import DisentanglementStudy as Study
@@ -21,6 +22,7 @@ from benchmarks.results.noise import read_noise
 from benchmarks.results.record import Record, RecordFile
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints.own import Card
+from dbae.data import Disks
 from dbae.data.base import ImageDataset
 from dbae.data.faces import Faces
 from dbae.data.faces.attributes import FACTORS
@@ -224,6 +226,31 @@ def test_no_factors_no_rows_and_an_unknown_factor_is_refused(finished, options):
     assert not [r for r in finished[1] if r.protocol == "factors"]
     with pytest.raises(UserError, match="--factors size"):
         measure(dataclasses.replace(options, factors=("size",)))
+
+
+def test_factors_are_enough_where_no_label_is_binary(options, capsys):
+    disks = Disks(200, 8)
+    rows = measure(dataclasses.replace(options, factor_images=40), dataset=disks)
+    assert {(r.protocol, r.split, r.n) for r in rows} == {("factors", "test", 40)}
+    assert {r.metric for r in pick(rows)} == {r.metric for r in pick(rows, model="pca")} == set(SCORES)
+    DISENTANGLEMENT.report(options, rows)
+    printed = capsys.readouterr().out
+    assert printed.split()[:4] == ["model", "data", "n", "MIG"]
+    assert "TAD" not in printed
+    disks.factors = ()
+    with pytest.raises(UserError, match="binary attributes or known factors"):
+        measure(dataclasses.replace(options, force=True), dataset=disks)
+
+
+def test_classes_that_a_data_set_knows_are_taken_as_they_are():
+    squares = Squares(n=200)
+    squares.factors, squares.classes = ("angle", "side"), np.stack([np.arange(200) % 40, np.arange(200) % 2], axis=1)
+    np.testing.assert_array_equal(factor_classes(squares), squares.classes)
+    np.testing.assert_array_equal(factor_classes(squares, ("angle",)), squares.classes[:, :1])
+    np.testing.assert_array_equal(factor_classes(Subset(squares, np.array([7, 50]))), [[7, 1], [10, 0]])
+    named = factor_classes(squares, ("side", "light"))
+    np.testing.assert_array_equal(named[:, 0], squares.classes[:, 1])
+    assert len(np.unique(named[:, 1])) == 5  # a continuous label is cut
 
 
 def test_faces_name_factors_that_are_independent():

@@ -10,6 +10,7 @@ import pytest
 from image_samples import column
 
 from dbae.data import faces
+from dbae.data.drawn import Draws
 from dbae.data.faces import CHUNK, Faces, attributes, drawing
 from dbae.data.faces.canvas import Frame, Patch, Scene
 from dbae.support.errors import UserError
@@ -108,12 +109,12 @@ def test_exclusive_attributes(population: Faces) -> None:
 
 
 def test_random_numbers_are_uniform_and_independent() -> None:
-    draws = attributes._Draws(3, np.arange(20000))
+    draws = Draws(3, np.arange(20000))
     one, other = draws.uniform("one"), draws.uniform("other")
     assert 0 <= one.min() < one.max() < 1
     counts = np.histogram(one, 20, (0, 1))[0]
     assert ((counts - 1000) ** 2 / 1000).sum() < 45  # chi squared with 19 degrees of freedom, p = 0.0007
-    for partner in (other, np.roll(one, 1), attributes._Draws(4, np.arange(20000)).uniform("one")):
+    for partner in (other, np.roll(one, 1), Draws(4, np.arange(20000)).uniform("one")):
         assert abs(np.corrcoef(one, partner)[0, 1]) < 0.03
     bell = draws.normal("bell")
     assert abs(bell.mean()) < 0.03
