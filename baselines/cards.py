@@ -18,7 +18,9 @@ import yaml
 
 from dbae.support.errors import UserError
 
-TABLES = Path(__file__).resolve().parent.parent / "results" / "paper"
+_INSTALLED = Path(__file__).resolve().parent / "paper"
+TABLES = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parent.parent / "results" / "paper"
+"""The published tables: in a wheel they lie in this package (setup.py), in a checkout in `results/paper`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _own_card(path: Path, yaml_file: Path) -> Card:
 
 
 def expected(card: Card) -> list[dict[str, str]]:
-    """Rows of the paper's tables that the checkpoint should reproduce; [] in an installation without `results/`."""
+    """Rows of the paper's tables that the checkpoint should reproduce."""
     rows = []
     for wanted in card.reproduces:
         columns = {key: str(value) for key, value in wanted.items() if key != "table"}
