@@ -1,9 +1,12 @@
-"""Encode your own images: z of every image in one .npz.
+"""Encode your own images by a DBAE: z of every image in one file (`baselines.encode` takes any model).
 
     python -m dbae.encode "faces:?n=100" --out runs/z.npz
     python -m dbae.encode me.jpg photos/ faces.zip --ckpt ema_0.9999_1020000.pt --sigma --out runs/z.npz
+    python -m dbae.encode photos --out runs/z.csv
 
-In the file:
+A name that ends in .csv or .parquet gives a table, a row an image: `file`, `z0`, `z1`, ... (`sigma0`, `draw1_0` where
+asked for), `model`, `checkpoint_sha256`; broken images have no row. pandas.read_csv("z.csv").filter(regex="^z") is what
+scikit-learn takes. Parquet needs pip install 'dbae-bench[parquet]'. In an .npz:
 
     z                   float32 (n, l)     mean of the posterior
     sigma               float32 (n, l)     its standard deviation (--sigma)
@@ -13,15 +16,15 @@ In the file:
     model               str (1,)           its name
     broken, reasons     str (k,)           files that could not be read, and why (--skip-broken)
 
-Read it with numpy: z = np.load("z.npz")["z"]. The file appears when it is complete; one that is there needs --force.
-Any size and aspect will do.
+Read it with numpy: z = np.load("z.npz")["z"]. The file appears when it is complete; one that is there needs
+--force. Any size and aspect will do.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -29,15 +32,15 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import Float32
-from torch import Tensor
+from torch import Tensor, nn
 
 from dbae.data import Crop, Exif, NamedImages, open_images, read_batches
 from dbae.images import to_float
-from dbae.model import DBAE
+from dbae.interface import Loaded, RepresentationModel, on_device
+from dbae.latent_files import Add, latent_file, require_format
 from dbae.noise import PerImageNoise, mixed_seed
-from dbae.pretrained import LoadedDBAE, load
+from dbae.pretrained import load
 from dbae.support import cli, distributed
-from dbae.support.arrays import ArrayFile, array_file
 from dbae.support.compiling import compile_networks
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision, advice, autocast
@@ -52,15 +55,15 @@ class Options:
 
     Attributes:
         images: files, "patterns", folders, zips, KIND:ROOT.
-        out: the .npz to write.
+        out: the .npz, .csv or .parquet to write.
         force: replace one that is there.
-        ckpt: a checkpoint file, or builtin:dbae.
+        ckpt: a checkpoint file or name.
         sigma: write the posterior's standard deviation too.
         draws: draws from the posterior to write, for every image.
         seed: of the draws.
         crop: square taken from other aspects: centre; top; whole (black bars).
         exif: upright turns photographs as their EXIF orientation says; ignore reads them as stored.
-        skip_broken: list images that cannot be read in `broken` and go on.
+        skip_broken: list images that cannot be read and go on.
         batch_size: images encoded at a time; changes no number beyond rounding.
         workers: processes that read images (0: this one).
         precision: of the encoder.
@@ -92,13 +95,12 @@ class Options:
                 raise UserError(f"--{option}: expected {least} or more, found {getattr(self, name)}.")
         if self.out.exists() and not self.force:
             raise UserError(f"--out {self.out}: is there already. Add --force to replace it, or choose another --out.")
-        if self.out.suffix != ".npz":
-            raise UserError(f"--out {self.out}: expected a name that ends in .npz. Choose another --out.")
+        require_format(self.out)
 
 
 @torch.inference_mode()
 def posterior_rows(
-    model: DBAE, x0: Tensor, indices: np.ndarray, *, draws: int = 0, seed: int = 0
+    model: RepresentationModel, x0: Tensor, indices: np.ndarray, *, draws: int = 0, seed: int = 0
 ) -> dict[str, Float32[np.ndarray, "b ..."]]:
     """The arrays z, sigma (of a stochastic model) and draws for images x0 (b, 3, s, s) in [-1, 1], as in the file.
 
@@ -114,25 +116,24 @@ def posterior_rows(
     return {name: value.float().cpu().numpy() for name, value in rows.items()}
 
 
-def run(options: Options) -> tuple[int, int]:
+def run(options: Options, load: Callable[[str], Loaded] = load) -> tuple[int, int]:
     """Encode all images; gives how many were encoded and how many were broken.
+
+    Args:
+        options: the command line.
+        load: opens --ckpt.
 
     Raises:
         UserError: an option, the checkpoint or an image is not usable, no image can be read, z is not finite, or a
             full disk.
     """
     loaded = load(options.ckpt)
-    if (options.sigma or options.draws) and not loaded.model.config.stochastic:
-        raise UserError(f"{options.ckpt}: its z is a function of the image. Leave out --sigma and --draws.")
     data = open_images(options.images, size=loaded.model.image_size, crop=options.crop, exif=options.exif)
     data.report_turned()
     encoded = broken = 0
-    with array_file(options.out) as arrays, progress_bar(len(data), "encoding") as bar:
-        arrays.append_texts("checkpoint_sha256", [loaded.sha256])
-        arrays.append_texts("model", [loaded.model.name])
-        for name in ("names", "broken", "reasons"):
-            arrays.append_texts(name, [])
-        for good, bad in _encode(loaded, data, arrays, options):
+    names = {"model": loaded.model.name, "sha256": loaded.sha256}
+    with latent_file(options.out, **names) as add, progress_bar(len(data), "encoding") as bar:
+        for good, bad in _encode(loaded.model, data, add, options):
             encoded, broken = encoded + good, broken + bad
             bar.update(good + bad)
         if not encoded:
@@ -140,27 +141,26 @@ def run(options: Options) -> tuple[int, int]:
     return encoded, broken
 
 
-def _encode(loaded: LoadedDBAE, data: NamedImages, arrays: ArrayFile, options: Options) -> Iterator[tuple[int, int]]:
-    """Append batch after batch; yields how many images of each were good and broken."""
+def _encode(model: RepresentationModel, data: NamedImages, add: Add, options: Options) -> Iterator[tuple[int, int]]:
+    """Add batch after batch; yields how many images of each were good and broken."""
     device = cli.device(options.device)
-    model = loaded.model.to(device)
-    if options.compile:
+    on_device(model, device)
+    if options.compile and isinstance(model, nn.Module):
         compile_networks(model)
     starts = range(0, len(data), options.batch_size)
     parts = (np.arange(i, min(i + options.batch_size, len(data))) for i in starts)
     wanted = {"z"} | ({"sigma"} if options.sigma else set()) | ({"draws"} if options.draws else set())
     for batch in read_batches(data, parts, skip_broken=options.skip_broken, workers=options.workers):
-        names = [data.label(int(i)) for i in batch.indices]
+        names, rows = [data.label(int(i)) for i in batch.indices], {}
         if names:
             x0 = to_float(batch.images.to(device))
             with autocast(device, options.precision):
                 rows = posterior_rows(model, x0, batch.indices, draws=options.draws, seed=options.seed)
+            if not wanted <= rows.keys():
+                raise UserError(f"{options.ckpt}: its z is a function of the image. Leave out --sigma and --draws.")
             _require_finite(rows["z"], names, options)
-            for name in sorted(wanted):
-                arrays.append(name, rows[name])
-        arrays.append_texts("names", names)
-        arrays.append_texts("broken", [data.label(i) for i in batch.broken])
-        arrays.append_texts("reasons", list(batch.broken.values()))
+        broken = [(data.label(i), reason) for i, reason in batch.broken.items()]
+        add(names, {name: rows[name] for name in wanted & rows.keys()}, broken)
         yield len(names), len(batch.broken)
 
 
@@ -173,11 +173,12 @@ def _require_finite(z: np.ndarray, names: list[str], options: Options) -> None:
         )
 
 
-def main(options: Options) -> None:
+def main(options: Options, load: Callable[[str], Loaded] = load) -> None:
     """Run and say where the result is."""
-    encoded, broken = run(options)
+    encoded, broken = run(options, load)
     if broken:
-        log.warning("%d of %d images could not be read; `broken` in the file names them", broken, encoded + broken)
+        where = "`broken` in the file names them" if options.out.suffix == ".npz" else "they have no row"
+        log.warning("%d of %d images could not be read; %s", broken, encoded + broken, where)
     print(options.out)
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from dbae.noise import Noise
 from dbae.samplers import SamplerConfig
@@ -115,3 +116,29 @@ class Prior(Protocol):
     def sample(self, noise: Noise, n: int) -> Drawn:
         """Draws n codes, on the scale that `decode` takes; all randomness comes from `noise`."""
         ...
+
+
+class Loaded(Protocol):
+    """A model that came from a checkpoint.
+
+    Attributes:
+        model: in evaluation mode, on the CPU.
+        sha256: of the file, hex.
+        train_data: what it was trained on, "" where nobody says.
+    """
+
+    @property
+    def model(self) -> RepresentationModel: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def train_data(self) -> str: ...
+
+
+def on_device(model: RepresentationModel, device: torch.device) -> RepresentationModel:
+    """The model on `device`, in evaluation mode."""
+    if isinstance(model, nn.Module):
+        model.to(device).eval()
+    return model

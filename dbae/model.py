@@ -60,8 +60,12 @@ class DBAE(nn.Module):
         name: name used in result rows.
     """
 
-    samplers = BRIDGE_METHODS
-    encode_nfe = 0
+    name: str
+    image_size: int
+    latent_dim: int
+    samplers: tuple[str, ...] = BRIDGE_METHODS
+    endpoints: tuple[str, ...]
+    encode_nfe: int = 0
 
     def __init__(self, config: DBAEConfig, *, name: str = "dbae") -> None:
         super().__init__()

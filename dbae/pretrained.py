@@ -34,11 +34,13 @@ class LoadedDBAE:
     Attributes:
         model: evaluation mode, float32, on the CPU, EMA weights where the file has them.
         path: the file; sha256: its hash, hex.
+        train_data: what it was trained on, "" where the file does not say.
     """
 
     model: DBAE
     path: Path
     sha256: str
+    train_data: str = ""
 
 
 def load(source: str | Path) -> LoadedDBAE:
@@ -49,15 +51,17 @@ def load(source: str | Path) -> LoadedDBAE:
     """
     name, _, query = (str(source), "", "") if Path(source).exists() else str(source).partition("?")
     path, options = find(name), dict(parse_qsl(query, keep_blank_values=True))
+    train_data = ""
     if path.suffix != ".safetensors":
         model = official.load(path, options=options)
     elif options:
         raise UserError(f"{path}: expected no options, since its card tells all; found {', '.join(options)}.")
     else:
-        model = checkpoint.load(path)[0]
+        model, card = checkpoint.load(path)
+        train_data = str(card.train_data.get("name", ""))
     # The memory layout that convolutions are fastest in.
     model = model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return LoadedDBAE(model, path, sha256(path))
+    return LoadedDBAE(model, path, sha256(path), train_data)
 
 
 def find(source: str | Path) -> Path:

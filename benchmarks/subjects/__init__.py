@@ -1,9 +1,10 @@
 """What rows are about: a model, its controls, or z alone; the images it is measured on; and how it decodes."""
 
-from benchmarks.subjects.decoding import Decoding, decode, on_device, reads_latents
+from benchmarks.subjects.decoding import Decoding, decode, reads_latents
 from benchmarks.subjects.inputs import cells_of, cells_of_data, limited, require_names, require_size, split_of
 from benchmarks.subjects.settings import Setting, SettingOptions, sampler_columns
 from benchmarks.subjects.subject import Subject, encoder_of, subjects_of
+from dbae.interface import on_device
 
 __all__ = [
     "Decoding",

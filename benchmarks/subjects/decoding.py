@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -82,10 +81,3 @@ def _code(model: RepresentationModel, x: Tensor, z: Tensor, sampler: SamplerConf
 def reads_latents(model: RepresentationModel) -> bool:
     """Whether z of this model is worth keeping: it is a small vector, found by one pass of an encoder."""
     return model.encode_nfe == 0
-
-
-def on_device(model: RepresentationModel, device: torch.device) -> RepresentationModel:
-    """The model on `device`, in evaluation mode."""
-    if isinstance(model, torch.nn.Module):
-        model.to(device).eval()
-    return model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from small_model import Pixels, small_card, small_model
@@ -31,11 +32,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def encode(folder, *arguments, images="photos/*.png", ckpt="a.safetensors", status=0, force=True):
-    command = [str(folder / images), "--ckpt", str(folder / ckpt), "--out", str(folder / "z.npz"), *arguments]
+def encode(folder, *arguments, images="photos/*.png", ckpt="a.safetensors", status=0, force=True, out="z.npz"):
+    command = [str(folder / images), "--ckpt", str(folder / ckpt), "--out", str(folder / out), *arguments]
     command += ["--force"] * force
     assert run_command(main, Options, module="dbae.encode", description=description, arguments=command) == status
-    return dict(np.load(folder / "z.npz")) if status == 0 else None
+    return dict(np.load(folder / out)) if status == 0 and out.endswith(".npz") else None
 
 
 def test_z_is_the_posterior_mean(folder):
@@ -118,6 +119,54 @@ def test_z_that_is_not_finite_names_the_image(folder, capfd, monkeypatch):
     err = capfd.readouterr().err
     assert "7.png: its z is not finite in fp32. The checkpoint itself has diverged" in err
     assert "--precision" not in err
+
+
+@pytest.mark.parametrize("out", ["z.csv", "z.parquet"])
+def test_a_table_has_the_numbers_of_the_arrays(folder, out, caplog):
+    if out.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    (folder / "photos" / "4.png").write_bytes(b"broken")
+    options = ("--skip-broken", "--sigma", "--draws", "2", "--batch-size", "3")
+    arrays = encode(folder, *options)
+    encode(folder, *options, out=out)
+    table = (pandas.read_csv if out.endswith("csv") else pandas.read_parquet)(folder / out)
+    assert table["file"].tolist() == arrays["names"].tolist()
+    assert len(table) == N - 1
+    assert "1 of 10 images could not be read; they have no row" in caplog.text
+    z, sigma, draw2 = (table.filter(regex=f"^{name}").to_numpy(np.float32) for name in ("z", "sigma", "draw2_"))
+    np.testing.assert_array_equal(z, arrays["z"])
+    np.testing.assert_array_equal(sigma, arrays["sigma"])
+    np.testing.assert_array_equal(draw2, arrays["draws"][:, 1])
+    assert set(table["checkpoint_sha256"]) == {sha256(folder / "a.safetensors")}
+    assert set(table["model"]) == {"small"}
+    assert table.shape[1] == 1 + 4 + 4 + 2 * 4 + 2
+
+
+def test_tables_with_many_rows_in_groups(folder, monkeypatch):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("dbae.latent_files._ROW_GROUP", 4)
+    encode(folder, "--batch-size", "3", out="z.parquet")
+    assert len(pandas.read_parquet(folder / "z.parquet")) == N
+
+
+def test_a_name_that_is_no_utf8_is_escaped_in_a_table(folder):
+    (folder / "photos" / "5.png").rename(folder / "photos" / "9a\udcff.png")
+    encode(folder, out="z.csv")
+    assert pandas.read_csv(folder / "z.csv")["file"].iloc[-1].endswith("9a\\udcff.png")
+
+
+def test_a_table_of_nothing_is_not_written(folder, capfd):
+    (folder / "photos" / "4.png").write_bytes(b"broken")
+    for out in ("z.csv", "z.parquet"):
+        encode(folder, "--skip-broken", images="photos/4.png", status=2, out=out)
+        assert "expected images, found 1 that cannot be read and no other" in capfd.readouterr().err
+        assert not (folder / out).exists()
+
+
+def test_parquet_without_its_package_says_how_to_get_it(folder, capfd, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    encode(folder, status=2, out="z.parquet")
+    assert "pip install 'dbae-bench[parquet]'" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
