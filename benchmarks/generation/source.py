@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from baselines.interface import LoadedModel, Prior, RepresentationModel, weights_digest
 from benchmarks.generation.distribution import SMALLEST
 from benchmarks.generation.generated import Made
-from benchmarks.subjects import cells_of, sampler_columns
+from benchmarks.subjects import cells_of, decodes_at_once, sampler_columns
 from dbae.data import ImageDataset
 from dbae.images import naming, to_float, to_uint8
 from dbae.noise import PerImageNoise, mixed_seed
@@ -130,7 +130,7 @@ class Source:
             "x_T": self._endpoint(setting),
             "seed": str(self.seed),
             "precision": self.precision,
-            **sampler_columns(setting.sampler),
+            **sampler_columns(setting.sampler, bridge=not decodes_at_once(self.model)),
         }
 
     def card(self, setting: Generation) -> dict[str, Any]:

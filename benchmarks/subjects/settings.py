@@ -26,23 +26,35 @@ class Setting:
         sampler: method and budget.
         endpoint: x_T is "decoded" from z, "random" N(0, I), or "inferred" from the image.
         encode_steps: of the inference; 0 for the others.
+        bridge: see `sampler_columns`.
     """
 
     sampler: SamplerConfig
     endpoint: str = "decoded"
     encode_steps: int = 0
+    bridge: bool = True
 
     @property
     def columns(self) -> dict[str, Any]:
         """The cells of a record that are known beforehand."""
-        return sampler_columns(self.sampler) | {"x_T": self.endpoint}
+        return sampler_columns(self.sampler, bridge=self.bridge) | {"x_T": self.endpoint}
 
 
-def sampler_columns(sampler: SamplerConfig) -> dict[str, Any]:
-    """The sampler's cells of a record; those that its method lacks stay empty."""
+def decodes_at_once(model: RepresentationModel) -> bool:
+    """Whether one_step is all that a model has: it decodes z without a bridge, of which end_data would be an option."""
+    return tuple(model.samplers) == ("one_step",)
+
+
+def sampler_columns(sampler: SamplerConfig, *, bridge: bool = True) -> dict[str, Any]:
+    """The sampler's cells of a record; those that its method lacks stay empty.
+
+    Args:
+        bridge: False leaves end_data empty too, for a model that has one_step but no bridge.
+    """
     name = sampler.method + (f", stop {sampler.stop:g}" if sampler.stop else "")
     name += f", {sampler.variance} variance" if sampler.variance != "native" else ""
     has = _options_of(sampler.method)
+    has["end_data"] &= bridge
     columns = ["churn", "eta", "boot_noise", "end_data"] + ["grid"] * (has["churn"] or has["boot_noise"])
     own = {column: getattr(sampler, column) for column in columns if has.get(column, True)}
     if sampler.rho != 7:
@@ -111,9 +123,9 @@ class SettingOptions:
         endpoints = _available(self.endpoint or model.endpoints, model.endpoints, f"{model.name}: no x_T")
         try:
             return [
-                Setting(sampler, endpoint, steps)
+                Setting(sampler, endpoint, steps, bridge=not decodes_at_once(model))
                 for endpoint in endpoints
-                for sampler in self._samplers(methods, one_step="one_step" in model.samplers)
+                for sampler in self._samplers(model, methods)
                 for steps in (self._inference(sampler) if endpoint == "inferred" else [0])
             ]
         except ValueError as error:
@@ -121,9 +133,9 @@ class SettingOptions:
                 f"--method, --nfe, --grid, --rho, --variance, --churn, --eta or --end-data: {error}."
             ) from error
 
-    def _samplers(self, methods: Sequence[str], *, one_step: bool) -> Iterator[SamplerConfig]:
-        for end_data in self.end_data:
-            if one_step:
+    def _samplers(self, model: RepresentationModel, methods: Sequence[str]) -> Iterator[SamplerConfig]:
+        for end_data in (0.5,) if decodes_at_once(model) else self.end_data:
+            if "one_step" in model.samplers:
                 yield SamplerConfig("one_step", nfe=1, end_data=end_data)
             for method in methods:
                 if method in BRIDGE_METHODS:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import types
 
 import pytest
+from stand_ins import TinyModel
 
 from benchmarks.generation import command as generation
 from benchmarks.generation.source import Source
-from benchmarks.subjects.settings import sampler, sampler_columns
+from benchmarks.subjects.settings import SettingOptions, sampler, sampler_columns
 from dbae.samplers import SamplerConfig
 from dbae.samplers.config import METHODS
 
@@ -40,6 +41,16 @@ def test_a_sampler_takes_what_its_method_has(method):
     assert config.end_data == (0.0 if "end_data" in has else 0.5)
     assert config.boot_noise == ("boot_noise" not in has)
     assert ("grid" in columns) == bool(has & {"churn", "boot_noise"})
+
+
+def test_models_without_a_bridge_have_one_setting_and_no_end_data():
+    at_once, bridge = TinyModel(), TinyModel()
+    at_once.samplers = ("one_step",)
+    options = SettingOptions(nfe=(4,), end_data=(0.5, 0.0))
+    (setting,) = options.settings(at_once)
+    assert setting.columns == {"sampler": "one_step", "nfe_requested": 1, "x_T": "decoded"}
+    ends = [s.columns["end_data"] for s in options.settings(bridge) if s.sampler.method == "one_step"]
+    assert ends == [0.5, 0.0]
 
 
 def test_a_row_tells_samplers_that_end_without_z():
