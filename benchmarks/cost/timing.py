@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from dbae.support.errors import UserError
 from dbae.support.progress import progress_bar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -41,6 +42,9 @@ def interleaved(
     """Seconds of every job, `repeats` times: all jobs once, then all again. A first round warms up and is not kept.
 
     Work on an accelerator is waited for at both ends of a job.
+
+    Raises:
+        UserError: the clock stands, so that nothing can be timed.
     """
     seconds: dict[Key, list[float]] = {key: [] for key in jobs}
     with progress_bar((repeats + 1) * len(jobs), title, unit="job") as bar:
@@ -53,6 +57,11 @@ def interleaved(
                 if round_:
                     seconds[key].append(time.perf_counter() - started)
                 bar.update(1)
+    if jobs and not any(map(any, seconds.values())):
+        raise UserError(
+            f"timing {len(jobs)} jobs: expected a clock that goes, found one that stands: every time is 0. "
+            "What needs no clock: --measure parameters operations."
+        )
     return {key: np.array(found) for key, found in seconds.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,9 @@ class TrainingLog:
 
     def write(self, step: int) -> None:
         """Write a row."""
-        steps, seconds = step - self.logged_step, max(time.perf_counter() - self.clock, 1e-9)  # a clock may stand
-        rate = (step - self.timed_step) * self.config.batch_size / seconds
+        steps, seconds = step - self.logged_step, time.perf_counter() - self.clock
+        images = (step - self.timed_step) * self.config.batch_size
+        rate = images / seconds if seconds > 0 else math.nan  # a clock may stand
         means = dict(zip(("loss", "mse", "grad_norm"), (total / steps for total in self.totals()), strict=True))
         if self.world.is_main:
             self._row(step, means, rate, seconds)

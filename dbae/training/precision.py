@@ -75,7 +75,7 @@ def decided(
 
     with torch.random.fork_rng([where] if where.type == "cuda" else []):
         seconds = in_turns({name: lambda name=name: gradient(name) for name in ("fp32", "bf16")})  # type: ignore[misc]
-    faster: Precision = processes.broadcast("bf16" if seconds["fp32"] >= GAIN * seconds["bf16"] else "fp32")
+    faster: Precision = processes.broadcast("bf16" if seconds["fp32"] > GAIN * seconds["bf16"] else "fp32")
     log.info(
         "--precision auto: the gradient of %d images takes %.3g s in fp32 and %.3g s in bf16, so training is in %s",
         len(x0), seconds["fp32"], seconds["bf16"], faster,
@@ -86,13 +86,14 @@ def decided(
 def in_turns(functions: dict[str, Callable[[], None]], *, seconds: float = SECONDS) -> dict[str, float]:
     """The shortest time of each, called in turns for about `seconds` after a first call that does not count.
 
-    Each is called twice or more. Other programs can only add to a time, and in turns they add to all.
+    Each is called twice or more; no oftener if the clock stands. Other programs can only add to a time, and in turns
+    they add to all.
     """
     for function in functions.values():
         function()
     best = dict.fromkeys(functions, float("inf"))
-    end, rounds = time.perf_counter() + seconds, 0
-    while rounds < 2 or time.perf_counter() < end:
+    begin, rounds = time.perf_counter(), 0
+    while rounds < 2 or 0 < time.perf_counter() - begin < seconds:
         for name, function in functions.items():
             start = time.perf_counter()
             function()

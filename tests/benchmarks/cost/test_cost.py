@@ -84,6 +84,13 @@ def test_jobs_take_turns_after_a_round_that_is_not_kept():
     assert slow["sleep"].min() >= 0.02 > slow["nothing"].max()
 
 
+@pytest.mark.usefixtures("standing_clock")
+def test_a_standing_clock_times_nothing():
+    with pytest.raises(UserError, match="every time is 0"):
+        interleaved({"a": lambda: None}, 3, CPU)
+    assert interleaved({}, 3, CPU) == {}
+
+
 def test_ratios_are_of_single_repetitions_to_the_first_model():
     subjects = [loaded_as(small_model(), "first", "1" * 64), loaded_as(small_model(), "second", "2" * 64)]
     sheet = Sheet(subjects, "a processor", batch=1, precision="fp32", infer_steps=(250,))

@@ -37,6 +37,17 @@ def test_a_line_a_minute_says_how_long_it_takes(monkeypatch, caplog, clock):
     ]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.usefixtures("standing_clock")
+def test_a_standing_clock_stops_no_work(monkeypatch, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    with progress_bar(10, "encoding") as bar:
+        for _ in range(10):
+            bar.update(1)
+            bar.set_postfix_str("loss 0.1")
+    assert bar.n == 10
+
+
 def test_short_and_hidden_work_says_nothing(monkeypatch, caplog, clock):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     caplog.set_level(logging.INFO)

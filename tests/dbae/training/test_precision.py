@@ -81,6 +81,13 @@ def test_times_are_the_shortest_of_several_in_turns(monkeypatch):
     assert order == ["a", "b"] * 3
 
 
+@pytest.mark.usefixtures("standing_clock")
+def test_training_on_a_standing_clock_ends_and_knows_no_speed(tmp_path):
+    run(tmp_path, precision="auto")
+    assert chosen(tmp_path) == "fp32"
+    assert {(row["images_per_second"], row["seconds"]) for row in rows(tmp_path)} == {("nan", "0.0")}
+
+
 def test_a_trainer_needs_a_decided_precision(tmp_path):
     def objective(model: Net, x0: Tensor, generator: torch.Generator) -> SimpleNamespace:
         raise AssertionError
