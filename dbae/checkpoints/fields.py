@@ -48,6 +48,7 @@ def _restored(kind: Any, value: Any, where: str) -> Any:
         others = [k for k in arguments if k is not type(None)]
         if value is None and len(others) < len(arguments):
             return None
+        others = [float] if set(others) == {int, float} else others
         return _restored(others[0], value, where) if len(others) == 1 else value
     if origin is Literal:
         if value not in arguments:

@@ -37,7 +37,7 @@ class Shape:
     """
 
     base: int
-    channel_mult: tuple[int, ...]
+    channel_mult: tuple[int | float, ...]
     res_blocks: int
     embedding: int
     attention_levels: tuple[int, ...]
@@ -84,7 +84,7 @@ def unet_shape(state: State) -> Shape | None:
         widths = [state[f"output_blocks.{j}.0.out_layers.3.weight"].shape[0] for j in first]
         return Shape(
             base=base,
-            channel_mult=tuple(width // base for width in widths),
+            channel_mult=tuple(width / base if width % base else width // base for width in widths),
             res_blocks=res_blocks,
             embedding=embedding,
             attention_levels=tuple(k for k, j in enumerate(first) if f"output_blocks.{j}.1.qkv.weight" in state),

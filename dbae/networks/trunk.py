@@ -39,7 +39,7 @@ class UNetConfig:
 
     Attributes:
         base: channels of the first level (C).
-        channel_mult: channels of each level, in units of `base`.
+        channel_mult: channels of each level, in units of `base`; guided-diffusion's 512 px networks begin with 0.5.
         res_blocks: residual blocks a level.
         attention_sizes: map sizes (pixels) that carry attention. DEVIATION: paper Table 6 names 16 only; the
             released DBAE script and the parameter count of Table 8 use 32, 16 and 8.
@@ -55,7 +55,7 @@ class UNetConfig:
     """
 
     base: int
-    channel_mult: tuple[int, ...]
+    channel_mult: tuple[int | float, ...]
     res_blocks: int = 2
     attention_sizes: tuple[int, ...] = (32, 16, 8)
     head_channels: int | None = 64
@@ -75,7 +75,7 @@ class UNetConfig:
     @property
     def levels(self) -> list[int]:
         """Channels of each level, from the largest map to the smallest."""
-        return [self.base * mult for mult in self.channel_mult]
+        return [round(self.base * mult) for mult in self.channel_mult]
 
 
 class EmbeddedSequential(nn.Sequential):

@@ -132,6 +132,16 @@ CASES: dict[str, tuple[str, Any, str, dict[str, Any]]] = {
         "image_size=64&head_channels=8&attention_order=legacy&schedule=linear",
         {},
     ),
+    "guided-diffusion, half the width at full size, as at 512 px": (
+        "ddim",
+        DDIMConfig(
+            64,
+            other(base=16, channel_mult=(0.5, 0.5, 0.5, 1), attention_sizes=(16, 8), head_channels=8),
+            learn_sigma=True,
+        ),
+        "image_size=64&head_channels=8&attention_order=legacy&schedule=linear",
+        {},
+    ),
     "pdae, cosine, two heads": (
         "pdae",
         PDAEConfig(

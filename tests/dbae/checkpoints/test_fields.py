@@ -14,7 +14,8 @@ from small_model import small_card, small_model
 
 from dbae import prior
 from dbae.checkpoints import own as checkpoint
-from dbae.checkpoints.fields import at_most
+from dbae.checkpoints.fields import at_most, from_json
+from dbae.networks.trunk import UNetConfig
 from dbae.support.errors import UserError
 
 
@@ -61,6 +62,10 @@ def test_values_of_another_type_are_one_line(path, tmp_path, place):
         (("config", "score", "res_blocks"), 10_000_000, "more than the .* tensors that the file has"),
         (("config", "encoder", "res_blocks"), 10_000_000, "more than the .* tensors that the file has"),
         (("config", "score", "channel_mult"), [1] * 10_000, "channel_mult: expected at most 100 entries, found 10000"),
+        (("config", "score", "channel_mult"), [1, "1"], "channel_mult: expected a number, found '1'"),
+        (("config", "score", "channel_mult"), [1, True], "channel_mult: expected a number, found True"),
+        (("config", "score", "channel_mult"), [1, float("nan")], "channel_mult: expected a finite number, found nan"),
+        (("config", "score", "channel_mult"), [1, 1e300], "its card does not describe"),
         (("config", "score", "base"), "16", "score.base: expected an integer, found '16'"),
         (("config", "bridge", "mode"), "xp", "bridge.mode: expected one of vp, ve, found 'xp'"),
         (("config", "bridge", "end_data"), float("nan"), "bridge.end_data: expected a finite number, found nan"),
@@ -72,6 +77,12 @@ def test_what_a_file_cannot_hold_is_refused_at_once(path, tmp_path, keys, value,
     with pytest.raises(UserError, match=message):
         checkpoint.load(other)
     assert time.process_time() - started < 5
+
+
+def test_whole_numbers_stay_whole_where_fractions_may_stand():
+    read = from_json(UNetConfig, {"base": 256, "channel_mult": [0.5, 1, 2]})
+    assert read.levels == [128, 256, 512]
+    assert json.dumps(read.channel_mult) == "[0.5, 1, 2]"
 
 
 def test_a_prior_of_2_to_the_40_layers_is_refused_at_once(tmp_path):
