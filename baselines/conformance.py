@@ -34,7 +34,7 @@ def check(model: Any, *, nfe: int = 4) -> None:
         model.eval()
     if not faults:
         x = _noise("images", 3).normal((3, 3, model.image_size, model.image_size)).clamp(-1, 1)
-        faults = [*_encoder(model, x), *_decoder(model, x, nfe)]
+        faults = [*_encoder(model, x), *(_decoder(model, x, nfe) if model.endpoints else _no_decoder(model, x))]
     if faults:
         raise UserError(
             f"{getattr(model, 'name', type(model).__name__)}: {'; '.join(faults)}. See baselines.interface."
@@ -53,7 +53,7 @@ def _attributes(model: Any) -> Iterator[str]:
         yield "expected a positive image_size and latent_dim, and no negative encode_nfe"
     if unknown := set(model.samplers) - set(get_args(get_type_hints(SamplerConfig)["method"])):
         yield f"samplers: SamplerConfig has no method {', '.join(sorted(unknown))}"
-    if not model.endpoints or set(model.endpoints) - {"decoded", "random", "inferred"}:
+    if (model.samplers and not model.endpoints) or set(model.endpoints) - {"decoded", "random", "inferred"}:
         yield f"endpoints: expected some of decoded, random and inferred, found {model.endpoints}"
     if ("inferred" in model.endpoints) != isinstance(model, InfersEndpoint):
         yield "the endpoint 'inferred' and infer_endpoint come together or not at all"
@@ -104,6 +104,14 @@ def _decoder(model: RepresentationModel, x: Tensor, nfe: int) -> Iterator[str]:
         yield from _tensor(
             "decode from an inferred x_T", model.decode(z, x_T=x_T, noise=_noise("sample", 3)).images, x.shape
         )
+
+
+def _no_decoder(model: RepresentationModel, x: Tensor) -> Iterator[str]:
+    try:
+        model.decode(model.encode(x))
+    except UserError:
+        return
+    yield "endpoints: expected some of decoded, random and inferred of a model that decodes, found none"
 
 
 def _decoded(model: RepresentationModel, z: Tensor, config: SamplerConfig | None, shape: torch.Size) -> Iterator[str]:

@@ -67,6 +67,8 @@ def _uses(loaded: LoadedModel) -> list[str]:
         uses.append(f"reconstruction: x_T {' or '.join(model.endpoints)}; samplers {', '.join(model.samplers)}")
     if "inferred" in model.endpoints and not isinstance(model, InfersEndpoint):
         uses.append("inferred x_T: not here")
+    if not model.endpoints:
+        return [*uses, "reconstruction, variation, generation: n/a, there is no decoder"]
     prior = f"the prior in the file ({type(loaded.prior).__name__})" if loaded.prior else "--prior FILE"
     return [*uses, f"generation: mode ae as it is; mode prior with {prior}"]
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dbae.interface import Decoded, Drawn, EncodesCurve, InfersEndpoint, Prior, RepresentationModel
+from dbae.interface import Decoded, Drawn, EncodesCurve, InfersEndpoint, Prior, RepresentationModel, ShowsMore
 from dbae.noise import PerImageNoise
 from dbae.support.errors import UserError
 
@@ -25,6 +25,7 @@ __all__ = [
     "LoadedModel",
     "Prior",
     "RepresentationModel",
+    "ShowsMore",
     "Statistics",
     "WeightsUsed",
     "require_model",

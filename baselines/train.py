@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from baselines.interface import InfersEndpoint, RepresentationModel
+from baselines.interface import InfersEndpoint, RepresentationModel, ShowsMore
 from baselines.load import load
 from baselines.method import Built, TrainingOptions
 from baselines.methods import METHODS
@@ -134,16 +134,19 @@ def pictures(model: RepresentationModel, x0: Tensor) -> list[Tensor]:
     """x0 and what the model makes of it in 20 steps: from inferred x_T, and from random x_T under the same z.
 
     A model without a code of its own takes x_T for z: its last pictures are new images. One that infers no x_T gives
-    one picture, by its own default.
+    one picture, by its own default, and one that decodes nothing none. What else a model has to show follows x0.
     """
+    shown = [x0, *(model.pictures(x0) if isinstance(model, ShowsMore) else [])]
+    if not model.endpoints:
+        return shown
     random = PerImageNoise(0, range(len(x0)), stream="preview", device=x0.device)
     if not isinstance(model, InfersEndpoint):
-        return [x0, model.decode(model.encode(x0), noise=random).images]
+        return [*shown, model.decode(model.encode(x0), noise=random).images]
     sampler = SamplerConfig("ddim", nfe=20)
     x_T = random.normal(x0.shape)
     z = model.encode(x0) if "random" in model.endpoints else x_T.flatten(1)
     inferred, _ = model.infer_endpoint(x0, z, steps=sampler.nfe)
-    return [x0, *(model.decode(z, x_T=start, sampler=sampler).images for start in (inferred, x_T))]
+    return [*shown, *(model.decode(z, x_T=start, sampler=sampler).images for start in (inferred, x_T))]
 
 
 def _preset_defaults(arguments: list[str]) -> TrainConfig:

@@ -36,7 +36,8 @@ class RepresentationModel(Protocol):
         latent_dim: length l of z.
         samplers: methods of `SamplerConfig` that `decode` takes; the first is its default.
         endpoints: ways to get x_T: "decoded" from z, "random" N(0, I), "inferred" from the image by inversion (then
-            the model has `infer_endpoint`). The first is what `decode` does without x_T.
+            the model has `infer_endpoint`). The first is what `decode` does without x_T. A model that has none, and no
+            samplers, has no decoder: its `decode` raises UserError.
         encode_nfe: network evaluations that `encode` costs; 0 for an encoder of one pass.
 
     A model may have `prior_stop`, the `SamplerConfig.stop` with which its authors sample where z comes from a prior.
@@ -77,6 +78,15 @@ class InfersEndpoint(Protocol):
         self, x: Float[Tensor, "b 3 s s"], z: Float[Tensor, "b l"], *, steps: int
     ) -> tuple[Float[Tensor, "b 3 s s"], int]:
         """x_T from which `decode` with as many steps comes back near x, and the evaluations it took."""
+        ...
+
+
+@runtime_checkable
+class ShowsMore(Protocol):
+    """A model that has more to show of images than what it decodes: views that it learns from, or masks."""
+
+    def pictures(self, x: Float[Tensor, "b 3 s s"]) -> list[Float[Tensor, "b 3 s s"]]:
+        """Pictures in [-1, 1], in each of which one belongs to each image. Always the same of the same images."""
         ...
 
 

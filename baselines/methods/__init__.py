@@ -21,6 +21,7 @@ _FILES = (
     "drl",
     "drl.vdrl",
     "sami",
+    "simclr",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

@@ -76,9 +76,9 @@ class Bench:
         return {name: self._of_networks(job) for name, job in self._jobs()}
 
     def _jobs(self) -> Iterator[tuple[str, Job]]:
-        if self.sampler is None:
+        if self.model.endpoints and self.sampler is None:
             yield "once", lambda: self.decode(self.z, 1)
-        else:
+        elif self.model.endpoints:
             yield "few", lambda: self.decode(self.z, FEW)
             yield "many", lambda: self.decode(self.z, MANY)
         if self.model.encode_nfe == 0:
@@ -124,15 +124,17 @@ class Bench:
     @property
     def operations(self) -> tuple[str, ...]:
         """Names of the numbers that `gflops` gives."""
-        names = {"GFLOPs_encode": self.model.encode_nfe == 0, "GFLOPs_endpoint": self.endpoint_decoder is not None}
-        return ("GFLOPs_NFE", *(name for name, there in names.items() if there))
+        there = {"GFLOPs_NFE": bool(self.model.endpoints), "GFLOPs_encode": self.model.encode_nfe == 0}
+        there["GFLOPs_endpoint"] = self.endpoint_decoder is not None
+        return tuple(name for name, has in there.items() if has)
 
     def gflops(self) -> dict[str, float]:
         """10^9 floating-point operations an image, two a multiply-add: of an evaluation, of encode, of Dec(z)."""
         x, z = self.x[:1], self.z[:1]
-        if self.sampler is None:
+        counts = {}
+        if self.model.endpoints and self.sampler is None:
             counts = {"GFLOPs_NFE": self._flops(lambda: self.decode(z, 1))}
-        else:
+        elif self.model.endpoints:
             counts = {"GFLOPs_NFE": self._flops(lambda: self.decode(z, 3)) - self._flops(lambda: self.decode(z, 2))}
         if self.model.encode_nfe == 0:
             counts["GFLOPs_encode"] = self._flops(lambda: self.model.posterior(x))

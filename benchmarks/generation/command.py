@@ -45,7 +45,7 @@ from benchmarks.generation.source import Images, Source
 from benchmarks.generation.study import GenerationStudy
 from benchmarks.results import Record, beside
 from benchmarks.runner import Family, Lack, Load, OpenData, Session
-from benchmarks.subjects import require_names
+from benchmarks.subjects import decodes, require_names
 from dbae.data import ImageDataset
 from dbae.prior import LatentSampling
 from dbae.support.errors import UserError
@@ -107,6 +107,8 @@ class GenerationBenchmark(Family[GenerationOptions, Record]):
             rows += _measure_samples(open_samples(name), options, study)
         for name in options.models:
             loaded = require_names(load(name))
+            if not decodes(loaded, self.name):
+                continue
             prior = prior_of(loaded, options)
             for data in options.data:
                 compared = study(data, loaded.model.image_size, options.n)

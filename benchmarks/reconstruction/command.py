@@ -71,7 +71,7 @@ class ReconstructionOptions(ReadingOptions):
 class Reconstruction(Benchmark[ReconstructionOptions, Record]):
     """Every sampler and budget of every model."""
 
-    name, options = "reconstruction", ReconstructionOptions
+    name, options, decoded = "reconstruction", ReconstructionOptions, True
 
     def begin(self, options: ReconstructionOptions, session: Session) -> dict[str, perceptual.Distance]:
         """LPIPS, as far as its weights are there."""

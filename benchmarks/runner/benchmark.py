@@ -27,7 +27,7 @@ import torch
 from baselines.interface import LoadedModel, RepresentationModel
 from benchmarks.results import Results
 from benchmarks.runner.options import DataOptions, ModelOptions
-from benchmarks.subjects import require_names, require_size
+from benchmarks.subjects import decodes, require_names, require_size
 from dbae.data import ImageDataset, open_data
 from dbae.latents import LatentCache, default_folder
 from dbae.support import cli, distributed
@@ -164,7 +164,13 @@ class Family(Generic[Chosen, Found]):
 
 
 class Benchmark(Family[OnData, Found]):
-    """A family that measures one model on one data set at a time."""
+    """A family that measures one model on one data set at a time.
+
+    Attributes:
+        decoded: whether it is about images that a model decodes, and so n/a of one without a decoder.
+    """
+
+    decoded: ClassVar[bool] = False
 
     def begin(self, options: OnData, session: Session) -> Any:
         """What all models share, besides the session; before any is loaded."""
@@ -186,6 +192,8 @@ class Benchmark(Family[OnData, Found]):
         found: list[Found] = []
         for source in options.ckpt:
             loaded = require_names(load(source))
+            if self.decoded and not decodes(loaded, self.name):
+                continue
             for data in options.data:
                 dataset = open_data(data, size=loaded.model.image_size)
                 require_size(loaded, dataset)

@@ -73,7 +73,7 @@ def options_of(kind: type[ModelOptions], given: Mapping[str, Any]) -> Any:
     """
     default: Any = kind()
     own = {field.name for field in dataclasses.fields(kind)}
-    nested = getattr(default, "settings", None)
+    nested = default.settings if "settings" in own else None  # of generation it is a method
     inner = {field.name for field in dataclasses.fields(nested)} if nested is not None else set()
     for name in given:
         if name not in own | inner:

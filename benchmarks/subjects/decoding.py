@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.interface import EncodesCurve, InfersEndpoint, RepresentationModel
+from baselines.interface import EncodesCurve, InfersEndpoint, LoadedModel, RepresentationModel
+from benchmarks.subjects.given import HasLatents
 from benchmarks.subjects.settings import Setting
 from dbae.noise import Noise
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +80,17 @@ def decode(
 def _code(model: RepresentationModel, x: Tensor, z: Tensor, sampler: SamplerConfig) -> tuple[Tensor, int]:
     """What the decoder is given: z, or the curve that it asks for; and the passes of the encoder after that of z."""
     return model.encode_curve(x, z, sampler) if isinstance(model, EncodesCurve) else (z, 0)
+
+
+def decodes(loaded: LoadedModel, benchmark: str) -> bool:
+    """Whether a benchmark of images can ask the model for some; the log says that it is n/a where it cannot.
+
+    Of z alone it says nothing: who asks for its images made a mistake, which the first use of it names.
+    """
+    if loaded.model.endpoints or isinstance(loaded.model, HasLatents):
+        return True
+    log.warning("%s: %s is n/a, as %s has no decoder.", loaded.name, benchmark, loaded.method or "the model")
+    return False
 
 
 def reads_latents(model: RepresentationModel) -> bool:

@@ -63,7 +63,7 @@ class VariationOptions(DataOptions):
 class Variation(Benchmark[VariationOptions, Varied]):
     """Many reconstructions of a few images, in every setting of every model."""
 
-    name, options = "variation", VariationOptions
+    name, options, decoded = "variation", VariationOptions, True
 
     def begin(self, options: VariationOptions, session: Session) -> dict[str, perceptual.Distance]:
         """LPIPS, as far as its weights are there."""

@@ -54,6 +54,7 @@ def images(z, of=torch.zeros, nfe=1):
     [
         ({"name": "two\nlines"}, "name: expected one line"),
         ({"samplers": ("euler",)}, "SamplerConfig has no method euler"),
+        ({"samplers": (), "endpoints": ()}, "of a model that decodes, found none"),
         ({"endpoints": ("inferred",)}, "'inferred' and infer_endpoint come together"),
         ({"latent_dim": 5}, r"posterior's mean: expected shape \(3, 5\), found \(3, 3\)"),
         ({"posterior": lambda x: (x.flatten(1)[:, :3].double(), None)}, "posterior's mean: expected float32"),
