@@ -22,6 +22,7 @@ _FILES = (
     "drl.vdrl",
     "sami",
     "simclr",
+    "lcg_dm",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

@@ -13,7 +13,7 @@ from baselines.diffusion.process import alpha_bar
 from baselines.inspect import describe
 from baselines.load import load
 from baselines.method import Preset
-from baselines.methods import METHODS, drl, infodiffusion, sami, simclr, vae
+from baselines.methods import METHODS, drl, infodiffusion, lcg_dm, sami, simclr, vae
 from baselines.methods.ddim import DDIMConfig
 from dbae.checkpoints import own as checkpoint
 from dbae.noise import PerImageNoise
@@ -31,6 +31,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     configs = {family: vae.config_of(family, tiny()) for family in VAES}
     configs |= {"infodiffusion": infodiffusion._sized_as(tiny()), "sami": sami._sized_as(tiny())}
     configs |= {"drl": drl.sized_as(tiny()), "vdrl": drl.sized_as(tiny(), variational=True)}
+    configs |= {"lcg_dm": lcg_dm._sized_as(tiny())}
     configs |= {"ddim": DDIMConfig(8, tiny().unet), "simclr": simclr.SimCLRConfig(8, 4, tiny().encoder)}
     for key, config in configs.items():
         monkeypatch.setitem(
@@ -110,12 +111,31 @@ def test_methods_that_may_build_on_a_plain_model(tmp_path, method):
     assert found.variant == {"infodiffusion": "plain=True", "sami": "frozen=True"}[method]
 
 
+def test_lcg_dm_has_the_encoder_of_a_vae_as_it_is(tmp_path):
+    """Whatever its length of z; a resumed run is the same run."""
+    vae = command(tmp_path / "vae", "beta_tcvae", "--latent-dim", "3", "--images", "4")
+    options = ["--pretrained", str(vae)]
+    whole = command(tmp_path / "whole", "lcg_dm", *options)
+    command(tmp_path / "parts", "lcg_dm", *options, "--images", "8")
+    parts = command(tmp_path / "parts", "lcg_dm", *options, "--resume")
+    card, states = checkpoint.read(whole)
+    assert "lcg_dm --preset faces32 --pretrained images-" in card.command
+    about = {"pretrained": "beta_tcvae-faces32", "method": "beta-TCVAE", "sha256": sha256(vae)}
+    assert (card.objective, card.config["latent_dim"]) == (about, 3)
+    theirs, resumed = checkpoint.read(vae)[1]["ema"], checkpoint.read(parts)[1]
+    for kind in ("raw", "ema"):
+        assert all(torch.equal(value, resumed[kind][key]) for key, value in states[kind].items())
+        encoder = {key: value for key, value in states[kind].items() if key.startswith("encoder.")}
+        assert all(torch.equal(value, theirs[key]) for key, value in encoder.items())
+    assert torch.equal(load(whole).model.encode(X), load(vae).model.encode(X))
+
+
 def test_every_system_has_the_trunk_of_diffae(monkeypatch):
     """Shapes of U-Net and encoder, and the length of z, at both presets."""
     monkeypatch.undo()
     for name in ("faces32", "faces64"):
         theirs = METHODS["diffae"].presets[name].config()
-        for key in CASES:
+        for key in [*CASES, "lcg_dm"]:
             ours = METHODS[key].presets[name].config()
             for part in ("image_size", "latent_dim", "encoder") + ("unet",) * (key != "simclr"):
                 assert getattr(ours, part) == getattr(theirs, part), (key, part)
