@@ -12,9 +12,10 @@ Checkpoints of several total-correlation weights, with the FID that benchmarks.g
     python -m benchmarks.disentanglement --ckpt tc-0.safetensors tc-1.safetensors tc-10.safetensors \
         --data celeba --generation results/mine/generation.csv --out results/mine/disentanglement.csv
 
-Data whose factors are known, as drawn disks, and any labelled data whose label columns are the factors behind it:
+Data whose factors are known, as drawn disks or dSprites, and labelled data whose columns are the factors behind it:
 
     python -m benchmarks.disentanglement --data disks --factor-images 2000
+    python -m benchmarks.disentanglement --data 'dsprites:dsprites.npz?n=20000' --factor-images 10000
     python -m benchmarks.disentanglement --data zip:rooms.zip --factors floor_hue wall_hue scale
 
 OUT has one row a model, protocol and metric, OUT_attributes.csv every attribute, and OUT_tc.png shows TAD against FID

@@ -75,6 +75,9 @@ def check(source: str, *, images: bool = True, workers: int = 0, progress: bool 
     if data is not None:
         if layout is not None and parsed.split is None and parsed.n is None:
             problems += _count(layout, len(data), data)
+        if (published := KINDS[parsed.kind].images) and parsed.n is None and len(data.splits["all"]) not in published:
+            counts = " or ".join(f"{count:,}" for count in published)
+            problems.append(f"expected the {counts} images of {parsed.kind}, found {len(data):,}")
         unreadable, turned = _read_all(data, workers, progress) if images else ((), 0)
     if unreadable:
         problems.append(f"{len(unreadable)} images cannot be read")
@@ -92,6 +95,9 @@ def format_report(report: Report) -> str:
         lines.append("images: " + ", ".join(f"{name} {len(indices):,}" for name, indices in data.splits.items()))
         if data.groups is not None:
             lines.append(f"people: {len(np.unique(data.groups)):,}")
+        if data.classes is not None:
+            counts = [f"{name} {len(np.unique(row))}" for name, row in zip(data.factors, data.classes.T, strict=True)]
+            lines.append(f"factors, with the number of their values: {', '.join(counts)}")
         lines += _label_statistics(data.attributes) if data.attributes is not None else ["labels: none"]
         lines += _remarks(data, report.turned)
     lines += [f"unreadable: {message}" for message in report.unreadable[:SHOWN]]

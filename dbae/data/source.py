@@ -6,6 +6,7 @@
     celeba:/data/celeba?split=test                  a published data set as it was published (`dbae.data.kinds`)
     faces:?n=2000&size=32&seed=1                    2000 faces, drawn once and kept in `$DBAE_CACHE` or ~/.cache/dbae
     faces:cache?n=2000                              the same, kept in the folder `cache`
+    dsprites:dsprites.npz?n=20000&seed=1            20,000 images of a file of known factors, drawn from the seed
     disks:?n=2000&seed=1                            2000 disks, drawn whenever they are read
     /data/utkface64.zip                             a bare path: a zip, a folder, or the folder of an LMDB
     faces                                           a bare kind; where a file or folder is called so too, write
@@ -13,9 +14,9 @@
 
 ROOT defaults to `$DBAE_DATA/KIND`, except for `faces` and `disks`, which need none. Options: `size` (pixels; default:
 the size asked for by the model, else the stored one), `split` (only that split), `n` (only the first n images, of the
-split if one is named; of `faces` and `disks`, how many are drawn in all), `seed` (of what is drawn, or of a split made
-here), and `exif` of folder, zip and lmdb (upright or ignore). `split` and `n` renumber the images
-(`dbae.data.subset`).
+split if one is named; of drawn images and of files of known factors, how many there are in all), `seed` (of what is
+drawn, of the order of such a file, or of a split made here), and `exif` of folder, zip and lmdb (upright or ignore).
+`split` and `n` renumber the images (`dbae.data.subset`).
 
 `split=train:0.9` takes 90 % of the images of a data set without splits, chosen by `seed` (default 0), and
 `split=test:0.1` the last 10 % of the same order, so that they have no image in common. `split=train:0.9,test:0.1` takes

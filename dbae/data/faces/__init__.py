@@ -17,8 +17,8 @@ from jaxtyping import Int64, UInt8
 
 from dbae.data.drawn import Drawn
 from dbae.data.faces.attributes import FACTORS, label, sample_traits
-from dbae.data.faces.cache import cached_images
 from dbae.data.faces.drawing import draw
+from dbae.data.kept import cached_images
 from dbae.support.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ class Faces(Drawn):
     def _store(self, folder: str | os.PathLike[str] | None) -> UInt8[np.ndarray, "n s s 3"] | None:
         chunks = (self._draw(np.arange(i, min(i + CHUNK, self.n))) for i in range(0, self.n, CHUNK))
         try:
-            return cached_images(folder, f"{self.name}-{self.size}px", self.fingerprint, (self.n, self.size), chunks)
+            shape = (self.n, self.size, self.size, 3)
+            return cached_images(folder, f"{self.name}-{self.size}px", self.fingerprint, shape, chunks)
         except UserError as error:
             if folder is not None:
                 raise

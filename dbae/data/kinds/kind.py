@@ -50,7 +50,8 @@ class Kind:
         open: gives the whole data set; raises UserError when it cannot.
         handles: options that `open` itself acts on, beside `size`; what is left of `split` and `n` is applied after.
         splits: those it always has, where that is known before it is opened.
-        layout: of a published data set, for `check`.
+        layout: of a published data set of image files; images: how many were published, of each variant, where there
+            is no layout; both for `check`.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Kind:
     handles: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     layout: Layout | None = None
+    images: tuple[int, ...] = ()
 
     @property
     def options(self) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dbae.data import faces
-from dbae.data.faces import Faces, cache
+from dbae.data import faces, kept
+from dbae.data.faces import Faces
 from dbae.support.errors import UserError
 
 
@@ -63,7 +63,7 @@ def test_a_damaged_cache_is_drawn_again(tmp_path: Path, damage: str, caplog: pyt
     if damage in others:
         with open(path, "wb") as file:
             np.save(file, others[damage])
-        path.write_bytes(path.read_bytes() + cache._CHECKSUM.pack(cache._MARK, zlib.crc32(path.read_bytes())))
+        path.write_bytes(path.read_bytes() + kept._CHECKSUM.pack(kept._MARK, zlib.crc32(path.read_bytes())))
     else:
         flipped = bytearray(whole)
         flipped[5000] ^= 1
@@ -89,8 +89,8 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(faces, "draw", lambda *_: pytest.fail("drawn"))
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
-    with pytest.raises(UserError, match=r"expected 89\.4 GiB of free disk for the drawn images, found 1\.0"):
+    monkeypatch.setattr(kept.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**30))
+    with pytest.raises(UserError, match=r"expected 89\.4 GiB of free disk for the images, found 1\.0"):
         Faces(2000, 4000, cache=tmp_path)
     with pytest.raises(UserError, match="at most 2,000,000 faces, whose labels fit into memory, found n=10,000,"):
         Faces(10**10, 16)
