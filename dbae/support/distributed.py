@@ -148,16 +148,20 @@ class World:
         if self.size > 1:
             self._fabric.barrier()
 
-    def parallel(self, module: nn.Module) -> nn.Module:
+    def parallel(self, module: nn.Module, *, unused: bool = True) -> nn.Module:
         """`module`, which is on its device already, such that `backward` averages gradients over processes (DDP).
 
         Weights become those of rank 0 now, buffers (running statistics of batch norm) at the start of every step.
-        Parameters that a loss does not reach are allowed.
+
+        Args:
+            unused: whether a loss may leave parameters out that have a gradient. Looking for them takes time in every
+                step, and DDP warns where there are none; where there are some and it does not look, it raises.
         """
         if self.size == 1:
             return module
         # A 1x1 convolution in channels_last has strides that mean the same and differ: DDP need not say so.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        self._fabric.strategy._ddp_kwargs["find_unused_parameters"] = unused  # Fabric asks before there is a module
         return self._fabric.setup_module(module, move_to_device=False)
 
     def unsynchronised(self, module: nn.Module) -> contextlib.AbstractContextManager[Any]:
@@ -205,8 +209,7 @@ def _launch(device: torch.device) -> Any:
         accelerator=device.type,
         devices=local,
         num_nodes=size // local,
-        # Published 64 px decoders have layers that no loss reaches; where there are none, DDP warns that it looked.
-        strategy=DDPStrategy(timeout=TIMEOUT, find_unused_parameters=True),
+        strategy=DDPStrategy(timeout=TIMEOUT),
         plugins=TorchElasticEnvironment(),
     )
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of all it says, one line is of use: ours

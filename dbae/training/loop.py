@@ -41,7 +41,7 @@ from dbae.training.config import TrainConfig
 from dbae.training.ema import EMA
 from dbae.training.folder import RunFolder, require_same_run
 from dbae.training.log import TrainingLog
-from dbae.training.objective import Losses, Objective, Stream
+from dbae.training.objective import Losses, Objective, Stream, reaches_all
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,8 @@ class Trainer:
         self.model = model.to(self.device).to(memory_format=self.format).train()  # type: ignore[call-overload]
         if config.compile:
             compile_networks(self.model)
-        self.losses = self.world.parallel(Losses(self.model, objective))
+        self.losses: nn.Module = Losses(self.model, objective)
+        self.joined = self.world.size == 1
         self.ema = EMA(self.model, config.ema_rate, warmup=config.ema_warmup)
         # One pass over weights and averages where PyTorch has it, which for RAdam it has not.
         kernel = "foreach" if config.optimizer == "radam" else "fused"
@@ -169,8 +170,10 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(seed)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # dropout masks come from the global generators
-            torch.manual_seed(seed)
             *parts, last = images.to(self.device, non_blocking=True).chunk(self.micro_batches)
+            if not self.joined:
+                self._join(last)
+            torch.manual_seed(seed)
             with self.world.unsynchronised(self.losses):
                 for part in parts:
                     self._backward(part, generator)
@@ -188,8 +191,19 @@ class Trainer:
             self.require_finite()
             self.log.write(self.step)
 
+    def _join(self, images: Tensor) -> None:
+        """From now on gradients are averaged over processes."""
+        assert isinstance(self.losses, Losses)
+        with autocast(self.device, self.precision):
+            generator = torch.Generator(self.device).manual_seed(0)
+            unused = not reaches_all(self.losses, self._prepared(images), generator)
+        self.losses, self.joined = self.world.parallel(self.losses, unused=self.world.any(unused)), True
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        return self.prepare(images).contiguous(memory_format=self.format)
+
     def _backward(self, images: Tensor, generator: torch.Generator) -> None:
-        x0 = self.prepare(images).contiguous(memory_format=self.format)
+        x0 = self._prepared(images)
         with autocast(self.device, self.precision):
             losses, mse = self.losses(x0, generator)
         loss = losses.mean() / self.micro_batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,7 +31,7 @@ class Stream(Protocol):
 
 Objective = Callable[[Any, Tensor, torch.Generator], Loss]
 """(model, x0 float32 (b, 3, s, s) in [-1, 1], generator on the device of x0) -> losses of the b images. Where training
-is not on images, x0 is what `prepare` of `fit` gives."""
+is not on images, x0 is what `prepare` of `fit` gives. Which weights the loss depends on is the same in every step."""
 
 
 class Losses(nn.Module):
@@ -43,3 +44,20 @@ class Losses(nn.Module):
     def forward(self, x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         result = self.objective(self.model, x0, generator)
         return result.loss, result.mse
+
+
+def reaches_all(losses: Losses, x0: Tensor, generator: torch.Generator) -> bool:
+    """Whether the loss depends on every weight that has a gradient.
+
+    Tried on a copy of the model: weights, running statistics and counters stay as they are.
+    """
+    trial = copy.deepcopy(losses.model)
+    loss = losses.objective(trial, x0, generator).loss
+    found, left, seen = set(), [loss.grad_fn], set()
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found.add(getattr(node, "variable", None))  # of the nodes where a weight's gradient arrives
+            left += [before for before, _ in node.next_functions]
+    return found >= {weight for weight in trial.parameters() if weight.requires_grad}

@@ -172,6 +172,12 @@ def test_weights_are_the_same_on_both_ranks(done):
 
 
 @pytest.mark.slow
+def test_weights_that_no_loss_reaches_are_looked_for_where_there_are_some(done):
+    """Torch warns if it looks for nothing, and raises if it does not look where it has to: of `partly` alone."""
+    assert "find_unused_parameters" not in (done / "errors.txt").read_text()
+
+
+@pytest.mark.slow
 def test_running_statistics_are_the_same_at_every_step(done):
     first, second = (found["running mean"] for found in of_ranks(done, "training"))
     assert first == second
