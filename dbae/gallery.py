@@ -12,10 +12,9 @@ batch is held in memory.
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,6 @@ from dbae.support.files import atomic_path
 
 ACROSS = 8
 COLUMNS = ("image", "file", "grid", "place", "mse", "error")
-_FIRST = ("x0", "xT", "reconstruction")
 _TEXT: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}  # names may be any bytes
 
 
@@ -42,10 +40,13 @@ class Gallery:
         images: n, how many images there will be.
         per_grid: images in a grid.
         settings: JSON values that decide what the pictures show.
+        shown: what the k pictures of an image are; "x0" is the first and "reconstruction" is among them.
     """
 
-    def __init__(self, folder: Path, images: int, per_grid: int, settings: Mapping[str, Any]) -> None:
-        self.folder, self.images, self.per_grid = Path(folder), images, per_grid
+    def __init__(
+        self, folder: Path, images: int, per_grid: int, settings: Mapping[str, Any], shown: Sequence[str]
+    ) -> None:
+        self.folder, self.images, self.per_grid, self.shown = Path(folder), images, per_grid, shown
         self.settings = {"images": images, "per_grid": per_grid, **settings}
         self.index = self.folder / "index.csv"
 
@@ -89,7 +90,7 @@ class Gallery:
         Args:
             grid: its number.
             names: image -> how the index names it, for all members.
-            pictures: image -> x0, x_T, reconstruction, draws, of those that could be read; the others stay white.
+            pictures: image -> what is `shown`, of those that could be read; the others stay white.
             broken: image -> message, of the others.
             individual: write every picture as a file too.
         """
@@ -102,7 +103,7 @@ class Gallery:
             for image, of_one in pictures.items():
                 self._write_individual(image, names[image], of_one)
         rows = [
-            (i, names[i], self.grid_file(grid).name, place, _mse(pictures.get(i)), broken.get(i, ""))
+            (i, names[i], self.grid_file(grid).name, place, self._mse(pictures.get(i)), broken.get(i, ""))
             for place, i in enumerate(members)
         ]
         try:
@@ -120,9 +121,15 @@ class Gallery:
 
     def _write_individual(self, image: int, name: str, pictures: Tensor) -> None:
         stem = re.sub(r"[^\w.-]+", "_", re.split(r"[/:\\]", name)[-1]).rsplit(".", 1)[0]
-        draws = (f"draw{j}" for j in itertools.count(1))
-        for kind, picture in zip(itertools.chain(_FIRST, draws), pictures, strict=False):
+        for kind, picture in zip(self.shown, pictures, strict=True):
             save_png(picture, self.folder / "images" / f"{image:06d}-{stem}-{kind}.png")
+
+    def _mse(self, pictures: Tensor | None) -> str:
+        """Of the reconstruction as written, pixels in [0, 1]."""
+        if pictures is None:
+            return ""
+        x0, x = pictures[[0, self.shown.index("reconstruction")]].double() / 255
+        return f"{float((x - x0).square().mean()):.6g}"
 
     def _rows(self) -> list[list[str]]:
         """Complete rows of the index; the last may be cut short by a kill."""
@@ -166,11 +173,3 @@ def _sheet(pictures: list[Tensor | None]) -> UInt8[Tensor, "3 sheet_h sheet_w"]:
     padded = [white if p is None else p for p in pictures] + [white] * (-len(pictures) % across)
     blocks = torch.stack(padded).unflatten(0, (-1, across)).transpose(1, 2)
     return contact_sheet(blocks.flatten(0, 2), across)
-
-
-def _mse(pictures: Tensor | None) -> str:
-    """Of the reconstruction as written, pixels in [0, 1]."""
-    if pictures is None:
-        return ""
-    x0, _, x = pictures[:3].double() / 255
-    return f"{float((x - x0).square().mean()):.6g}"

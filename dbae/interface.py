@@ -91,6 +91,15 @@ class ShowsMore(Protocol):
 
 
 @runtime_checkable
+class DecodesEndpoint(Protocol):
+    """A model whose x_T, where it is decoded from z, can be looked at."""
+
+    def endpoint(self, z: Float[Tensor, "b l"]) -> Float[Tensor, "b 3 s s"]:
+        """x_T of `decode` where "decoded" is among the model's `endpoints`."""
+        ...
+
+
+@runtime_checkable
 class EncodesCurve(Protocol):
     """A model whose decoder asks for another code at every time. From z alone it makes do with what z holds."""
 
@@ -128,6 +137,7 @@ class Prior(Protocol):
         ...
 
 
+@runtime_checkable
 class Loaded(Protocol):
     """A model that came from a checkpoint.
 
@@ -152,3 +162,10 @@ def on_device(model: RepresentationModel, device: torch.device) -> Representatio
     if isinstance(model, nn.Module):
         model.to(device).eval()
     return model
+
+
+def trained_on(loaded: Loaded) -> str:
+    """One line on what a model has seen, since it makes everything look like that."""
+    data = loaded.train_data or "images that its file does not name"
+    drawn = ", faces that this package drew" if data.startswith("faces-v") else ""
+    return f"{loaded.model.name} was trained on {data}{drawn}: it makes other images look like those."

@@ -1,4 +1,4 @@
-"""Reconstruct your own images: x0, the endpoint x_T = Dec(z), the reconstruction, and further draws.
+"""Reconstruct your own images by a DBAE: x0, the endpoint x_T = Dec(z), the reconstruction, and further draws.
 
 The built-in model on faces that it draws itself, and on photographs:
 
@@ -14,13 +14,16 @@ reconstruction (z is the posterior mean) and the draws. Draw j takes z from the 
 noise, where the sampler has any, from a seed of its own. OUT/index.csv says for every image which grid and which place
 in it (from 0, row by row), the mean squared error (pixels in [0, 1]), or why it could not be read.
 
-A killed run goes on where it stopped when it is started again. Any size and aspect will do: see --crop.
+A killed run goes on where it stopped when it is started again. Any size and aspect will do: see --crop. With
+`python -m baselines.reconstruct` any model does the same; one that decodes z alone has no x_T to show. A picture with
+names and labels, larger, is what `python -m benchmarks.figures reconstruct` draws.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,15 +31,16 @@ import numpy as np
 import torch
 import tyro
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from dbae.data import Crop, Exif, NamedImages, ReadBatch, matching, open_images, read_batches, require_apart
+from dbae.decoding import Endpoint, decode, endpoint_of, shows_endpoint, starting_point
 from dbae.gallery import Gallery
 from dbae.images import naming, to_float, to_uint8
-from dbae.model import DBAE
+from dbae.interface import Loaded, RepresentationModel, on_device, trained_on
 from dbae.noise import PerImageNoise, mixed_seed
-from dbae.pretrained import LoadedDBAE, load
-from dbae.samplers import BOOTED_METHODS, SamplerConfig
+from dbae.pretrained import load
+from dbae.samplers import BOOTED_METHODS, OwnSampler, SamplerConfig, sampler_of, steps_for
 from dbae.support import cli, distributed
 from dbae.support.compiling import compile_networks
 from dbae.support.errors import UserError
@@ -54,7 +58,9 @@ class Options:
     Attributes:
         images: files, "patterns", folders, zips, KIND:ROOT.
         out: folder of the pictures; what an earlier run of the same command left is continued.
-        ckpt: a checkpoint file, or builtin:dbae.
+        ckpt: a checkpoint file or name.
+        endpoint: where x_T comes from: decoded from z; random, N(0, I); inferred from the image by as many steps as
+            decode; own is the first of these that the model has.
         draws: further images from every image.
         seed: of the draws and of the sampler's noise.
         crop: square taken from other aspects: centre; top; whole (black bars).
@@ -67,12 +73,13 @@ class Options:
         precision: of the networks.
         compile: generate code for the networks first (`dbae.support.compiling`): for many images on a GPU.
         device: where they run: auto, cpu, cuda, cuda:1.
-        sampler: how x is decoded; the default is the paper's.
+        sampler: how x is decoded.
     """
 
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES...")]
     out: Path
     ckpt: str = "builtin:dbae"
+    endpoint: Endpoint = "own"
     draws: int = 0
     seed: int = 0
     crop: Crop = "centre"
@@ -85,7 +92,7 @@ class Options:
     precision: Precision = "fp32"
     compile: bool = False
     device: str = "auto"
-    sampler: tyro.conf.OmitArgPrefixes[SamplerConfig] = SamplerConfig("ddbm_euler")
+    sampler: tyro.conf.OmitArgPrefixes[SamplerConfig] = OwnSampler()
 
     def __post_init__(self) -> None:
         distributed.require_alone("dbae.reconstruct")
@@ -97,44 +104,65 @@ class Options:
 
 @torch.inference_mode()
 def reconstruct(
-    model: DBAE,
+    model: RepresentationModel,
     x0: Float[Tensor, "b 3 s s"],
     *,
     sampler: SamplerConfig | None = None,
     draws: int = 0,
     seed: int = 0,
     indices: np.ndarray | None = None,
+    endpoint: Endpoint = "own",
 ) -> Float[Tensor, "b k 3 s s"]:
-    """x0, x_T, the reconstruction and `draws` more of each image: k = 3 + draws. Only x_T may leave [-1, 1].
+    """x0, x_T, the reconstruction and `draws` more of each image; without x_T where a model has none to look at.
+
+    Only x_T may leave [-1, 1].
 
     Args:
         model: on the device of `x0`.
         x0: images in [-1, 1].
-        sampler: how x is decoded; None is the paper's, ddbm_euler with 100 evaluations.
+        sampler: how x is decoded; None is the model's first, with 100 evaluations (the paper's, of a DBAE).
         draws: images from z ~ q(z | x0), or from its mean where z is a function of x0.
         seed: of the noise of draws and sampler, one generator an image.
         indices: numbers of the images, which choose their generators; None for 0, 1, ...
+        endpoint: where x_T comes from.
+
+    Raises:
+        UserError: the model has no such sampler or endpoint.
     """
-    sampler = sampler or SamplerConfig("ddbm_euler")
+    sampler = sampler_of(sampler or OwnSampler(), model.samplers, model.name)
+    where = endpoint_of(model, endpoint)
     numbers = np.arange(len(x0)) if indices is None else indices
 
     def noise(draw: int, stream: str) -> PerImageNoise:
         return PerImageNoise(mixed_seed(seed, "draw", draw), numbers, stream=stream, device=x0.device)
 
-    mean, sigma = model.posterior(x0)
+    if where == "inferred" and model.encode_nfe:  # its z is the endpoint of another inversion, which nobody asks for
+        mean, sigma = x0.new_zeros(len(x0), model.latent_dim), None
+    else:
+        mean, sigma = model.posterior(x0)
     pictures = [x0]
     for draw in range(draws + 1):  # 0 is the reconstruction
         z = mean if sigma is None or draw == 0 else mean + sigma * noise(draw, "encode").normal(mean.shape)
-        # A model that was trained without Dec(z) starts at noise.
-        decodes = "decoded" in model.endpoints
-        x_T = model.endpoint(z) if decodes else model.draw_endpoint(z, noise(draw, "endpoint"))
-        decoded = model.decode(z, x_T=x_T, sampler=sampler, noise=noise(draw, "sample")).images
-        pictures += [decoded] if draw else [x_T, decoded]
+        decoded = decode(
+            model,
+            x0,
+            z,
+            sampler=sampler,
+            noise=noise(draw, "sample"),
+            x_T=starting_point(model, z, where, noise(draw, "endpoint")),
+            encode_steps=steps_for(sampler) if where == "inferred" else None,
+        )
+        pictures += [decoded.x_T] if draw == 0 and decoded.x_T is not None else []
+        pictures.append(decoded.images)
     return torch.stack([picture.float() for picture in pictures], dim=1)
 
 
-def run(options: Options) -> Gallery:
+def run(options: Options, load: Callable[[str], Loaded] = load) -> Gallery:
     """Reconstruct all images that are not in `options.out` yet.
+
+    Args:
+        options: the command line.
+        load: opens --ckpt.
 
     Raises:
         UserError: an option, the checkpoint or an image is not usable; `options.out` has other reconstructions, or
@@ -142,20 +170,25 @@ def run(options: Options) -> Gallery:
     """
     require_apart(matching(options.images), options.out)
     loaded = load(options.ckpt)
-    _require_usable(options.sampler, options.draws, loaded.model)
+    options = _usable(options, loaded.model)
+    log.info("%s", trained_on(loaded))
     data = open_images(options.images, size=loaded.model.image_size, crop=options.crop, exif=options.exif)
     data.report_turned()
     device = cli.device(options.device)
-    loaded.model.to(device)
-    if options.compile:
-        compile_networks(loaded.model)
-    gallery = Gallery(options.out, len(data), options.per_grid, settings(options, loaded, data))
+    model = on_device(loaded.model, device)
+    if options.compile and isinstance(model, nn.Module):
+        compile_networks(model)
+    x_T = ["xT"] if shows_endpoint(model, endpoint_of(model, options.endpoint)) else []
+    shown = ["x0", *x_T, "reconstruction", *(f"draw{j + 1}" for j in range(options.draws))]
+    gallery = Gallery(options.out, len(data), options.per_grid, settings(options, loaded, data), shown)
     with alone(options.out):
-        _fill(gallery, loaded.model, data, options, device)
+        _fill(gallery, model, data, options, device)
     return gallery
 
 
-def _fill(gallery: Gallery, model: DBAE, data: NamedImages, options: Options, device: torch.device) -> None:
+def _fill(
+    gallery: Gallery, model: RepresentationModel, data: NamedImages, options: Options, device: torch.device
+) -> None:
     """Make the grids that are not there yet."""
     missing = gallery.open()
     together = max(1, options.batch_size // options.per_grid)  # grids
@@ -171,9 +204,10 @@ def _fill(gallery: Gallery, model: DBAE, data: NamedImages, options: Options, de
             bar.update(len(batch.broken))
 
 
-def settings(options: Options, loaded: LoadedDBAE, data: NamedImages) -> dict[str, Any]:
+def settings(options: Options, loaded: Loaded, data: NamedImages) -> dict[str, Any]:
     """All that decides what the pictures show, the images' names and contents among it."""
     own = ("draws", "seed", "crop", "precision", "individual")
+    endpoint = {} if options.endpoint == "own" else {"endpoint": options.endpoint}
     return {
         "checkpoint_sha256": loaded.sha256,
         "model": loaded.model.name,
@@ -181,14 +215,15 @@ def settings(options: Options, loaded: LoadedDBAE, data: NamedImages) -> dict[st
         "images_sha256": data.contents(),
         **{name: getattr(options, name) for name in own},
         **options.sampler.card,
+        **endpoint,
     }
 
 
 def _pictures(
-    model: DBAE, data: NamedImages, batch: ReadBatch, options: Options, device: torch.device, bar: Any
-) -> UInt8[Tensor, "b k 3 s s"]:
-    """The pictures of a batch on the CPU, `batch_size` images at a time."""
-    parts = [torch.empty(0, 3 + options.draws, *batch.images.shape[1:], dtype=torch.uint8)]
+    model: RepresentationModel, data: NamedImages, batch: ReadBatch, options: Options, device: torch.device, bar: Any
+) -> list[UInt8[Tensor, "k 3 s s"]]:
+    """The pictures of the images of a batch on the CPU, `batch_size` images at a time."""
+    parts: list[Tensor] = []
     for i in range(0, len(batch.indices), options.batch_size):
         part = slice(i, i + options.batch_size)
         x0 = to_float(batch.images[part].to(device))
@@ -201,15 +236,16 @@ def _pictures(
                 draws=options.draws,
                 seed=options.seed,
                 indices=batch.indices[part],
+                endpoint=options.endpoint,
             )
         with naming([name for name in names for _ in range(pictures.shape[1])]):
-            parts.append(to_uint8(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2]).cpu())
+            parts += to_uint8(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2]).cpu()
         bar.update(len(x0))
-    return torch.cat(parts)
+    return parts
 
 
 def _write_grid(
-    gallery: Gallery, grid: int, batch: ReadBatch, pictures: Tensor, data: NamedImages, individual: bool
+    gallery: Gallery, grid: int, batch: ReadBatch, pictures: list[Tensor], data: NamedImages, individual: bool
 ) -> None:
     members = gallery.members(grid)
     at = {int(index): i for i, index in enumerate(batch.indices)}
@@ -218,22 +254,36 @@ def _write_grid(
     gallery.write(grid, names, shown, batch.broken, individual=individual)
 
 
-def _require_usable(sampler: SamplerConfig, draws: int, model: DBAE) -> None:
-    """A method of other models, and draws that could only repeat the reconstruction, are errors."""
-    if sampler.method not in model.samplers:
-        raise UserError(f"--method {sampler.method}: expected one of {', '.join(model.samplers)}; it suits no bridge.")
+def _usable(options: Options, model: RepresentationModel) -> Options:
+    """The options with the sampler that they mean.
+
+    Raises:
+        UserError: a sampler or endpoint of other models, or draws that could only repeat the reconstruction.
+    """
+    sampler = sampler_of(options.sampler, model.samplers, model.name)
+    where = endpoint_of(model, options.endpoint)
     booted = sampler.method in BOOTED_METHODS and sampler.boot_noise
-    chance = model.config.stochastic or "decoded" not in model.endpoints
-    if draws and not (chance or booted or sampler.churn or sampler.eta):
+    random = where == "random" or booted or sampler.churn or sampler.eta or sampler.method == "ddpm"
+    if options.draws and not random and not _is_stochastic(model):
         raise UserError(
-            f"--draws {draws}: expected something random, found a deterministic encoder and sampler, whose draws are "
-            "all the same. Use --method dbim2 (with its noise at the start), or --churn 0.33."
+            f"--draws {options.draws}: expected something random, found a deterministic encoder and sampler, whose "
+            "draws are all the same. Use a sampler that draws noise, of a bridge --method dbim2 (with its noise at the "
+            "start) or --churn 0.33, of a diffusion model --eta 1; or --endpoint random where the model has it."
         )
+    return dataclasses.replace(options, sampler=sampler)
 
 
-def main(options: Options) -> None:
+@torch.inference_mode()
+def _is_stochastic(model: RepresentationModel) -> bool:
+    """Whether its posterior has a spread, which any image shows."""
+    return (
+        not model.encode_nfe and model.posterior(torch.zeros(1, 3, model.image_size, model.image_size))[1] is not None
+    )
+
+
+def main(options: Options, load: Callable[[str], Loaded] = load) -> None:
     """Run and say where the results are."""
-    gallery = run(options)
+    gallery = run(options, load)
     broken = gallery.broken()
     if broken:
         log.warning("%d of %d images could not be read; index.csv names them", broken, gallery.images)

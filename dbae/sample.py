@@ -1,4 +1,4 @@
-"""Generate images: z from a latent prior, x_T = Dec(z), x from the bridge.
+"""Generate images by a DBAE: z from a latent prior, x_T = Dec(z), x from the bridge.
 
   python -m dbae.sample -n 64 --out runs/samples --nfe 20
   python -m dbae.sample -n 5000 --out runs/many --method dbim2 --nfe 10 --npz
@@ -7,41 +7,42 @@
 OUT/images/000000.png ... are the images, OUT/grids/000000.png ... 64 of them each, and OUT/samples.npz (--npz) all of
 them as guided-diffusion writes them: `arr_0`, uint8 (n, s, s, 3). Image i is a function of (--seed, i): neither -n nor
 the batch size changes it beyond rounding. A killed run goes on where it stopped when it is started again, and a larger
--n adds to what is there. Under torchrun the processes share the images.
+-n adds to what is there. Under torchrun the processes share the images. `python -m baselines.sample` takes any model.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
+import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 import tyro
-from jaxtyping import Float, UInt8
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from dbae.gallery import require_same_settings
-from dbae.images import contact_sheet, naming, save_png, to_uint8
-from dbae.model import DBAE
+from dbae.images import naming, to_uint8
+from dbae.interface import Loaded, Prior, RepresentationModel, on_device, trained_on
 from dbae.noise import PerImageNoise
 from dbae.pretrained import find, load
 from dbae.prior import LatentPrior
 from dbae.prior import load as load_prior
-from dbae.samplers import SamplerConfig
+from dbae.sample_folder import SampleFolder
+from dbae.samplers import OwnSampler, SamplerConfig, sampler_of
 from dbae.support import cli, distributed
-from dbae.support.arrays import array_file
 from dbae.support.errors import UserError
-from dbae.support.files import atomic_path, sha256
+from dbae.support.files import sha256
 from dbae.support.locking import alone
 from dbae.support.precision import Precision, autocast
 from dbae.support.progress import progress_bar
 
+log = logging.getLogger(__name__)
+
 BUILTIN_PRIOR = {"builtin:dbae": "builtin:prior"}
-PER_GRID, ACROSS = 64, 8
 MOST = 10_000_000
 """Images of a run: a file each, in one folder."""
 
@@ -53,31 +54,31 @@ class Options:
     Attributes:
         out: folder of the images.
         n: how many, up to ten million.
-        ckpt: a checkpoint file, or builtin:dbae.
+        ckpt: a checkpoint file or name.
         prior: what `python -m dbae.train_prior` wrote for this checkpoint; builtin:dbae brings its own.
-        prior_nfe: steps of the prior. Its own are 1000.
-        endpoint_blend: share of the images that start at Dec(z), the others start at noise; None is the share in
-            training, 1 unless it was asked for.
+        prior_nfe: steps of the prior; None is as many as it has of its own (1000 of what train_prior wrote).
+        endpoint_blend: share of the images of a DBAE that start at Dec(z), the others start at noise; None is the share
+            in training, 1 unless it was asked for.
         seed: of the images.
         npz: write samples.npz too.
         batch_size: images sampled at a time.
         precision: of the autoencoder's networks.
         device: where they run: auto, cpu, cuda, cuda:1.
-        sampler: how x is decoded; the default is the paper's.
+        sampler: how x is decoded.
     """
 
     out: Path
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 64
     ckpt: str = "builtin:dbae"
     prior: str | None = None
-    prior_nfe: int = 1000
+    prior_nfe: int | None = None
     endpoint_blend: float | None = None
     seed: int = 0
     npz: bool = False
     batch_size: int = 64
     precision: Precision = "fp32"
     device: str = "auto"
-    sampler: tyro.conf.OmitArgPrefixes[SamplerConfig] = SamplerConfig("ddbm_euler")
+    sampler: tyro.conf.OmitArgPrefixes[SamplerConfig] = OwnSampler()
 
     def __post_init__(self) -> None:
         for name, least in {"n": 1, "seed": 0, "batch_size": 1}.items():
@@ -90,10 +91,18 @@ class Options:
             raise UserError(f"--endpoint-blend: expected a number from 0 to 1, found {self.endpoint_blend}.")
 
 
+class Generator(NamedTuple):
+    """A model and a distribution of its z; `prior_sha256` is of the file that has the latter."""
+
+    loaded: Loaded
+    prior: Prior
+    prior_sha256: str
+
+
 @torch.inference_mode()
 def draw(
-    model: DBAE,
-    prior: LatentPrior,
+    model: RepresentationModel,
+    prior: Prior,
     indices: np.ndarray,
     *,
     seed: int = 0,
@@ -104,108 +113,66 @@ def draw(
     """Images number `indices` of a seed, in [-1, 1].
 
     Args:
-        model, prior: on one device; the prior's `sampling` says how z is drawn.
-        sampler: None is the paper's, ddbm_euler with 100 evaluations.
-        endpoint_blend: see `DBAE.draw_endpoint`.
+        model, prior: on one device; what the prior has as `sampling` says how z is drawn.
+        sampler: None is the model's first, with 100 evaluations (the paper's, of a DBAE).
+        endpoint_blend: see `DBAE.draw_endpoint`. Other models start where they do by themselves.
     """
+    device = torch.device(getattr(model, "device", "cpu"))
 
     def noise(stream: str) -> PerImageNoise:
-        return PerImageNoise(seed, indices, stream=stream, device=model.device)
+        return PerImageNoise(seed, indices, stream=stream, device=device)
 
-    z = prior.sample(noise("prior"), len(indices)).z
-    with autocast(model.device, precision):
-        x_T = model.draw_endpoint(z, noise("x_T"), blend=endpoint_blend)
+    z, x_T = prior.sample(noise("prior"), len(indices)).z.to(device), None
+    with autocast(device, precision):
+        if hasattr(model, "draw_endpoint"):
+            x_T = model.draw_endpoint(z, noise("x_T"), blend=endpoint_blend)
         return model.decode(z, x_T=x_T, sampler=sampler, noise=noise("sample")).images.float()
 
 
-class SampleFolder:
-    """The files of the module docstring, under a folder that holds the images of one setting.
-
-    Args:
-        path: made when it is not there.
-        settings: JSON values that decide what image i shows.
-        make: False leaves making it to another process.
+def open_dbae(options: Options) -> Generator:
+    """The DBAE and the prior that the options name.
 
     Raises:
-        UserError: the folder has images of other settings, or cannot be written.
+        UserError: one of them is not usable, or they do not belong together.
     """
-
-    def __init__(self, path: Path, settings: dict[str, Any], *, make: bool = True) -> None:
-        self.path = path
-        if make:
-            self._make(settings)
-
-    def _make(self, settings: dict[str, Any]) -> None:
-        path = self.path
-        described = path / "run.json"
-        if (path / "images").exists() and not described.exists():
-            raise UserError(f"{path}: expected an empty or new folder, found images/ in it. Name another --out.")
-        if any((path / "images").glob("*.png")):  # a run that failed before its first image claims nothing
-            require_same_settings(described, settings, "images")
-        with atomic_path(described) as temporary:
-            temporary.write_text(json.dumps(settings, indent=1))
-
-    def image_file(self, index: int) -> Path:
-        return self.path / "images" / f"{index:06d}.png"
-
-    def missing(self, n: int) -> np.ndarray:
-        """Which of the first n images are not there."""
-        return np.array([i for i in range(n) if not self.image_file(i).exists()], np.int64)
-
-    def write(self, indices: np.ndarray, images: UInt8[Tensor, "b 3 s s"]) -> None:
-        for index, image in zip(indices.tolist(), images, strict=True):
-            save_png(image, self.image_file(index))
-
-    def read(self, indices: range) -> UInt8[Tensor, "b 3 s s"]:
-        from PIL import Image
-
-        def pixels(index: int) -> Tensor:
-            with contextlib.closing(Image.open(self.image_file(index))) as image:
-                return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-        return torch.stack([pixels(i) for i in indices])
-
-    def write_grids(self, n: int) -> None:
-        """Sheets of the first n images."""
-        for grid in range(-(-n // PER_GRID)):
-            images = self.read(range(grid * PER_GRID, min((grid + 1) * PER_GRID, n)))
-            save_png(contact_sheet(images, min(ACROSS, len(images))), self.path / "grids" / f"{grid:06d}.png")
-
-    def write_npz(self, n: int) -> None:
-        """The first n images in guided-diffusion's format; memory holds a few."""
-        with array_file(self.path / "samples.npz") as arrays:
-            for start in range(0, n, PER_GRID):
-                images = self.read(range(start, min(start + PER_GRID, n)))
-                arrays.append("arr_0", images.permute(0, 2, 3, 1).numpy())
+    loaded = load(options.ckpt)
+    path = prior_file(options)
+    prior, _ = load_prior(path, autoencoder_sha256=loaded.sha256)
+    return Generator(loaded, prior, sha256(path))
 
 
-def run(options: Options) -> SampleFolder:
+def run(options: Options, open: Callable[[Options], Generator] = open_dbae) -> SampleFolder:
     """Generate the images that are not in `options.out` yet.
+
+    Args:
+        options: the command line.
+        open: opens --ckpt and --prior.
 
     Raises:
         UserError: an option, the checkpoint or the prior is not usable; `options.out` has other images, or cannot be
             written. Images that are finished stay.
     """
-    loaded = load(options.ckpt)
-    if options.sampler.method not in loaded.model.samplers:
-        raise UserError(f"--method {options.sampler.method}: expected one of {', '.join(loaded.model.samplers)}.")
-    path = _prior_file(options)
-    prior, _ = load_prior(path, autoencoder_sha256=loaded.sha256)
-    prior.sampling = dataclasses.replace(prior.sampling, steps=options.prior_nfe)
-    blend = loaded.model.config.endpoint_blend if options.endpoint_blend is None else options.endpoint_blend
+    loaded, prior, prior_sha256 = open(options)
+    stop = getattr(loaded.model, "prior_stop", 0.0)
+    sampler = sampler_of(options.sampler, loaded.model.samplers, loaded.model.name, stop=options.sampler.stop or stop)
     settings = {
         "checkpoint_sha256": loaded.sha256,
-        "prior_sha256": sha256(path),
-        "endpoint_blend": blend,
-        **{name: getattr(options, name) for name in ("prior_nfe", "seed", "precision")},
-        **options.sampler.card,
+        "prior_sha256": prior_sha256,
+        "endpoint_blend": _blend(options, loaded.model),
+        "prior_nfe": _steps(options, prior),
+        **{name: getattr(options, name) for name in ("seed", "precision")},
+        **sampler.card,
     }
+    options = dataclasses.replace(options, sampler=sampler, endpoint_blend=settings["endpoint_blend"])
     device = cli.device(options.device)
     world = distributed.world(device)
+    log.info("%s", trained_on(loaded))
     with alone(options.out) if world.is_main else contextlib.nullcontext():
         folder = SampleFolder(options.out, settings, make=world.is_main)
         missing = world.broadcast(folder.missing(options.n))[world.rank :: world.size]
-        _fill(folder, missing, loaded.model.to(device), prior.to(device), options, blend)
+        if isinstance(prior, nn.Module):
+            prior.to(device)
+        _fill(folder, missing, on_device(loaded.model, device), prior, options)
         world.barrier()
         if world.is_main:
             folder.write_grids(options.n)
@@ -215,7 +182,7 @@ def run(options: Options) -> SampleFolder:
 
 
 def _fill(
-    folder: SampleFolder, missing: np.ndarray, model: DBAE, prior: LatentPrior, options: Options, blend: float
+    folder: SampleFolder, missing: np.ndarray, model: RepresentationModel, prior: Prior, options: Options
 ) -> None:
     """Generate and write images number `missing`, batch by batch."""
     with progress_bar(len(missing), "sampling") as bar:
@@ -228,14 +195,39 @@ def _fill(
                     indices,
                     seed=options.seed,
                     sampler=options.sampler,
-                    endpoint_blend=blend,
+                    endpoint_blend=options.endpoint_blend,
                     precision=options.precision,
                 )
             folder.write(indices, to_uint8(images).cpu())
             bar.update(len(indices))
 
 
-def _prior_file(options: Options) -> Path:
+def _blend(options: Options, model: RepresentationModel) -> float | None:
+    """The share of images that start at Dec(z); None of models that have no such choice."""
+    if not hasattr(model, "draw_endpoint"):
+        if options.endpoint_blend is not None:
+            raise UserError(f"--endpoint-blend: {model.name} has one way to start. Leave it out.")
+        return None
+    return model.config.endpoint_blend if options.endpoint_blend is None else options.endpoint_blend  # type: ignore[attr-defined]
+
+
+def _steps(options: Options, prior: Prior) -> int | None:
+    """Steps of the prior, which is told of them; None of one that is no diffusion model."""
+    if not isinstance(prior, LatentPrior):
+        if options.prior_nfe is not None:
+            raise UserError("--prior-nfe: the prior of this model is no diffusion model. Leave it out.")
+        return None
+    if options.prior_nfe is not None:
+        prior.sampling = dataclasses.replace(prior.sampling, steps=options.prior_nfe)
+    return prior.sampling.steps
+
+
+def prior_file(options: Options) -> Path:
+    """The file of the prior that the options name, or that comes with a built-in model.
+
+    Raises:
+        UserError: there is none; says how to train one.
+    """
     source = options.prior or BUILTIN_PRIOR.get(options.ckpt)
     if source is None:
         raise UserError(
@@ -246,9 +238,9 @@ def _prior_file(options: Options) -> Path:
     return find(source)
 
 
-def main(options: Options) -> None:
+def main(options: Options, open: Callable[[Options], Generator] = open_dbae) -> None:
     """Run and say where the results are."""
-    folder = run(options)
+    folder = run(options, open)
     if distributed.is_main():
         print(folder.path)
 

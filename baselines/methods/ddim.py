@@ -78,9 +78,13 @@ class DDIM(DiffusionModel):
         """x_T inferred from images in [-1, 1], flattened."""
         return self.infer_endpoint(x, None, steps=self.encode_nfe)[0].flatten(1), None
 
-    def start(self, z: Float[Tensor, "b l"], noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
+    def endpoint(self, z: Float[Tensor, "b l"]) -> Float[Tensor, "b 3 s s"]:
         """x_T is z."""
         return z.reshape(-1, 3, self.image_size, self.image_size)
+
+    def start(self, z: Float[Tensor, "b l"], noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
+        """x_T is z."""
+        return self.endpoint(z)
 
     def predictor(self, z: Float[Tensor, "b l"] | None) -> Predict:
         """The network, whatever z."""

@@ -1,9 +1,10 @@
 """What rows are about: a model, its controls, or z alone; the images it is measured on; and how it decodes."""
 
-from benchmarks.subjects.decoding import Decoding, decode, decodes, reads_latents
+from benchmarks.subjects.decoding import decode, decodes, reads_latents
 from benchmarks.subjects.inputs import cells_of, cells_of_data, limited, require_names, require_size, split_of
 from benchmarks.subjects.settings import Setting, SettingOptions, decodes_at_once, sampler_columns
 from benchmarks.subjects.subject import Subject, encoder_of, subjects_of
+from dbae.decoding import Decoding
 from dbae.interface import on_device
 
 __all__ = [

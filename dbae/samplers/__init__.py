@@ -29,7 +29,16 @@ from torch import Tensor
 from dbae.bridge import Bridge
 from dbae.noise import Noise
 from dbae.samplers.base import Denoiser, Sampled, Sampler, time_grid
-from dbae.samplers.config import BOOTED_METHODS, BRIDGE_METHODS, DDBM_METHODS, SamplerConfig, evaluations, steps_for
+from dbae.samplers.config import (
+    BOOTED_METHODS,
+    BRIDGE_METHODS,
+    DDBM_METHODS,
+    OwnSampler,
+    SamplerConfig,
+    evaluations,
+    sampler_of,
+    steps_for,
+)
 from dbae.samplers.dbim import DBIM, MultistepDBIM
 from dbae.samplers.dbmsolver import DBMSolver
 from dbae.samplers.ddbm import DDBM, OneStep
@@ -44,11 +53,13 @@ __all__ = [
     "Denoiser",
     "MultistepDBIM",
     "OneStep",
+    "OwnSampler",
     "Sampled",
     "Sampler",
     "SamplerConfig",
     "evaluations",
     "sample",
+    "sampler_of",
     "steps_for",
     "time_grid",
 ]

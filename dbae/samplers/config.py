@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
+
+from dbae.support.errors import UserError
 
 DDBM_METHODS = ("ddbm_euler", "ddbm_heun")
 BOOTED_METHODS = ("dbim", "dbim2", "dbim3", "dbms2")
@@ -13,6 +16,7 @@ METHODS = (*BRIDGE_METHODS, *DIFFUSION_METHODS)
 GRIDS = ("native", "karras", "uniform")
 MAX_RHO = 1000
 VARIANCES = ("native", "large", "small")
+Method = Literal["ddbm_euler", "ddbm_heun", "dbim", "dbim2", "dbim3", "dbms2", "one_step", "ddim", "ddpm"]
 _METHODS_WITH = {
     "churn": DDBM_METHODS,
     "guidance": DDBM_METHODS,
@@ -49,7 +53,7 @@ class SamplerConfig:
         ValueError: a value out of range, an option that the method lacks, or a budget below the method's smallest.
     """
 
-    method: Literal["ddbm_euler", "ddbm_heun", "dbim", "dbim2", "dbim3", "dbms2", "one_step", "ddim", "ddpm"]
+    method: Method
     nfe: int = 100
     grid: Literal["native", "karras", "uniform"] = "native"
     churn: float = 0.0
@@ -97,6 +101,44 @@ class SamplerConfig:
         """Whether the times of the steps follow the karras grid, of a bridge's method."""
         own = self.method in (*DDBM_METHODS, "dbms2")
         return self.method in _METHODS_WITH["grid"] and (self.grid == "karras" or (self.grid == "native" and own))
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnSampler(SamplerConfig):
+    """Options of a run whose method the model may choose; `sampler_of` makes a configuration of them.
+
+    Args:
+        method: see `dbae.samplers`; None is the model's own, of a DBAE the paper's: ddbm_euler.
+    """
+
+    method: Method | None = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.method is not None:
+            super().__post_init__()
+
+
+def sampler_of(options: SamplerConfig, samplers: Sequence[str], name: str, **own: Any) -> SamplerConfig:
+    """What `options` ask of a model.
+
+    Args:
+        options: may leave the method open.
+        samplers: the model's; the first is its own.
+        name: of the model.
+        own: options that go with its own method, where nothing was asked for.
+
+    Raises:
+        UserError: no such method, or an option that its own method lacks.
+    """
+    if not samplers:
+        raise UserError(f"{name}: has no decoder, only z. Take another --ckpt.")
+    if options.method not in (None, *samplers):
+        raise UserError(f"--method {options.method}: expected one of {', '.join(samplers)}, which {name} has.")
+    asked = {f.name: getattr(options, f.name) for f in dataclasses.fields(SamplerConfig)}
+    try:
+        return SamplerConfig(**(asked if options.method else asked | own | {"method": samplers[0]}))
+    except ValueError as error:
+        raise UserError(f"{name}, sampler {samplers[0]}: {error}.") from error
 
 
 def _cost(config: SamplerConfig) -> tuple[int, int]:

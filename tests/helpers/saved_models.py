@@ -17,7 +17,7 @@ CONFIGS = {
     "diffae": tiny,
     "vae": lambda: vae.config_of("vae", tiny()),
     "ae": lambda: vae.config_of("ae", tiny()),
-    "drl": lambda: drl._sized_as(tiny()),
+    "drl": lambda: drl.sized_as(tiny()),
 }
 
 
