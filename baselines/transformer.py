@@ -1,0 +1,133 @@
+"""`ReprEncoder`: the encoder of any model as a scikit-learn transformer, from images to z.
+
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+classifier = make_pipeline(ReprEncoder("builtin:dbae"), StandardScaler(), LogisticRegression())
+classifier.fit(["a.jpg", "b.jpg", "c.jpg"], [0, 1, 0]).predict(["d.jpg"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from PIL import Image
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from baselines.interface import LoadedModel, RepresentationModel, require_model
+from baselines.load import load
+from dbae.data import Crop, Exif, NamedImages, open_images
+from dbae.data.named import CROPS
+from dbae.images import to_float
+from dbae.interface import on_device
+from dbae.support import cli
+from dbae.support.errors import UserError
+from dbae.support.precision import Precision, advice, autocast
+
+Images = np.ndarray | Sequence[str | Path]
+
+
+class ReprEncoder(TransformerMixin, BaseEstimator):
+    """z of images: uint8 (n, h, w, 3), or the names of n files, -> float32 (n, l), the mean of the posterior.
+
+    Fitting opens the model and learns nothing, so that a pipeline may be fitted and cross-validated as it is. Images of
+    another size than the model's are cut to a square and resized, as by `python -m baselines.encode`.
+
+    Args:
+        ckpt: a checkpoint's file or name, what `baselines.load.load` returns, or an object of your own that is a
+            `baselines.interface.RepresentationModel`.
+        crop: square taken from other aspects: centre; top; whole (black bars).
+        exif: upright turns photographs as their EXIF orientation says; ignore reads them as stored.
+        batch_size: images encoded at a time; changes no number beyond rounding.
+        precision: of the encoder.
+        device: where it runs: auto, cpu, cuda, cuda:1.
+
+    Attributes:
+        model_: the model, once fitted; n_features_out_: length l of z.
+    """
+
+    def __init__(
+        self,
+        ckpt: Any = "builtin:dbae",
+        *,
+        crop: Crop = "centre",
+        exif: Exif = "upright",
+        batch_size: int = 64,
+        precision: Precision = "fp32",
+        device: str = "auto",
+    ) -> None:
+        self.ckpt, self.crop, self.exif = ckpt, crop, exif
+        self.batch_size, self.precision, self.device = batch_size, precision, device
+
+    def fit(self, X: Images, y: Any = None) -> ReprEncoder:
+        """Open the model. No image is read.
+
+        Raises:
+            UserError: no such checkpoint or device, or an object that is no model.
+        """
+        model: Any = load(self.ckpt) if isinstance(self.ckpt, str | Path) else self.ckpt
+        model = model.model if isinstance(model, LoadedModel) else model
+        require_model(model)
+        self.model_: RepresentationModel = on_device(model, cli.device(self.device))
+        self.n_features_out_ = model.latent_dim
+        return self
+
+    @torch.inference_mode()
+    def transform(self, X: Images) -> Float32[np.ndarray, "n l"]:
+        """z of every image, in order.
+
+        Raises:
+            UserError: an array of another kind, a file that is no image, or z that is not finite.
+            sklearn.exceptions.NotFittedError: before `fit`.
+        """
+        check_is_fitted(self, "model_")
+        device = cli.device(self.device)
+        found = [np.empty((0, self.model_.latent_dim), np.float32)]
+        for pixels in self._batches(X):
+            with autocast(device, self.precision):
+                z = self.model_.encode(to_float(pixels.to(device))).float().cpu().numpy()
+            if not np.isfinite(z).all():
+                raise UserError(f"{self.model_.name}: z is not finite in {self.precision}. {advice(self.precision)}")
+            found.append(z)
+        return np.concatenate(found)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """z0, z1, ..., for `set_output(transform="pandas")`."""
+        check_is_fitted(self, "model_")
+        return np.array([f"z{i}" for i in range(self.n_features_out_)], dtype=object)
+
+    def _batches(self, X: Images) -> Iterator[Tensor]:
+        """uint8 (b, 3, s, s), `batch_size` at a time."""
+        size = self.model_.image_size
+        if isinstance(X, np.ndarray) and X.dtype.kind not in "OU":
+            if X.dtype != np.uint8 or X.ndim != 4 or X.shape[3] != 3:
+                raise UserError(
+                    f"X: expected images as uint8 (n, height, width, 3) or names of files, found {X.dtype} {X.shape}."
+                )
+            for start in range(0, len(X), self.batch_size):
+                images = X[start : start + self.batch_size]
+                if images.shape[1:3] != (size, size):
+                    images = np.stack([_resized(image, size, self.crop) for image in images])
+                yield torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+        elif len(X):
+            data = self._opened([str(name) for name in X], size)
+            for start in range(0, len(data), self.batch_size):
+                yield data.batch(range(start, min(start + self.batch_size, len(data))))
+
+    def _opened(self, names: list[str], size: int) -> NamedImages:
+        data = open_images(names, size=size, crop=self.crop, exif=self.exif)
+        if len(data) != len(names):
+            raise UserError(f"X: expected the names of {len(names)} image files, found {len(data)} images under them.")
+        return data
+
+
+def _resized(image: np.ndarray, size: int, crop: Crop) -> np.ndarray:
+    return np.asarray(CROPS[crop].apply(Image.fromarray(image), size))
