@@ -163,13 +163,6 @@ def infodiffusion_rows(n: int) -> list[Int64[np.ndarray, " m"]]:
     return [rows for rows, _ in KFold(5, shuffle=True, random_state=0).split(np.empty((n, 1)))]
 
 
-def paper_draws(
-    codes: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "n a"], *, seeds: range = range(5), size: int = 1000
-) -> list[Disentanglement]:
-    """Protocol `paper`: the sweep on the images of `paper_rows`."""
-    return [tad(codes[r], labels[r], auroc="sweep") for r in paper_rows(len(codes), seeds=seeds, size=size)]
-
-
 def infodiffusion_folds(codes: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "n a"]) -> list[Disentanglement]:
     """Protocol `infodiffusion`: exact AUROC on the training part of each fold.
 

@@ -75,15 +75,6 @@ class Gaussian:
                 factor = torch.linalg.qr(torch.cat([factor, chunk.double() - mean]), mode="r").R
         return cls(mean, factor / math.sqrt(n - 1))
 
-    @classmethod
-    def of_moments(cls, mean: Float[Tensor, " d"], covariance: Float[Tensor, "d d"]) -> Gaussian:
-        """From a mean and a symmetric covariance, whose negative eigenvalues (rounding) count as 0."""
-        factor = _cholesky(covariance.double())
-        if factor is None:
-            values, vectors = torch.linalg.eigh(covariance.double())
-            factor = values.clamp(min=0).sqrt()[:, None] * vectors.T
-        return cls(mean.double(), factor)
-
 
 def frechet_distance(*, real: Float[Tensor, "n d"] | Gaussian, fake: Float[Tensor, "m d"] | Gaussian) -> float:
     """Frechet distance, float64, at least 0 and 0 for equal sets; symmetric.

@@ -28,9 +28,6 @@ from dbae.support.errors import UserError
 if TYPE_CHECKING:
     import pandas
 
-Models = dict[str, LoadedModel | None]
-"""What stands for --ckpt -> the model; None where it is the name of a checkpoint."""
-
 
 def measure(family: Family[Any, Any], model: Any, data: Any = None, **options: Any) -> pandas.DataFrame:
     """Measure; all rows of this call, those found in `out` included.

@@ -67,17 +67,9 @@ class TrainingStream:
         self.workers = workers
         self._drawn: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
-    def batch_indices(self, step: int) -> Int64[np.ndarray, " b"]:
-        """Dataset indices of batch `step`, in batch order."""
-        return self._plan(step)[0]
-
-    def batch_flips(self, step: int) -> Bool[np.ndarray, " b"]:
-        """Which images of batch `step` are mirrored."""
-        return self._plan(step)[1]
-
     def batch(self, step: int, *, rank: int = 0, size: int = 1) -> Batch:
         """Part `rank` of `size` of batch `step`. Raises UserError naming an image that cannot be read."""
-        indices, flips = (np.array_split(whole, size)[rank] for whole in self._plan(step))
+        indices, flips = (np.array_split(whole, size)[rank] for whole in self.plan(step))
         return _read(self.dataset, indices, flips)
 
     def batches(self, start: int = 0, *, rank: int = 0, size: int = 1) -> Iterator[Batch]:
@@ -85,7 +77,8 @@ class TrainingStream:
         part = functools.partial(self.batch, rank=rank, size=size)
         return in_processes(part, itertools.count(start), self.workers)
 
-    def _plan(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def plan(self, step: int) -> tuple[Int64[np.ndarray, " b"], Bool[np.ndarray, " b"]]:
+        """Dataset indices of batch `step`, in batch order, and which of these images are mirrored."""
         epochs, offsets = np.divmod(step * self.batch_size + np.arange(self.batch_size), len(self.indices))
         drawn = [self._epoch(int(e)) for e in epochs]
         indices = np.array([order[i] for (order, _), i in zip(drawn, offsets, strict=True)], np.int64)

@@ -39,11 +39,11 @@ def stream(n: int = 10, **options: object) -> TrainingStream:
 
 
 def test_every_epoch_holds_every_image_once_in_another_order() -> None:
-    seen = np.concatenate([stream().batch_indices(step) for step in range(15)]).reshape(6, 10)
+    seen = np.concatenate([stream().plan(step)[0] for step in range(15)]).reshape(6, 10)
     for epoch in seen:
         assert sorted(epoch) == list(range(10))
     assert len({tuple(epoch) for epoch in seen}) == 6
-    assert not np.array_equal(seen[0], np.concatenate([stream(seed=1).batch_indices(s) for s in range(3)])[:10])
+    assert not np.array_equal(seen[0], np.concatenate([stream(seed=1).plan(s)[0] for s in range(3)])[:10])
 
 
 def test_any_step_without_replay() -> None:
@@ -64,29 +64,29 @@ def test_images_are_those_of_the_indices_and_flips_mirror() -> None:
         assert (images.dtype, images.shape, indices.dtype) == (torch.uint8, (4, 3, 4, 4), np.int64)
         assert images[:, 0, 0, 1].tolist() == indices.tolist()
         mirrored = images[:, 0, 0, 3] == 255
-        assert mirrored.tolist() == s.batch_flips(step).tolist()
+        assert mirrored.tolist() == s.plan(step)[1].tolist()
         flips += mirrored.tolist()
     assert 70 < sum(flips) < 130
-    assert not any(stream(flip=False).batch_flips(step).any() for step in range(10))
+    assert not any(stream(flip=False).plan(step)[1].any() for step in range(10))
 
 
 def test_flips_are_drawn_anew_every_epoch() -> None:
     s = TrainingStream(Numbered(40), np.arange(40), 40, seed=0)
-    by_image = [dict(zip(s.batch_indices(e).tolist(), s.batch_flips(e).tolist(), strict=True)) for e in range(2)]
+    by_image = [dict(zip(*map(np.ndarray.tolist, s.plan(e)), strict=True)) for e in range(2)]
     assert by_image[0] != by_image[1]
 
 
 def test_batch_larger_than_the_data() -> None:
     s = TrainingStream(Numbered(3), np.arange(3), 8, seed=0)
-    indices = s.batch_indices(0)
+    indices = s.plan(0)[0]
     assert len(indices) == 8
     assert sorted(indices[:3]) == sorted(indices[3:6]) == [0, 1, 2]
 
 
 def test_training_reads_only_the_given_indices() -> None:
     s = TrainingStream(Numbered(10), np.array([7, 2, 5]), 3, seed=0)
-    assert sorted(s.batch_indices(4)) == [2, 5, 7]
-    assert pickle.loads(pickle.dumps(s)).batch_indices(4).tolist() == s.batch_indices(4).tolist()
+    assert sorted(s.plan(4)[0]) == [2, 5, 7]
+    assert pickle.loads(pickle.dumps(s)).plan(4)[0].tolist() == s.plan(4)[0].tolist()
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -247,7 +247,7 @@ def test_sigterm_to_one_ends_both(done):
 @pytest.mark.slow
 def test_each_process_reads_its_half_of_every_batch(done):
     stream = TrainingStream(Pixels(), np.arange(24), 8, seed=0)
-    batches = [stream.batch_indices(step).tolist() for step in range(3)]
+    batches = [stream.plan(step)[0].tolist() for step in range(3)]
     first, second = (found["read"] for found in of_ranks(done, "reading"))
     assert first == [i for batch in batches for i in batch[:4]]
     assert second == [i for batch in batches for i in batch[4:]]
