@@ -111,7 +111,8 @@ def _prior_card(loaded: LoadedModel, prior: LatentPrior, autoencoder: Path) -> c
 def _expected(path: Path, model: str) -> dict[str, Any]:
     """Means over seeds of `model` in a results file, by "data set, protocol, split, metric"."""
     with open(path, newline="") as file:
-        rows = [r for r in csv.DictReader(file) if r["model"] == model and r["seed"].startswith("mean of")]
+        own = [r for r in csv.DictReader(file) if r["model"] == model and r["seed"].startswith("mean of")]
+    rows = [r for r in own if not (r.get("n_train") or " at " in r["z"])]  # of all labels, and of the whole z
     if not rows:
         raise UserError(f"{path}: expected rows of {model} with means over seeds, found none.")
     columns = ("dataset", "protocol", "split", "metric")

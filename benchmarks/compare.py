@@ -41,7 +41,7 @@ import numpy as np
 from tyro.conf import Positional
 
 from benchmarks.metrics.bootstrap import holm
-from benchmarks.results import COLUMNS, Record, RecordFile
+from benchmarks.results import COLUMNS, LATER, Record, RecordFile
 from benchmarks.results.difference import LEVEL, Difference, Resample, difference
 from benchmarks.results.differences_report import format_comparison, summary, write_csv
 from benchmarks.results.evidence import forget
@@ -147,7 +147,7 @@ def _results(path: Path, cells: dict[str, str]) -> list[Record]:
 def _cells(where: Sequence[str]) -> dict[str, str]:
     """Column -> cell."""
     for text in where:
-        if "=" not in text or text.partition("=")[0] not in COLUMNS:
+        if "=" not in text or text.partition("=")[0] not in (*COLUMNS, *LATER):
             raise UserError(f"--where {text}: expected COLUMN=VALUE with a column of results files, e.g. metric=AP.")
     return dict(text.partition("=")[::2] for text in where)
 
@@ -218,7 +218,19 @@ def _require_comparable(pairing: Pairing, before: Side, after: Side) -> None:
 def _apart(before: Sequence[Record], after: Sequence[Record]) -> str:
     """The columns in which no row of one side is like any of the other, with what they have: seed (0 : mean of 0 1)."""
     found = []
-    for name in ("protocol", "split", "metric", "seed", "nfe_requested", "sampler", "x_T", "n", "model"):
+    for name in (
+        "protocol",
+        "split",
+        "metric",
+        "seed",
+        "nfe_requested",
+        "sampler",
+        "x_T",
+        "n",
+        "n_train",
+        "z",
+        "model",
+    ):
         a, b = (dict.fromkeys(str(getattr(row, name)) for row in rows) for rows in (before, after))
         if a and b and not a.keys() & b.keys():
             found.append(f"{name} ({', '.join(a)} : {', '.join(b)})")

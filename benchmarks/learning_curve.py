@@ -48,7 +48,7 @@ def draw(options: Options) -> None:
     rows = [
         row
         for row in RecordFile(options.results).read()
-        if row.protocol == options.protocol and row.split == "test" and row.attribute == "mean"
+        if row.protocol == options.protocol and row.split == "test" and row.attribute == "mean" and not row.partial
     ]
     figure = Figure(figsize=(4.5 * len(options.metrics), 3.5), layout="constrained")
     FigureCanvasAgg(figure)

@@ -46,7 +46,7 @@ def panels(path: Path) -> dict[tuple[str, str, str], Panel]:
     """(data set, protocol, metric) -> what the results file `path` and the files beside it have."""
     seeds: dict[tuple[str, str, str], dict[Model, dict[str, list[float]]]] = defaultdict(dict)
     for row in RecordFile(beside(path, "_attributes.csv")).read():
-        if row.metric in METRICS and row.split == "test":
+        if row.metric in METRICS and row.split == "test" and not row.partial:
             found = seeds[row.dataset, row.protocol, row.metric].setdefault(Model.of(row), {})
             found.setdefault(row.attribute, []).append(row.value)
     bars = _intervals(path)
@@ -66,7 +66,8 @@ def _intervals(path: Path) -> dict[tuple[str, str, str, Model], dict[str, tuple[
     rows: dict[tuple[str, str, str, Model], Record] = {}
     for row in RecordFile(path).read():
         key = (row.dataset, row.protocol, row.metric, Model.of(row))
-        if row.metric in METRICS and row.split == "test" and (row.seed.startswith("mean of") or key not in rows):
+        wanted = row.metric in METRICS and row.split == "test" and not row.partial
+        if wanted and (row.seed.startswith("mean of") or key not in rows):
             rows[key] = row
     known = {key: evidence(row, path).scores for key, row in rows.items()}
     return {
@@ -112,7 +113,7 @@ def draw_attributes(path: Path) -> Path:
 
 def _names(path: Path, models: Sequence[Model]) -> dict[str, str]:
     """What the legend calls a model, by `repr`: as `benchmarks.compare` does."""
-    names = names_of(RecordFile(path).read())
+    names = names_of(row for row in RecordFile(path).read() if not row.partial)
     return {repr(model): names.get(model, model.model) for model in models}
 
 

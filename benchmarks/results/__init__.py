@@ -5,6 +5,6 @@ and its report.
 """
 
 from benchmarks.results.file import Results, beside
-from benchmarks.results.record import COLUMNS, Record, RecordFile
+from benchmarks.results.record import COLUMNS, LATER, Record, RecordFile
 
-__all__ = ["COLUMNS", "Record", "RecordFile", "Results", "beside"]
+__all__ = ["COLUMNS", "LATER", "Record", "RecordFile", "Results", "beside"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.results.difference import LEVEL, Difference
 from benchmarks.results.models import Model
 from benchmarks.results.pair import Pairing
-from benchmarks.results.record import Record
+from benchmarks.results.record import Record, columns_of
 from dbae.support import text
 from dbae.support.files import atomic_path
 
@@ -54,7 +54,8 @@ def summary(differences: Sequence[Difference], tolerance: float | None, *, holm:
 
 def write_csv(path: Path, differences: Sequence[Difference]) -> None:
     """One line a pair: what both records share or where they differ, and the difference."""
-    names = [n for n in Record.__dataclass_fields__ if n not in ("value", "stderr", "seconds", "peak_mib")]
+    records = [r for d in differences for r in (d.pair.before, d.pair.after)]
+    names = [n for n in columns_of(records) if n not in ("value", "stderr", "seconds", "peak_mib")]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         measured = ["before", "after", "difference", "low", "high", "verdict", "conditions", "p", "over"]
@@ -76,7 +77,9 @@ def _line(d: Difference, names: Mapping[Model, str]) -> list[str]:
 
 
 def _metric(record: Record) -> str:
-    return record.metric if record.attribute == "mean" else f"{record.metric} {record.attribute}"
+    labels = "" if record.n_train is None else f"of {record.n_train} labels"
+    attribute = "" if record.attribute == "mean" else record.attribute
+    return " ".join(filter(None, [record.metric, attribute, labels, record.at]))
 
 
 def _number(record: Record) -> str:

@@ -2,7 +2,8 @@
 
 The columns of a record fall into three groups:
 
-    question    task, protocol, data, metric, n, evaluations, seed: must be equal, or the numbers cannot be compared
+    question    task, protocol, data, metric, n, evaluations, labels, times of z, seed: must be equal, or the numbers
+                cannot be compared
     manner      sampler and its options, x_T, how z was drawn, precision: equal where both files have such a row
     subject     model and weights: what a comparison is about
 
@@ -21,7 +22,7 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.results.record import Record
 
-_ASKED = ("task", "dataset", "split", "attribute", "metric", "nfe_requested")
+_ASKED = ("task", "dataset", "split", "attribute", "metric", "nfe_requested", "n_train", "at")
 _SEEDED = (*_ASKED, "seed")
 _CONDITIONS = ("protocol", "task_version", "n", "data_sha256")
 _MANNER = ("sampler", "grid", "churn", "eta", "boot_noise", "end_data", "x_T", "encode_nfe", "nfe", "z", "precision")

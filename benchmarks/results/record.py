@@ -46,10 +46,10 @@ class Record:
         dataset, split: what was measured on. A split named "...-selected" also chose the reported epoch.
         attribute: name of the attribute, or "mean" over all of them.
         metric, value, stderr: the number and the standard error over seeds; better: which direction is good.
-        n: number of images measured.
+        n: number of images measured; n_train: labelled images that a probe was given, None for all.
         nfe_requested, nfe: network evaluations an image, budget and counted; sampler ... end_data: the sampler;
             x_T: where the endpoint comes from; encode_nfe: evaluations spent on inferring it.
-        latent_dim: length of z; z: "mean" or "sampled".
+        latent_dim: length of z; z: "mean" or "sampled"; of an encoder that is told a time also "mean at t=100 300".
         seed: seed of the run, or "mean of 0 1 2" for the average over several.
         precision: of the networks ("fp32", "bf16", "fp16"); weights: trained, untrained or control.
         checkpoint_sha256, data_sha256: content of the weights and fingerprint of the data.
@@ -95,6 +95,7 @@ class Record:
     revision: str = ""
     seconds: float | None = None
     peak_mib: int | None = None
+    n_train: int | None = None
 
     def __post_init__(self) -> None:
         if self.better not in ("higher", "lower"):
@@ -127,14 +128,31 @@ class Record:
     @property
     def identity_cells(self) -> dict[str, object]:
         """The identity with the names of its columns."""
-        return {name: getattr(self, name) for name in COLUMNS if name not in _MEASURED}
+        cells = {name: getattr(self, name) for name in _IDENTIFYING}
+        return cells if self.n_train is None else cells | {"n_train": self.n_train}
+
+    @property
+    def at(self) -> str:
+        """At which times z is ("t=100 300", "best t"), where they are not the model's own."""
+        return self.z.partition(" at ")[2]
+
+    @property
+    def partial(self) -> bool:
+        """Whether this is of some labels or times only, beside the number that all of them give."""
+        return self.n_train is not None or bool(self.at)
 
 
-COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Record))
-
-
-_ASKED: tuple[str, ...] = tuple(c for c in COLUMNS if c not in _MEASURED and c not in _COUNTED and c != "better")
+LATER = ("n_train",)
+"""Columns that a file has only where a row fills them."""
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Record)}
+COLUMNS: tuple[str, ...] = tuple(name for name in _DEFAULTS if name not in LATER)
+_IDENTIFYING = tuple(name for name in COLUMNS if name not in _MEASURED)
+_ASKED = tuple(name for name in (*_IDENTIFYING, *LATER) if name not in _COUNTED and name != "better")
+
+
+def columns_of(records: Iterable[Record]) -> tuple[str, ...]:
+    """The columns of a file of these records."""
+    return COLUMNS + (LATER if any(record.n_train is not None for record in records) else ())
 
 
 class RecordFile:
@@ -226,7 +244,7 @@ class RecordFile:
 
     def _parsed(self, rows: Any) -> list[Record]:
         header = next(rows, None)
-        if header != list(COLUMNS):
+        if header is None or header not in ([*COLUMNS], [*COLUMNS, *LATER]):
             found = f"the {len(header)} columns {', '.join(header)[:60]} ..." if header else "an empty file"
             raise UserError(
                 f"{self.path}: expected a results file with the {len(COLUMNS)} columns {', '.join(COLUMNS[:4])} ...; "
@@ -235,7 +253,7 @@ class RecordFile:
         records = []
         for row in rows:
             try:
-                cells = zip(COLUMNS, row, strict=True)
+                cells = zip(header, row, strict=True)
                 records.append(Record(**{name: _PARSERS[name](cell) for name, cell in cells}))
             except (ValueError, KeyError) as error:
                 raise UserError(f"{self.path}, line {rows.line_num}: not a result row ({error}). Repair it.") from error
@@ -243,10 +261,11 @@ class RecordFile:
 
 
 def _write(path: Path, records: Iterable[Record]) -> None:
+    columns = columns_of(records := list(records))
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(getattr(record, name)) for name in COLUMNS] for record in records)
+        writer.writerow(columns)
+        writer.writerows([_cell(getattr(record, name)) for name in columns] for record in records)
 
 
 def _cell(value: object) -> str:

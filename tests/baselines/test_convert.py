@@ -12,7 +12,7 @@ from small_model import small_card, small_model
 from baselines.convert import Options, convert
 from baselines.load import load, load_prior
 from baselines.methods.pdae import LATENT_SAMPLING
-from benchmarks.results.record import COLUMNS
+from benchmarks.results.record import COLUMNS, LATER
 from dbae.checkpoints import own as checkpoint
 from dbae.support.errors import UserError
 from dbae.support.files import sha256
@@ -47,13 +47,15 @@ def test_half_precision_halves_the_file_and_loads_as_float32(source, tmp_path):
 
 def test_expected_metrics_are_the_means_over_seeds_of_this_model(source, tmp_path):
     results = tmp_path / "results.csv"
-    blank = dict.fromkeys(COLUMNS, "")
+    blank = dict.fromkeys((*COLUMNS, *LATER), "")
     common = blank | {"dataset": "faces-v1", "protocol": "standard", "split": "test", "metric": "AP"}
     with open(results, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, (*COLUMNS, *LATER))
         writer.writeheader()
         writer.writerow(common | {"model": "small", "seed": "0", "value": "0.1"})
         writer.writerow(common | {"model": "small", "seed": "mean of 0 1", "value": "0.25"})
+        writer.writerow(common | {"model": "small", "seed": "mean of 0 1", "value": "0.3", "z": "mean at best t"})
+        writer.writerow(common | {"model": "small", "seed": "mean of 0 1", "value": "0.2", "n_train": "100"})
         writer.writerow(common | {"model": "pca", "seed": "mean of 0 1", "value": "0.5"})
     convert(Options(source, tmp_path / "out.safetensors", expected=results))
     assert checkpoint.load(tmp_path / "out.safetensors")[1].expected == {"faces-v1, standard, test, AP": 0.25}

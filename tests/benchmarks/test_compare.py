@@ -352,6 +352,37 @@ def test_files_without_a_common_seed_are_told_so(tmp_path, capsys):
     assert "Both are about downstream on faces, and differ in: seed (0 : mean of 0 1 2). " in capsys.readouterr().err
 
 
+def test_numbers_of_labels_and_times_are_told_apart(tmp_path, capsys):
+    """A file of before there were such rows has partners for those of all labels alone."""
+    curve = [replace(ROW, n_train=n, value=n / 1000) for n in (100, 500)]
+    times = [replace(ROW, z=f"mean at t={t}", value=t / 1000) for t in (100, 500)]
+    old, new = (
+        written(tmp_path / "old.csv", ROW),
+        written(tmp_path / "new.csv", replace(ROW, value=0.6), *curve, *times),
+    )
+    assert run(old, new) == 0
+    out = capsys.readouterr().out
+    assert "1 numbers compared" in out
+    assert "+0.1000" in out
+    again = written(tmp_path / "again.csv", *(replace(row, value=row.value + 0.01) for row in (*curve, *times)))
+    assert run(new, again, "--out", str(tmp_path / "c.csv")) == 0
+    out = capsys.readouterr().out
+    assert "4 numbers compared" in out
+    assert [out.count(name) for name in ("AP of 100 labels", "AP of 500 labels", "AP t=100", "AP t=500")] == [
+        1,
+        1,
+        1,
+        1,
+    ]
+    with open(tmp_path / "c.csv") as file:
+        assert sorted(row["n_train"] for row in csv.DictReader(file)) == ["", "", "100", "500"]
+    assert run(new, again, "--where", "n_train=100") == 0
+    assert "1 numbers compared" in capsys.readouterr().out
+    few = written(tmp_path / "few.csv", curve[0])
+    assert run(old, few) == 2
+    assert "differ in: n_train (None : 100)" in capsys.readouterr().err
+
+
 def test_what_cannot_be_compared_is_listed(tmp_path, capsys):
     few = replace(ROW, sampler="x", nfe_requested=10)
     others = [replace(few, model="b", sampler=name, checkpoint_sha256="bb") for name in ("y", "z")]

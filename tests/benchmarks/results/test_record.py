@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.results.record import COLUMNS, Record, RecordFile
+from benchmarks.results.record import COLUMNS, LATER, Record, RecordFile
+from benchmarks.results.table import table
 from dbae.support.errors import UserError
 
 COLUMN_LINE = (
@@ -39,6 +40,37 @@ def record(**changes) -> Record:
 
 def test_columns_are_the_published_ones():
     assert ", ".join(COLUMNS) == COLUMN_LINE
+    assert len(COLUMNS) == 36
+    assert [field.name for field in dataclasses.fields(Record)] == [*COLUMNS, "n_train"] == [*COLUMNS, *LATER]
+
+
+def test_a_number_of_labels_is_a_last_column_of_files_that_have_one(tmp_path):
+    """Files without such rows keep their bytes, older rows their identity."""
+    file = RecordFile(tmp_path / "r.csv")
+    plain, few = record(), record(n_train=100, value=0.25)
+    file.add([plain])
+    before = file.path.read_text()
+    assert before.splitlines()[0].split(",") == [*COLUMNS]
+    assert list(table([plain]).columns) == [*COLUMNS]
+    assert "n_train" not in plain.identity_cells
+    file.add([few])
+    header, *rows = file.path.read_text().splitlines()
+    assert header.split(",") == [*COLUMNS, "n_train"]
+    assert rows == [before.splitlines()[1] + ",", *rows[1:]]
+    assert rows[1].endswith(",100")
+    assert RecordFile(file.path).read() == [plain, few]
+    assert list(table([plain, few]).n_train)[1] == 100
+    asked = {name: getattr(plain, name) for name in (*plain.identity_cells,) if name != "better"}
+    assert file.find(asked, ["AP"]) == [plain]
+    assert file.find(asked | {"n_train": 100}, ["AP"]) == [few]
+    assert file.find(asked | {"n_train": 500}, ["AP"]) is None
+
+
+def test_rows_of_some_labels_or_times_are_partial():
+    assert not record(z="mean").partial
+    assert record(n_train=100).partial
+    assert record(z="mean at best t").partial
+    assert record(z="mean at t=100 300").at == "t=100 300"
 
 
 @given(
@@ -110,6 +142,7 @@ def test_two_writers_lose_nothing(tmp_path):
         (b"name,age\nx,3\n", "name, age"),
         (b"\xff\xfe\x00", "cannot be read"),
         (",".join(COLUMNS).encode() + b"\na,b\n", "line 2"),
+        (",".join((*COLUMNS, "mine")).encode() + b"\n", "37 columns"),
     ],
 )
 def test_a_foreign_file_is_refused_and_kept(tmp_path, content, message):
