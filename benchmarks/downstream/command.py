@@ -16,13 +16,18 @@ A quick look at the first 500 images of every split:
 
     python -m benchmarks.downstream --limit 500 --protocol standard --out runs/quick.csv
 
+How much a few labels are worth, beside all of them:
+
+    python -m benchmarks.downstream --protocol standard --labels 100 500 2000 --out runs/labels.csv
+
 On four GPUs, which share the images to encode and the probes to train:
 
     torchrun --nproc-per-node 4 -m benchmarks.downstream --ckpt ema_0.9999_1020000.pt --data celeba
 
 OUT has one row a model, protocol, metric and seed, and the mean over seeds with its standard error;
-OUT_attributes.csv has the value of every attribute, and OUT_attributes.png shows them. A killed run continues where it
-stopped. Latents are computed once and kept in $DBAE_CACHE (default ~/.cache/dbae).
+OUT_attributes.csv has the value of every attribute, and OUT_attributes.png shows them; OUT_labels.png has the curves of
+--labels. A killed run continues where it stopped. Latents are computed once and kept in $DBAE_CACHE (default
+~/.cache/dbae).
 """
 
 from __future__ import annotations
@@ -35,11 +40,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from baselines.interface import LoadedModel
+from benchmarks.downstream.curves import draw_labels
 from benchmarks.downstream.figure import draw_attributes
 from benchmarks.downstream.probe import ProbeKind, ProtocolName
 from benchmarks.downstream.problems import problems_of
 from benchmarks.downstream.report import Table, format_table
 from benchmarks.downstream.study import DownstreamStudy
+from benchmarks.downstream.trial import Manner
 from benchmarks.results import beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
 from benchmarks.subjects import limited, subjects_of
@@ -66,6 +73,20 @@ class DownstreamOptions(ReadingOptions):
     batch_size: int = 128
     """Images encoded at a time; changes no number beyond rounding."""
 
+    labels: tuple[int, ...] = ()
+    """Numbers of labels: linear probes of protocol standard on so many training images as well, a draw of them for
+    every seed; their strength is chosen by cross-validation among them."""
+
+    least: ClassVar[dict[str, int]] = {**ReadingOptions.least, "labels": 10}
+
+    @property
+    def manners(self) -> list[Manner]:
+        """How probes are trained, in the order of the tables."""
+        standard = [Manner("standard", kind) for kind in self.probe] + [
+            Manner("standard", n_train=n) for n in self.labels
+        ]
+        return [m for protocol in self.protocol for m in (standard if protocol == "standard" else [Manner(protocol)])]
+
     different: ClassVar[tuple[str, ...]] = (*ReadingOptions.different, "probe")
 
     def check(self) -> None:
@@ -73,6 +94,10 @@ class DownstreamOptions(ReadingOptions):
         super().check()
         if self.probe != ("linear",) and "standard" not in self.protocol:
             raise UserError("--probe: protocol paper has linear probes; add --protocol standard.")
+        if len(set(self.labels)) < len(self.labels):
+            raise UserError(f"--labels: expected different numbers, found {list(self.labels)}. Name each once.")
+        if self.labels and "standard" not in self.protocol:
+            raise UserError("--labels: protocol paper trains on all labels; add --protocol standard.")
 
 
 class Downstream(Benchmark[DownstreamOptions, Table]):
@@ -102,21 +127,19 @@ class Downstream(Benchmark[DownstreamOptions, Table]):
         dataset = limited(dataset, options.limit)
         world, force = session.world, options.force
         study = DownstreamStudy(dataset, session.results, precision=options.precision, force=force, world=world)
+        study.images.require(options.labels)
         started = time.perf_counter()
-        subjects = subjects_of(loaded, dataset, study.train, session.latents(options.batch_size))
-        tables = [
-            study.table(subjects, protocol, options.seeds, probe)
-            for protocol in options.protocol
-            for probe in (options.probe if protocol == "standard" else ("linear",))
-        ]
+        subjects = subjects_of(loaded, dataset, study.images.train, session.latents(options.batch_size))
+        tables = [study.table(subjects, manner, options.seeds) for manner in options.manners]
         other = time.perf_counter() - started - study.probe_seconds
         log.info("%s on %s: encode %.1f s, probe %.1f s", loaded.name, dataset.name, other, study.probe_seconds)
         return tables
 
     def report(self, options: DownstreamOptions, found: Sequence[Table]) -> list[Path]:
-        """The means as tables, single attributes of all of OUT as a figure."""
+        """The means as tables; single attributes of all of OUT, and its numbers against labels, as figures."""
         print("\n\n".join(map(format_table, found)))
-        return [beside(options.out, "_attributes.csv"), draw_attributes(options.out)]
+        files = [beside(options.out, "_attributes.csv"), draw_attributes(options.out), draw_labels(options.out)]
+        return [file for file in files if file is not None]
 
 
 DOWNSTREAM = Downstream()

@@ -92,7 +92,7 @@ def draw_attributes(path: Path) -> Path:
     orders = {metric: _order([found[*row, metric] for row in rows if (*row, metric) in found]) for metric in metrics}
     models = list(dict.fromkeys(model for panel in found.values() for model in panel))
     names = _names(path, models)
-    styles = _styles(models)
+    styles = styles_of(models)
     height = 0.26 * max(map(len, orders.values())) + 0.9
     figure = Figure(figsize=(6.5 * len(metrics), height * len(rows) + 0.25 * len(models)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -117,7 +117,8 @@ def _names(path: Path, models: Sequence[Model]) -> dict[str, str]:
     return {repr(model): names.get(model, model.model) for model in models}
 
 
-def _styles(models: Sequence[Model]) -> dict[Model, dict[str, Any]]:
+def styles_of(models: Sequence[Model]) -> dict[Model, dict[str, Any]]:
+    """Marker and colour of every model; controls are grey."""
     colours = iter(COLOURS * (len(models) // len(COLOURS) + 1))
     greys = iter(("0.15", "0.45", "0.6", "0.75") * len(models))
     return {

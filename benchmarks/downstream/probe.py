@@ -78,10 +78,13 @@ def paper_config(kind: Kind) -> ProbeConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """What a probe sees of one split: latents of n images and targets (n, k), 0/1 or real."""
+    """What a probe sees of one split: latents of n images and targets (n, k), 0/1 or real; and who is in each image,
+    where that matters and is known.
+    """
 
     latents: Latents
     targets: np.ndarray
+    people: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)

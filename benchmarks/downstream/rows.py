@@ -11,9 +11,11 @@ Columns with a meaning of their own here (the others: `benchmarks.results.record
                 them as published: AP 0 without a positive, r NaN, and so is its mean
     seed        protocol "paper": of weights, order and noise. "standard": of the division of training and validation
                 images; 0 is the data set's own, where it has a split "val" (`benchmarks.downstream.problems.divide`),
-                and of an MLP's weights. "mean of 0 1 2" has the mean over those seeds and its standard error,
-                std / sqrt(seeds); all seeds share the test images, so that it says nothing about those
+                and of an MLP's weights; with n_train, of which images have labels. "mean of 0 1 2" has the mean over
+                those seeds and its standard error, std / sqrt(seeds); all seeds share the test images, so that it says
+                nothing about those
     z           "sampled" where the protocol draws from the posterior and there is one to draw from, else "mean"
+    n_train     labelled images that a probe was given (`benchmarks.downstream.few`); empty: all
     seconds     to train and measure one probe; encoding is logged and kept with the latents, not recorded
 
 Metrics that start with probe_ say how good the probes of a protocol "standard" are, M being AP or Pearson_r:
@@ -22,7 +24,8 @@ Metrics that start with probe_ say how good the probes of a protocol "standard" 
     probe_M_gradient      largest norm of an attribute's gradient at the end (linear)
     probe_M_rank          directions in which the codes vary; at most latent_dim
     probe_M_attributes    how many attributes are in the means
-    probe_M_drawn         1 where the seed drew the validation images, 0 where they are the data set's own
+    probe_M_drawn         1 where the seed drew the validation images, 0 where they are the data set's own; not with
+                          n_train, which has none
 
 What a probe gave each test image is kept beside the results file (`benchmarks.results.scores`).
 """
@@ -36,7 +39,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool
 
-from benchmarks.downstream.probe import METRICS, Outcome, ProbeKind, ProtocolName
+from benchmarks.downstream.probe import METRICS, Outcome
 from benchmarks.downstream.problems import Problem
 from benchmarks.downstream.report import Measured
 from benchmarks.results import Record
@@ -49,11 +52,6 @@ SPLIT_NAMES = {"val": "test", None: "test", "test": "test-selected"}
 """`Outcome.selected_on` -> column `split`."""
 
 Cells = Mapping[str, Any]
-
-
-def named(protocol: ProtocolName, kind: ProbeKind) -> str:
-    """The cell `protocol`: rows of different probes never mix."""
-    return protocol if kind == "linear" else f"{protocol}-{kind}"
 
 
 def criterion(problem: Problem) -> str:
@@ -89,14 +87,15 @@ def score_rows(
 
 
 def quality_rows(
-    cells: Cells, problem: Problem, outcome: Outcome, used: Bool[np.ndarray, " k"], *, drawn: bool
+    cells: Cells, problem: Problem, outcome: Outcome, used: Bool[np.ndarray, " k"], *, drawn: bool | None
 ) -> list[Record]:
     """Rows about the probe itself, see the module."""
     values: dict[str, tuple[float, Literal["higher", "lower"]]] = {
         "rank": (float(outcome.rank or 0), "higher"),
         "attributes": (float(used.sum()), "higher"),
-        "drawn": (float(drawn), "lower"),
     }
+    if drawn is not None:
+        values["drawn"] = (float(drawn), "lower")
     if outcome.train is not None:
         values["train"] = (mean(outcome.train[used]), "higher")
     if outcome.gradient is not None:
@@ -122,7 +121,8 @@ def line(problem: Problem, outcomes: Sequence[Outcome], records: Sequence[Record
     if ("test", f"probe_{first}_gradient") in means:
         found.append(f"gradient {means['test', f'probe_{first}_gradient']:.1g}")
     cells = records[0]
-    return f"{cells.model}, {cells.protocol}, seed {cells.seed}: {'; '.join(found)}, {cells.seconds:.1f} s"
+    labels = "" if cells.n_train is None else f" {cells.n_train} labels,"
+    return f"{cells.model}, {cells.protocol},{labels} seed {cells.seed}: {'; '.join(found)}, {cells.seconds:.1f} s"
 
 
 def mean(values: np.ndarray) -> float:

@@ -20,7 +20,7 @@ prediction is 0 here, since it explains nothing, and AP of a constant score is t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -46,7 +46,8 @@ from dbae.noise import mixed_seed
 NEIGHBOURS = (200, 100, 50, 20, 10, 5, 2, 1)
 HIDDEN = 256
 MLP = ProbeConfig(epochs=50)
-_DEFAULT_STRENGTH, _DEFAULT_NEIGHBOURS = solver.STRENGTHS.index(1.0), 20
+STRENGTHS: dict[Kind, tuple[float, ...]] = {"classification": solver.STRENGTHS, "regression": solver.PENALTIES}
+DEFAULT_STRENGTH, _DEFAULT_NEIGHBOURS = solver.STRENGTHS.index(1.0), 20
 
 log = logging.getLogger(__name__)
 
@@ -60,29 +61,41 @@ def run_standard(train: Split, val: Split, test: Split, *, kind: Kind, probe: Pr
     return [run_mlp(train, val, test, kind, seed)]
 
 
+class LinearFit:
+    """The optimum of every strength, of all attributes of a kind."""
+
+    def __init__(self, kind: Kind, z: Float32[Tensor, "n d"], targets: np.ndarray) -> None:
+        self.kind, self.targets = kind, targets
+        self.axes = solver.axes(z)
+        self.x = self.axes(z)
+        self.fits = (solver.logistic if kind == "classification" else solver.ridge)(self.x, targets)
+
+    def predictions(self, z: Float32[Tensor, "n d"]) -> Iterator[Float64[np.ndarray, "n k"]]:
+        """Of every strength, weakest fit first."""
+        x = self.axes(z)
+        return (self.fits.predictions(x, s) for s in range(len(STRENGTHS[self.kind])))
+
+    def outcome(self, chosen: Int64[np.ndarray, " k"], test: Split) -> Outcome:
+        """Of the chosen strength of each attribute."""
+        weights, gradient = self.fits.chosen(chosen)
+        if self.kind == "classification" and float(gradient.max()) > solver.TOLERANCE:
+            log.warning("logistic regression stopped with a gradient of %.1g", float(gradient.max()))
+        predicted = solver.predict(self.axes(test.latents.mean()), weights)
+        return Outcome(
+            measured(self.kind, test.targets, predicted),
+            predicted,
+            "val",
+            _listed("C" if self.kind == "classification" else "l", [STRENGTHS[self.kind][i] for i in chosen]),
+            train=_first(self.kind, self.targets, solver.predict(self.x, weights)),
+            gradient=gradient.numpy(),
+            rank=self.axes.rank,
+        )
+
+
 def run_linear(train: Split, val: Split, test: Split, kind: Kind) -> Outcome:
-    """The optimum of every strength, and for each attribute that of its own."""
-    z = train.latents.mean()
-    axes = solver.axes(z)
-    x = axes(z)
-    fits = (solver.logistic if kind == "classification" else solver.ridge)(x, train.targets)
-    held_out = axes(val.latents.mean())
-    strengths = solver.STRENGTHS if kind == "classification" else solver.PENALTIES
-    candidates = (fits.predictions(held_out, s) for s in range(len(strengths)))
-    chosen = choose(kind, val.targets, candidates, _DEFAULT_STRENGTH)
-    weights, gradient = fits.chosen(chosen)
-    if kind == "classification" and float(gradient.max()) > solver.TOLERANCE:
-        log.warning("logistic regression stopped with a gradient of %.1g", float(gradient.max()))
-    predicted = solver.predict(axes(test.latents.mean()), weights)
-    return Outcome(
-        measured(kind, test.targets, predicted),
-        predicted,
-        "val",
-        _listed("C" if kind == "classification" else "l", [strengths[i] for i in chosen]),
-        train=_first(kind, train.targets, solver.predict(x, weights)),
-        gradient=gradient.numpy(),
-        rank=axes.rank,
-    )
+    """For each attribute the strength of its own."""
+    fit = LinearFit(kind, train.latents.mean(), train.targets)
+    return fit.outcome(choose(kind, val.targets, fit.predictions(val.latents.mean()), DEFAULT_STRENGTH), test)
 
 
 def run_neighbours(train: Split, val: Split, test: Split, kind: Kind) -> Outcome:

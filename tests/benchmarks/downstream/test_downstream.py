@@ -15,7 +15,7 @@ from benchmarks.downstream import command as downstream
 from benchmarks.downstream.command import DownstreamOptions, run
 from benchmarks.downstream.figure import draw_attributes, panels
 from benchmarks.downstream.report import Table, format_table, leads_over_controls
-from benchmarks.downstream.study import run_paper, run_standard
+from benchmarks.downstream.trial import run_paper, run_standard
 from benchmarks.metrics.prediction import average_precision, pearson
 from benchmarks.results.record import RecordFile
 from benchmarks.results.scores import read_scores
@@ -63,8 +63,8 @@ def probes_seen(monkeypatch) -> list[tuple[int, int | None, int]]:
 
         return look
 
-    monkeypatch.setattr("benchmarks.downstream.study.run_paper", looking(run_paper))
-    monkeypatch.setattr("benchmarks.downstream.study.run_standard", looking(run_standard))
+    monkeypatch.setattr("benchmarks.downstream.trial.run_paper", looking(run_paper))
+    monkeypatch.setattr("benchmarks.downstream.trial.run_standard", looking(run_standard))
     return seen
 
 
@@ -162,7 +162,7 @@ def test_other_seeds_do_not_touch_the_encoder(finished, continued):
 def test_a_finished_run_measures_nothing_and_changes_no_byte(finished, continued, monkeypatch):
     options, _, tables, *_ = finished
     for name in ("run_paper", "run_standard"):
-        monkeypatch.setattr(f"benchmarks.downstream.study.{name}", None)
+        monkeypatch.setattr(f"benchmarks.downstream.trial.{name}", None)
     monkeypatch.setenv("DBAE_CACHE", str(continued.out.parent / "no latents needed"))
     again, _, _ = measure(continued)
     for name in ("d.csv", "d_attributes.csv"):
@@ -182,8 +182,8 @@ def test_a_killed_run_continues_where_it_stopped(finished, options, monkeypatch)
 
         return dies
 
-    monkeypatch.setattr("benchmarks.downstream.study.run_paper", dying(run_paper))
-    monkeypatch.setattr("benchmarks.downstream.study.run_standard", dying(run_standard))
+    monkeypatch.setattr("benchmarks.downstream.trial.run_paper", dying(run_paper))
+    monkeypatch.setattr("benchmarks.downstream.trial.run_standard", dying(run_standard))
     with pytest.raises(KeyboardInterrupt):
         measure(options)
     _, means, _ = measure(options)
@@ -195,7 +195,7 @@ def test_force_measures_again(continued, monkeypatch):
     def refuse(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("benchmarks.downstream.study.run_paper", refuse)
+    monkeypatch.setattr("benchmarks.downstream.trial.run_paper", refuse)
     measure(continued)
     with pytest.raises(KeyboardInterrupt):
         measure(dataclasses.replace(continued, force=True))
