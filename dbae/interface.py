@@ -40,7 +40,8 @@ class RepresentationModel(Protocol):
             samplers, has no decoder: its `decode` raises UserError.
         encode_nfe: network evaluations that `encode` costs; 0 for an encoder of one pass.
 
-    A model may have `prior_stop`, the `SamplerConfig.stop` with which its authors sample where z comes from a prior.
+    A model may have `prior_stop`, the `SamplerConfig.stop` with which its authors sample where z comes from a prior;
+    and `takes_guidance`, if its ddim and ddpm know `SamplerConfig.guidance`.
     """
 
     name: str

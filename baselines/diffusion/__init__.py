@@ -19,7 +19,16 @@ from baselines.diffusion.process import (
     noise_loss,
     q_sample,
 )
-from baselines.diffusion.samplers import DDIMSampler, DDPMSampler, Inversion, Predict, invert, sample, variance_of
+from baselines.diffusion.samplers import (
+    DDIMSampler,
+    DDPMSampler,
+    Inversion,
+    Predict,
+    invert,
+    require_unguided,
+    sample,
+    variance_of,
+)
 from baselines.diffusion.time_encoder import TimeEncoder
 
 __all__ = [
@@ -39,6 +48,7 @@ __all__ = [
     "invert",
     "noise_loss",
     "q_sample",
+    "require_unguided",
     "sample",
     "variance_of",
 ]

@@ -30,7 +30,7 @@ from dbae.noise import GeneratorNoise, Noise
 from dbae.samplers.strides import T
 from dbae.support.errors import UserError
 
-Schedule = Literal["linear", "cosine", "infodiffusion", "ve"]
+Schedule = Literal["linear", "cosine", "infodiffusion", "ve", "inverted_cosine"]
 """Of beta_t:
 
     linear         1e-4 to 0.02 evenly
@@ -38,6 +38,7 @@ Schedule = Literal["linear", "cosine", "infodiffusion", "ve"]
     infodiffusion  1e-5 to 0.01 evenly: ab_999 is .0066, so that sampling from N(0, I) starts a little off
     ve             of x_t = x_0 + sigma_t eps with sigma_t = 0.01 5000^(t / 999), as DRL has it. The state here is
                    x_t / sqrt(1 + sigma_t^2), whose ab_t is 1 / (1 + sigma_t^2): same loss, same steps of DDIM
+    inverted_cosine  SODA's: ab_t is arccos(sqrt(u)) 2 / pi at u = (t + 1/2) / 1000, steep at both ends
 """
 
 Table = NDArray[np.floating]
@@ -49,6 +50,9 @@ def betas(schedule: Schedule) -> Table:
     """beta_t of the whole process, shape (1000,)."""
     if schedule == "ve":
         ab = 1 / (1 + (0.01 * 5000 ** (np.arange(T) / (T - 1))) ** 2)
+        return 1 - ab / np.append(1.0, ab[:-1])
+    if schedule == "inverted_cosine":
+        ab = np.arccos(np.sqrt((np.arange(T) + 0.5) / T)) * 2 / math.pi
         return 1 - ab / np.append(1.0, ab[:-1])
     if schedule != "cosine":
         return np.linspace(*{"linear": (1e-4, 2e-2), "infodiffusion": (1e-5, 1e-2)}[schedule], T)

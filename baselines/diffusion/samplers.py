@@ -225,6 +225,7 @@ def sample(
     """
     if config.stop:
         raise ValueError("stop, the share of steps without z, belongs to PDAE and DiTi")
+    require_unguided(config)
     sampler: DiffusionSampler
     match config.method:
         case "ddim":
@@ -239,6 +240,12 @@ def sample(
         case _:
             raise ValueError(f"{config.method} is a method of bridges; a diffusion model has ddim and ddpm")
     return sampler.run(x_T, progress=progress, keep_path=keep_path)
+
+
+def require_unguided(config: SamplerConfig) -> None:
+    """Raise ValueError if the configuration weighs z, which asks for a model with `takes_guidance`."""
+    if config.guidance != 1:
+        raise ValueError("guidance belongs to models that have learned to do without z too (`takes_guidance`)")
 
 
 def variance_of(config: SamplerConfig) -> Variance | None:

@@ -23,6 +23,7 @@ _FILES = (
     "sami",
     "simclr",
     "lcg_dm",
+    "soda",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

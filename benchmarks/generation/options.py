@@ -13,7 +13,7 @@ from tyro.conf import arg
 from benchmarks.extractors.features import ExtractorKind
 from benchmarks.generation.source import Endpoint, Generation, Mode, ProtocolName, Source
 from benchmarks.runner import DataOptions
-from benchmarks.subjects.settings import sampler
+from benchmarks.subjects.settings import guidance_of, sampler
 from dbae.data import require_apart
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
@@ -70,6 +70,9 @@ class GenerationOptions(DataOptions):
     """Exponent of the karras grid (ddbm_*, dbms2)."""
     variance: Literal["native", "large", "small"] = "native"
     """Variance of ddpm's steps: beta (large), the posterior's (small), or what the model's authors take."""
+    guidance: float = 1.0
+    """Weight of z in ddim and ddpm, of models that were trained without it too (soda): another than 1 asks the network
+    twice a step."""
     n: Annotated[int, arg(aliases=("-n",))] = 50_000
     """Images to generate, and real ones to compare them with, as far as the data has them."""
     limit: int | None = None
@@ -120,6 +123,7 @@ class GenerationOptions(DataOptions):
         if len(endpoints) < len(self.x_T):
             log.warning("%s: does not blend endpoints; --x-T NUMBER is left out.", source.loaded.name)
         possible: tuple[Mode, ...] = ("prior", "ae") if source.prior else ("ae",)
+        guidance = guidance_of(source.model, self.guidance)
         for mode in self.mode or possible:
             for protocol in self.protocol:
                 for endpoint in endpoints:
@@ -127,11 +131,13 @@ class GenerationOptions(DataOptions):
                         for method in methods:
                             as_released = mode == "prior" and protocol == "paper"
                             stop = getattr(source.model, "prior_stop", 0.0) if as_released else 0.0
-                            yield Generation(mode, protocol, endpoint, self._sampler(method, nfe, stop))
+                            yield Generation(mode, protocol, endpoint, self._sampler(method, nfe, stop, guidance))
 
-    def _sampler(self, method: str, nfe: int, stop: float) -> SamplerConfig:
+    def _sampler(self, method: str, nfe: int, stop: float, guidance: float) -> SamplerConfig:
         given = {name: getattr(self, name) for name in ("churn", "eta", "end_data", "boot_noise", "rho", "variance")}
         try:
-            return sampler(method, nfe, **given, stop=stop)
+            return sampler(method, nfe, **given, stop=stop, guidance=guidance)
         except ValueError as error:
-            raise UserError(f"--method, --nfe, --churn, --eta, --rho, --variance or --end-data: {error}.") from error
+            raise UserError(
+                f"--method, --nfe, --churn, --eta, --rho, --variance, --guidance or --end-data: {error}."
+            ) from error

@@ -53,6 +53,7 @@ def sampler_columns(sampler: SamplerConfig, *, bridge: bool = True) -> dict[str,
     """
     name = sampler.method + (f", stop {sampler.stop:g}" if sampler.stop else "")
     name += f", {sampler.variance} variance" if sampler.variance != "native" else ""
+    name += f", guidance {sampler.guidance:g}" if sampler.guidance != 1 else ""
     has = _options_of(sampler.method)
     has["end_data"] &= bridge
     columns = ["churn", "eta", "boot_noise", "end_data"] + ["grid"] * (has["churn"] or has["boot_noise"])
@@ -63,8 +64,8 @@ def sampler_columns(sampler: SamplerConfig, *, bridge: bool = True) -> dict[str,
 
 
 def sampler(method: str, nfe: int, grid: str = "native", **options: Any) -> SamplerConfig:
-    """A configuration with those of `options` (churn, eta, end_data, boot_noise, stop, variance) that the method has,
-    and `rho` where its grid has an exponent.
+    """A configuration with those of `options` (churn, eta, end_data, boot_noise, stop, variance, guidance) that its
+    method has, and `rho` where its grid has an exponent.
 
     Raises:
         ValueError: a value out of range.
@@ -82,7 +83,16 @@ def _options_of(method: str) -> dict[str, bool]:
         "end_data": method in BRIDGE_METHODS,
         "stop": method == "ddim",
         "variance": method == "ddpm",
+        "guidance": method in ("ddim", "ddpm"),
     }
+
+
+def guidance_of(model: RepresentationModel, wanted: float) -> float:
+    """`wanted` for a model that knows guidance, else 1, and the log says so."""
+    if wanted == 1 or getattr(model, "takes_guidance", False):
+        return wanted
+    log.warning("%s: always decodes with z, --guidance %g is left out", model.name, wanted)
+    return 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +117,9 @@ class SettingOptions:
     """Exponent of the karras grid, which is the native one of ddbm_* and dbms2."""
     variance: Literal["native", "large", "small"] = "native"
     """Variance of ddpm's steps: beta (large), the posterior's (small), or what the model's authors take."""
+    guidance: float = 1.0
+    """Weight of z in ddim and ddpm, of models that were trained without it too (soda): another than 1 asks the network
+    twice a step."""
     endpoint: tuple[Endpoint, ...] = ()
     """Where x_T comes from; default: every way the model has."""
     encode_steps: tuple[Literal["match"] | int, ...] = ("match",)
@@ -130,7 +143,7 @@ class SettingOptions:
             ]
         except ValueError as error:
             raise UserError(
-                f"--method, --nfe, --grid, --rho, --variance, --churn, --eta or --end-data: {error}."
+                f"--method, --nfe, --grid, --rho, --variance, --guidance, --churn, --eta or --end-data: {error}."
             ) from error
 
     def _samplers(self, model: RepresentationModel, methods: Sequence[str]) -> Iterator[SamplerConfig]:
@@ -139,15 +152,15 @@ class SettingOptions:
                 yield SamplerConfig("one_step", nfe=1, end_data=end_data)
             for method in methods:
                 if method in BRIDGE_METHODS:
-                    yield from self._sweep(method, end_data)
+                    yield from self._sweep(method, end_data=end_data)
+        guidance = guidance_of(model, self.guidance)
         for method in methods:
             if method not in BRIDGE_METHODS:
-                yield from self._sweep(method)
+                yield from self._sweep(method, guidance=guidance)
 
-    def _sweep(self, method: str, end_data: float = 0.5) -> Iterator[SamplerConfig]:
+    def _sweep(self, method: str, **told: float) -> Iterator[SamplerConfig]:
         """One method over grids and budgets."""
-        options = {name: getattr(self, name) for name in ("churn", "eta", "boot_noise", "rho", "variance")}
-        options["end_data"] = end_data
+        options = {name: getattr(self, name) for name in ("churn", "eta", "boot_noise", "rho", "variance")} | told
         for grid in self.grid if method in (*DDBM_METHODS, *BOOTED_METHODS) else ("native",):
             for nfe in sorted(self.nfe):
                 yield sampler(method, nfe, grid, **options)

@@ -19,7 +19,7 @@ VARIANCES = ("native", "large", "small")
 Method = Literal["ddbm_euler", "ddbm_heun", "dbim", "dbim2", "dbim3", "dbms2", "one_step", "ddim", "ddpm"]
 _METHODS_WITH = {
     "churn": DDBM_METHODS,
-    "guidance": DDBM_METHODS,
+    "guidance": DDBM_METHODS + DIFFUSION_METHODS,
     "eta": ("dbim", "ddim"),
     "boot_noise": BOOTED_METHODS,
     "grid": DDBM_METHODS + BOOTED_METHODS,
@@ -42,7 +42,8 @@ class SamplerConfig:
         eta: in [0, 1], noise of dbim and ddim; 0 is deterministic (after booting).
         boot_noise: False boots with eps = 0. dbim*, dbms2.
         end_data: of the bridge; 0.0 also moves the booting evaluation from T to T - 1e-4. Bridges only.
-        guidance: weight of Doob's transform, see `Bridge.drift`. ddbm_* only.
+        guidance: of ddbm_* the weight of Doob's transform, see `Bridge.drift`; of ddim and ddpm that of z, for a model
+            that has learned to do without it too, and a step of two evaluations.
         clip_denoised: clamp the prediction of x0 to [-1, 1] at every evaluation.
         stop: in [0, 1], share of the steps, at the end, in which z plays no part (PDAE's `stop_percent`). ddim only.
         rho: exponent of the karras grid, above 0; 7 as published. Larger ones take smaller steps near the image.
@@ -154,7 +155,7 @@ def _cost(config: SamplerConfig) -> tuple[int, int]:
         case "one_step":
             return 0, 1
         case "ddim" | "ddpm":
-            return 1, 0
+            return 1 + int(config.guidance != 1), 0
         case _:
             return 1, 1
 

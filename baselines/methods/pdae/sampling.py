@@ -37,6 +37,7 @@ from baselines.diffusion import (
     T,
     alpha_bar,
     even_times,
+    require_unguided,
     variance_of,
 )
 from dbae.noise import Noise
@@ -108,6 +109,7 @@ def decode(
         UserError: no such number of steps of ddpm.
         ValueError: another method, or noise is missing.
     """
+    require_unguided(config)
     steps, clip = steps_for(config), config.clip_denoised
     sampler: DDIMSampler | DDPMSampler
     match config.method:

@@ -24,9 +24,10 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """How views are drawn; with `crop`, from a part of the image."""
+    """How views are drawn: with `crop` from a part of the image, without `colour` not grey, blurred or recoloured."""
 
     crop: bool = False
+    colour: bool = True
 
     @torch.no_grad()
     def draw(self, x: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> Float[Tensor, "b 3 s s"]:
@@ -37,9 +38,10 @@ class Views:
             if self.crop:
                 image = _cropped(image, draws)
             image = _where(draws.chance(0.5), image.flip(3), image)
-            image = _jittered(image, draws)
-            image = _where(draws.chance(0.2), grey(image).expand_as(image), image)
-            image = _where(draws.chance(0.5), blurred(image, draws.uniform(0.1, 2.0)), image)
+            if self.colour:
+                image = _jittered(image, draws)
+                image = _where(draws.chance(0.2), grey(image).expand_as(image), image)
+                image = _where(draws.chance(0.5), blurred(image, draws.uniform(0.1, 2.0)), image)
             return image * 2 - 1
 
 

@@ -13,7 +13,7 @@ from baselines.diffusion.process import alpha_bar
 from baselines.inspect import describe
 from baselines.load import load
 from baselines.method import Preset
-from baselines.methods import METHODS, drl, infodiffusion, lcg_dm, sami, simclr, vae
+from baselines.methods import METHODS, drl, infodiffusion, lcg_dm, sami, simclr, soda, vae
 from baselines.methods.ddim import DDIMConfig
 from dbae.checkpoints import own as checkpoint
 from dbae.noise import PerImageNoise
@@ -31,7 +31,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     configs = {family: vae.config_of(family, tiny()) for family in VAES}
     configs |= {"infodiffusion": infodiffusion._sized_as(tiny()), "sami": sami._sized_as(tiny())}
     configs |= {"drl": drl.sized_as(tiny()), "vdrl": drl.sized_as(tiny(), variational=True)}
-    configs |= {"lcg_dm": lcg_dm._sized_as(tiny())}
+    configs |= {"lcg_dm": lcg_dm._sized_as(tiny()), "soda": soda._sized_as(tiny())}
     configs |= {"ddim": DDIMConfig(8, tiny().unet), "simclr": simclr.SimCLRConfig(8, 4, tiny().encoder)}
     for key, config in configs.items():
         monkeypatch.setitem(
@@ -60,6 +60,11 @@ CASES = {
     "vdrl": (["--schedule", "ve"], "VDRL", "schedule=ve"),
     "sami": (["--time-conditioned", "--kl", "0.01"], "SAMI", "time_conditioned=True, kl=0.01"),
     "simclr": (["--temperature", "0.1", "--crop"], "SimCLR", "crop, temperature=0.1"),
+    "soda": (
+        ["--views", "colour", "--drop", "0.5", "--schedule", "inverted_cosine"],
+        "SODA-lite",
+        "views=colour, drop=0.5, schedule=inverted_cosine",
+    ),
 }
 
 
@@ -154,5 +159,5 @@ def test_options_of_others_are_refused(tmp_path, capsys):
 
 
 def test_alpha_bar_of_every_schedule_falls():
-    for schedule in ("linear", "cosine", "infodiffusion", "ve"):
+    for schedule in ("linear", "cosine", "infodiffusion", "ve", "inverted_cosine"):
         assert (alpha_bar(schedule)[1:] < alpha_bar(schedule)[:-1]).all()

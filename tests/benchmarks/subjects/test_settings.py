@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import types
-
 import pytest
 from stand_ins import TinyModel
 
@@ -53,17 +51,35 @@ def test_models_without_a_bridge_have_one_setting_and_no_end_data():
     assert ends == [0.5, 0.0]
 
 
+def _source(model) -> Source:
+    source = Source.__new__(Source)  # the choice of settings needs only these of it
+    source.model, source.prior = model, object()
+    return source
+
+
+def test_guidance_is_for_models_that_know_it(caplog):
+    plain, guided = TinyModel(), TinyModel()
+    plain.samplers = guided.samplers = ("ddim",)
+    guided.takes_guidance = True
+    options = SettingOptions(nfe=(4,), guidance=2.0)
+    found = [[s.columns["sampler"] for s in options.settings(model)] for model in (plain, guided)]
+    assert found == [["ddim"], ["ddim, guidance 2"]]
+    assert "always decodes with z, --guidance 2 is left out" in caplog.text
+    generate = generation.GenerationOptions(nfe=(4,), guidance=2.0, mode=("ae",))
+    made = [[way.sampler.guidance for way in generate.settings(_source(model))] for model in (plain, guided)]
+    assert made == [[1.0], [2.0]]
+
+
 def test_a_row_tells_samplers_that_end_without_z():
     assert sampler_columns(SamplerConfig("ddim", 10))["sampler"] == "ddim"
     assert sampler_columns(SamplerConfig("ddim", 10, stop=0.3))["sampler"] == "ddim, stop 0.3"
 
 
 def test_pdae_leaves_z_out_at_the_end_as_released_where_it_comes_from_a_prior():
-    model = types.SimpleNamespace(samplers=("ddim", "ddpm"), prior_stop=0.3)
-    source = Source.__new__(Source)  # of a source, the choice of settings needs only these
-    source.model, source.prior = model, object()
+    model = TinyModel()
+    model.samplers, model.prior_stop = ("ddim", "ddpm"), 0.3
     options = generation.GenerationOptions(protocol=("paper", "standard"), method=("ddim", "ddpm"), nfe=(10,))
-    stops = {(s.mode, s.protocol, s.sampler.method): s.sampler.stop for s in options.settings(source)}
+    stops = {(s.mode, s.protocol, s.sampler.method): s.sampler.stop for s in options.settings(_source(model))}
     assert stops.pop(("prior", "paper", "ddim")) == 0.3
     assert set(stops.values()) == {0.0}
     assert len(stops) == 7

@@ -19,6 +19,7 @@ from dbae.samplers.config import SamplerConfig, evaluations, steps_for
         (SamplerConfig("dbim3", 20), 19, 20),
         (SamplerConfig("dbms2", 21), 10, 20),
         (SamplerConfig("one_step", 100), 1, 1),
+        (SamplerConfig("ddim", 21, guidance=2.0), 10, 20),
     ],
 )
 def test_published_budgets(config, n, nfe):
