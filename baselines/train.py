@@ -23,7 +23,7 @@ from torch import Tensor
 
 from baselines.interface import InfersEndpoint, RepresentationModel, ShowsMore
 from baselines.load import load
-from baselines.method import Built, TrainingOptions
+from baselines.method import Built, Load, TrainingOptions
 from baselines.methods import METHODS
 from dbae.checkpoints.own import Card
 from dbae.data import require_apart
@@ -105,22 +105,27 @@ def train(args: Args) -> Path:
     """Run the command; returns the last checkpoint."""
     require_apart([args.data], args.out)
     RunFolder(args.out).require_usable(resume=args.resume)  # before the images are read
-    method = TRAINED[args.method]
-    config = args.own.configured(method.preset(args.preset).config())
-    built = args.own.built(method, config, args.train.seed, args.name or f"{args.method}-{args.preset}", load)
-    images = training_images(args, config.image_size)
+    fresh = built(args, load)
+    images = training_images(args, fresh.model.config.image_size)
     count = len(images.stream.indices)
-    log.info("%s; %d training images of %s", parameters_in_words(built.model), count, images.data.name)
+    log.info("%s; %d training images of %s", parameters_in_words(fresh.model), count, images.data.name)
     return fit(
-        built.model,
-        method.loss,
+        fresh.model,
+        TRAINED[args.method].loss,
         images.stream,
         args.train,
         args.out,
-        _card(args, built, images),
+        _card(args, fresh, images),
         preview=Preview(images.data, pictures),
         resume=args.resume,
     )
+
+
+def built(args: Args, load: Load) -> Built:
+    """The model with its initial weights. `load` opens the checkpoint that it builds on, if it does."""
+    method = TRAINED[args.method]
+    config = args.own.configured(method.preset(args.preset).config())
+    return args.own.built(method, config, args.train.seed, args.name or f"{args.method}-{args.preset}", load)
 
 
 def _card(args: Args, built: Built, images: TrainingImages) -> Card:
@@ -155,11 +160,15 @@ def _preset_defaults(arguments: list[str]) -> TrainConfig:
     return TrainConfig(**(presets[preset].training if preset in presets else {}))
 
 
+def options(arguments: list[str]) -> type[Args]:
+    """The options that a command line with these arguments has: defaults are those of its method and preset."""
+    return with_defaults(options_of(named("method", arguments) or "diffae"), _preset_defaults(arguments))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line of `python -m baselines.train`; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = with_defaults(options_of(named("method", arguments) or "diffae"), _preset_defaults(arguments))
-    return run(train, options, module="baselines.train", description=__doc__, arguments=arguments)
+    return run(train, options(arguments), module="baselines.train", description=__doc__, arguments=arguments)
 
 
 if __name__ == "__main__":

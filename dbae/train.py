@@ -91,12 +91,12 @@ def train(args: Args) -> Path:
     RunFolder(args.out).require_usable(resume=args.resume)  # before the images are read
     config = _config(args)
     images = training_images(args, config.image_size)
-    model = DBAE.initialised(config, args.train.seed, name=args.name or f"dbae-{args.preset}")
+    model, objective = built(args, len(images.stream.indices))
     count = len(images.stream.indices)
     log.info("%s; %d training images of %s", parameters_in_words(model), count, images.data.name)
     return fit(
         model,
-        _objective(args, images=count),
+        objective,
         images.stream,
         args.train,
         args.out,
@@ -104,6 +104,12 @@ def train(args: Args) -> Path:
         preview=Preview(images.data, pictures),
         resume=args.resume,
     )
+
+
+def built(args: Args, images: int) -> tuple[DBAE, Objective]:
+    """The model with its initial weights, and what is minimised on so many training images."""
+    model = DBAE.initialised(_config(args), args.train.seed, name=args.name or f"dbae-{args.preset}")
+    return model, _objective(args, images)
 
 
 def _config(args: Args) -> DBAEConfig:
@@ -144,11 +150,15 @@ def _preset_defaults(arguments: list[str]) -> TrainConfig:
     return TrainConfig(**SMALL_PRESETS.get(named("preset", arguments) or "faces32", {}))
 
 
+def options(arguments: list[str]) -> type[Args]:
+    """The options that a command line with these arguments has: the loop's defaults are those of its preset."""
+    return with_defaults(Args, _preset_defaults(arguments))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Command line of `python -m dbae.train`; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = with_defaults(Args, _preset_defaults(arguments))
-    return run(train, options, module="dbae.train", description=__doc__, arguments=arguments)
+    return run(train, options(arguments), module="dbae.train", description=__doc__, arguments=arguments)
 
 
 if __name__ == "__main__":

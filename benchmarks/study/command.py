@@ -1,0 +1,160 @@
+r"""Train every method on one trunk for as much work, measure all of them, and make tables shaped like the paper's.
+
+The whole study on drawn faces, 32 px, for processors; what it would do first, with its time:
+
+    python -m benchmarks.study faces --dry-run
+    python -m benchmarks.study faces
+
+On your images, some rows, two trainings at a time:
+
+    python -m benchmarks.study zip:photos.zip --rows dbae diffae pdae vae --jobs 2
+
+A small one that takes minutes, or more work for a study that is there, which goes on where it stopped:
+
+    python -m benchmarks.study faces --units 2000 --rates 0.001 --rows dbae vae
+    python -m benchmarks.study zip:photos.zip --units 220000
+
+Work is counted in trunk units: the operations of one forward and backward pass of the unconditional U-Net on one image.
+Every row has as many. A method that builds on a frozen network pays for it with half of them; a row "at no cost" does
+not. The learning rate of a row is the one of three with the least validation loss after a tenth of its images.
+
+OUT (results/study-DATA-SCALE) has table1.csv, table2.csv, table3.csv, curve.csv and training.csv, the results files
+behind them, and a figure of the learning curves. Runs lie in RUNS. A killed study goes on where it stopped: a step
+whose output is there is skipped. docs/study.md has the protocol.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from tyro.conf import Positional
+
+from benchmarks.study.figure import draw_curves
+from benchmarks.study.measure import measure
+from benchmarks.study.plan import SCALES, Plan, Training, planned
+from benchmarks.study.rows import fresh, units
+from benchmarks.study.tables import write_tables
+from benchmarks.study.work import Worker
+from dbae.data import open_data, require_apart
+from dbae.support import cli
+from dbae.support.errors import UserError
+from dbae.support.text import columns
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyOptions:
+    """Options of the command."""
+
+    data: Positional[str] = "faces"
+    """Images with labels and the splits train, val and test, KIND:ROOT[?n=..&seed=..]."""
+    scale: Literal["cpu", "gpu"] = "cpu"
+    """cpu: 32 px, 110,000 units a row, about 20 minutes of a core; gpu: 64 px, 10 million."""
+    rows: tuple[str, ...] = ()
+    """Rows of the tables (dbae, diffae, ...; --dry-run lists them); default: all. What they build on is added."""
+    units: int | None = None
+    """Trunk units a row, where not those of the scale."""
+    rates: tuple[float, ...] | None = None
+    """Learning rates to choose among; a single one is taken without a trial."""
+    seeds: tuple[int, ...] | None = None
+    """Seeds of the rows that are repeated; the others are trained from the first."""
+    jobs: int = 1
+    """Trainings at a time; each has its share of the processor's cores."""
+    out: Path | None = None
+    """Folder of the tables; default: results/study-DATA-SCALE."""
+    runs: Path | None = None
+    """Folder of the runs; default: runs/study-DATA-SCALE."""
+    dry_run: bool = False
+    """Print the rows with their units, images and an estimate of the time; do nothing."""
+
+
+def main(options: StudyOptions) -> None:
+    """Plan, train, measure, write tables."""
+    if options.jobs < 1:
+        raise UserError(f"--jobs {options.jobs}: expected 1 or more.")
+    scale = SCALES[options.scale]
+    given = {name: value for name in ("units", "rates", "seeds") if (value := getattr(options, name)) is not None}
+    scale = dataclasses.replace(scale, **given)
+    dataset = open_data(options.data, size=scale.size)
+    name = f"study-{dataset.name}-{options.scale}"
+    out, runs = options.out or Path("results", name), options.runs or Path("runs", name)
+    require_apart([options.data], runs)
+    plan = planned(options.rows, scale, options.data, runs)
+    if options.dry_run:
+        print(describe(plan))
+        return
+    for split in ("train", "test"):
+        dataset.split(split)
+    complete: list[Training] = []
+
+    def measured(training: Training) -> None:
+        measure(training, out)
+        complete.append(training)
+        report(plan, complete, out)
+
+    out.mkdir(parents=True, exist_ok=True)
+    failed = Worker(plan, measured, options.jobs).run()
+    print(columns([list(line) for line in _lines(report(plan, complete, out))]))
+    if failed:
+        raise UserError("\n".join([f"{len(failed)} runs failed, the others are in {out}:", *map(": ".join, failed.items())]))
+
+
+def report(plan: Plan, complete: Sequence[Training], out: Path) -> Any:
+    """Write tables and figure of the trainings that are complete; the first table."""
+    order = list(plan.rows)
+    complete = sorted(complete, key=lambda training: (order.index(training.row), training.seed))
+    tables = write_tables(plan, complete, out)
+    if "curve" in tables:
+        draw_curves(tables["curve"], out / "curve.png")
+    return tables.get("table1")
+
+
+def _lines(table: Any) -> list[tuple[str, ...]]:
+    if table is None:
+        return [("no row has latents to probe",)]
+    shown = ("row", "AP", "AP_se", "Pearson_r", "Pearson_r_se")
+    return [shown, *(tuple(c if isinstance(c, str) else f"{c:.4f}" for c in line) for line in table[list(shown)].values)]
+
+
+def describe(plan: Plan) -> str:
+    """The plan in words, with the time that trainings would take here one after the other."""
+    lines, base = [["row", "seeds", "units an image", "images", "minutes"]], None
+    total = 0.0
+    for row in plan.rows:
+        needed = plan.training(next(r for r in plan.rows if r.key == row.builds_on), 0, 1.0) if row.builds_on else None
+        images, seeds = plan.training(row, plan.scale.seeds[0], 1.0, needed).images, plan.seeds(row)
+        each = seconds_an_image(row.key, plan)
+        minutes = each * images * (len(seeds) + plan.searched(row)) / 60
+        total += minutes
+        cost = f"{units(row, plan.scale.preset):.3f}"
+        lines.append([row.key, " ".join(map(str, seeds)), cost, f"{images:,}", f"{minutes:.1f}"])
+    del base
+    about = f"{plan.scale.units:,} units a row; about {total / 60:.1f} hours of training here, on {torch.get_num_threads()}"
+    return columns(lines) + f"\n\n{about} threads, measuring not counted."
+
+
+def seconds_an_image(key: str, plan: Plan, batch: int = 16) -> float:
+    """Of a training step here: the better of two."""
+    row = next(row for row in plan.rows if row.key == key)
+    model, objective = fresh(row, plan.scale.preset)
+    size = plan.scale.size
+    model = model.to(memory_format=torch.channels_last).train()
+    x = torch.zeros(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        objective(model, x, torch.Generator().manual_seed(0)).loss.mean().backward()
+        times.append(time.perf_counter() - started)
+    return min(times[1:]) / batch
+
+
+def command(arguments: Sequence[str] | None = None) -> int:
+    """`python -m benchmarks.study`; returns the exit status."""
+    return cli.run(main, StudyOptions, module="benchmarks.study", description=__doc__, arguments=arguments)

@@ -1,0 +1,50 @@
+"""Learning curves of the study: a metric against work, one line a row, named where it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.downstream.figure import COLOURS
+from dbae.support.files import atomic_path
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def draw_curves(curve: pandas.DataFrame, path: Path) -> None:
+    """Write a PNG of the table `curve.csv`: a panel a metric, means over seeds, one standard error over images."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    metrics = list(dict.fromkeys(curve["metric"]))
+    rows = list(dict.fromkeys(curve["row"]))
+    figure = Figure(figsize=(6 * len(metrics), 0.24 * len(rows) + 2.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        ends = []
+        for i, row in enumerate(rows):
+            mine = curve[(curve["row"] == row) & (curve["metric"] == metric)]
+            means = mine.groupby("units")[["value", "se"]].mean()
+            colour = COLOURS[i % len(COLOURS)]
+            style = "-" if i < len(COLOURS) else "--"
+            axes.errorbar(means.index, means["value"], means["se"], marker="o", ms=3, lw=1, ls=style, color=colour)
+            if len(means):
+                ends.append((means["value"].iloc[-1], row, colour))
+        _name_ends(axes, ends, curve["units"].max())
+        axes.set_xlabel("trunk units")
+        axes.set_title(metric.replace("_", " "), fontsize=10)
+        axes.grid(alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+
+
+def _name_ends(axes, ends, last) -> None:  # type: ignore[no-untyped-def]
+    """Names beside the ends of the lines, pushed apart where they would overlap."""
+    low, high = axes.get_ylim()
+    step, place = (high - low) / 22, -float("inf")
+    for value, name, colour in sorted(ends):
+        place = max(value, place + step)
+        axes.annotate(name, (last, value), (last * 1.03, place), color=colour, fontsize=8, va="center")
+    axes.set_xlim(0, last * 1.45)
+    axes.set_ylim(low, max(high, place + step))

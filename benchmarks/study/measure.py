@@ -1,0 +1,40 @@
+"""What is measured of a run of the study: its latents at every point of the curve, its pictures at the end."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import benchmarks.disentanglement
+import benchmarks.downstream
+import benchmarks.reconstruction
+from benchmarks.study.plan import POINTS, Training
+from benchmarks.study.rows import ROWS, Row
+from dbae.support.errors import UserError
+
+log = logging.getLogger(__name__)
+NFE = 20
+"""Network evaluations of a reconstruction, where there is a choice."""
+
+
+def without_code(row: Row) -> bool:
+    """A plain diffusion model: its z is x_T, which takes hundreds of evaluations an image to infer."""
+    return row is ROWS["ddim"]
+
+
+def measure(training: Training, out: Path) -> None:
+    """Add the rows of a complete training to downstream.csv, disentanglement.csv and reconstruction.csv in `out`.
+
+    Rows that are there already are not measured again. What a model cannot do is logged and left out.
+    """
+    checkpoints = [str(training.checkpoint(part)) for part in range(1, POINTS + 1)]
+    data, last = training.data, checkpoints[-1]
+    if not without_code(training.row):
+        benchmarks.downstream.measure(checkpoints, data, out=out / "downstream.csv", protocol="standard")
+        benchmarks.disentanglement.measure(last, data, out=out / "disentanglement.csv", protocol="standard")
+    try:
+        benchmarks.reconstruction.measure(
+            last, data, out=out / "reconstruction.csv", protocol="standard", nfe=NFE, limit=training.scale.images
+        )
+    except UserError as error:
+        log.warning("%s: not reconstructed: %s", training.name, error)

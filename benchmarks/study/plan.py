@@ -1,0 +1,148 @@
+"""What the study trains: every row for as many trunk units, from one seed or several."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.study.rows import ROWS, Row, arguments, units
+from dbae.support.errors import UserError
+from dbae.training.folder import RunFolder
+
+POINTS = 2
+"""Points of a learning curve: every run is measured after this share of its images, and after all of them. Even, as
+a frozen network that is paid for has half of the units."""
+TENTH = 10
+"""The learning rate is chosen after this share of the images."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """How large a study is.
+
+    Attributes:
+        preset: architecture of every row; size: of the images.
+        units: trunk units a row.
+        batch: images a step; flags: other options of every training command.
+        rates: learning rates to choose among.
+        seeds: of the rows that are repeated; others have the first.
+        images: test images that are reconstructed.
+    """
+
+    preset: str
+    size: int
+    units: int
+    batch: int
+    flags: tuple[str, ...] = ()
+    rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
+    seeds: tuple[int, ...] = (0, 1)
+    images: int = 500
+
+
+SCALES = {
+    "cpu": Scale("faces32", 32, 110_000, 16),
+    "gpu": Scale("faces64", 64, 10_000_000, 256, ("--precision", "bf16", "--compile"), (2e-4, 4e-4, 8e-4)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One run of a training command.
+
+    Attributes:
+        images: to train on, a multiple of `POINTS` batches.
+        runs: folder of all runs of the study.
+    """
+
+    row: Row
+    seed: int
+    rate: float
+    images: int
+    scale: Scale
+    data: str
+    runs: Path
+    pretrained: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the model, in rows of results."""
+        return f"{self.row.key}-seed{self.seed}"
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.runs / self.row.key / f"seed{self.seed}-lr{self.rate:g}")
+
+    def checkpoint(self, part: int = POINTS) -> Path:
+        """The weights after `part` of `POINTS` parts of the images."""
+        return self.folder.milestone(self.images * part // POINTS)
+
+    @property
+    def first_images(self) -> int:
+        """Images after which learning rates are compared."""
+        return max(1, round(self.images / TENTH / self.scale.batch)) * self.scale.batch
+
+    def command(self, images: int) -> list[str]:
+        """The command that trains up to so many images, after `python`."""
+        loop = {
+            "batch-size": self.scale.batch,
+            "lr": f"{self.rate:g}",
+            "seed": self.seed,
+            "images": images,
+            "milestone-every": self.images // POINTS,
+            "save-every": max(self.scale.batch, self.images // 4),
+            "preview-every": self.images,
+            "name": self.name,
+        }
+        flags = [text for name, value in loop.items() for text in (f"--{name}", str(value))]
+        flags += ["--pretrained", str(self.pretrained)] if self.pretrained else []
+        own = arguments(self.row, self.scale.preset, str(self.folder.path), self.data)
+        return ["-m", self.row.module, *own, *flags, *self.scale.flags, "--resume"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The study: its rows in an order in which what a row builds on comes before it."""
+
+    rows: tuple[Row, ...]
+    scale: Scale
+    data: str
+    runs: Path
+
+    def seeds(self, row: Row) -> tuple[int, ...]:
+        return self.scale.seeds if row.repeated else self.scale.seeds[:1]
+
+    def training(self, row: Row, seed: int, rate: float, base: Training | None = None) -> Training:
+        """A run; `base` is that of the row it builds on."""
+        own = self.scale.units * (1 if base is None or row.free else 0.5)
+        step = self.scale.batch * POINTS
+        images = max(1, round(own / units(row, self.scale.preset) / step)) * step
+        pretrained = None if base is None else base.checkpoint(POINTS if row.free else POINTS // 2)
+        return Training(row, seed, rate, images, self.scale, self.data, self.runs, pretrained)
+
+    def all(self) -> Iterator[tuple[Row, int]]:
+        """Rows and seeds in the order of the work: every row once before any is repeated."""
+        for number in range(len(self.scale.seeds)):
+            yield from ((row, self.seeds(row)[number]) for row in self.rows if number < len(self.seeds(row)))
+
+    def searched(self, row: Row) -> float:
+        """Images, as a share of a run's, that the choice of its learning rate costs beyond the run itself."""
+        return (len(self.scale.rates) - 1) / TENTH
+
+
+def planned(names: Sequence[str], scale: Scale, data: str, runs: Path) -> Plan:
+    """The plan of rows of these names (none: all), and of those they build on.
+
+    Raises:
+        UserError: there is no such row, or a number is out of range.
+    """
+    for name in names:
+        if name not in ROWS:
+            raise UserError(f"--rows {name}: expected names of rows, which are {', '.join(ROWS)}.")
+    if scale.units < 1 or not scale.rates or not scale.seeds or not all(0 < r < math.inf for r in scale.rates):
+        raise UserError("--units, --rates, --seeds: expected 1 or more units, positive learning rates, and a seed.")
+    wanted = dict.fromkeys(names or ROWS)
+    needed = {ROWS[name].builds_on for name in wanted} - {""}
+    rows = [row for key, row in ROWS.items() if key in wanted or key in needed]
+    return Plan(tuple(sorted(rows, key=lambda row: bool(row.builds_on))), scale, data, runs)

@@ -1,0 +1,139 @@
+"""The study's tables, from its records and the folders of its runs.
+
+table1.csv    what a linear probe reads from z: AP, Pearson r, MSE
+table2.csv    reconstruction: one line a row and endpoint
+table3.csv    TAD and ATTRS
+curve.csv     AP and Pearson r at every point of the learning curve
+training.csv  one line a run: work, learning rate, seconds, command
+
+A value is a mean over seeds. Its standard error over images is that of a mean over as many models as there are seeds, on
+one set of test images, which they share; `seed_sd` is the standard deviation over seeds, empty for one seed.
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+
+from benchmarks.results import Record, RecordFile
+from benchmarks.results.evidence import evidence
+from benchmarks.study.plan import POINTS, Plan, Training
+from benchmarks.study.rows import units
+from dbae.support.files import atomic_path
+
+METRICS = {
+    "table1": ("downstream", ("AP", "Pearson_r", "MSE")),
+    "table2": ("reconstruction", ("SSIM", "PSNR", "MSE")),
+    "table3": ("disentanglement", ("TAD", "ATTRS")),
+}
+CONTROLS = ("untrained", "pca", "random")
+Line = dict[str, Any]
+
+
+def write_tables(plan: Plan, trainings: Sequence[Training], out: Path) -> dict[str, pandas.DataFrame]:
+    """Write all tables of the trainings that are complete; name -> table."""
+    found: dict[str, list[Line]] = {name: _table(name, trainings, out) for name in METRICS}
+    found["curve"] = _curve(trainings, out)
+    found["training"] = [_training(training) for training in trainings]
+    tables = {name: pandas.DataFrame(lines) for name, lines in found.items() if lines}
+    for name, table in tables.items():
+        with atomic_path(out / f"{name}.csv") as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+    return tables
+
+
+def _records(out: Path, task: str, metrics: Sequence[str]) -> list[Record]:
+    path = out / f"{task}.csv"
+    rows = RecordFile(path).read() if path.exists() else []
+    rows = [row for row in rows if row.attribute == "mean" and row.metric in metrics]
+    return [row for row in rows if row.task != "downstream" or row.seed.startswith("mean of")]
+
+
+def _table(name: str, trainings: Sequence[Training], out: Path) -> list[Line]:
+    task, metrics = METRICS[name]
+    lines = []
+    for (model, endpoint), rows in _grouped(_records(out, task, metrics), trainings).items():
+        line: Line = {"row": model} | ({"x_T": endpoint} if task == "reconstruction" else {})
+        for metric in metrics:
+            line |= _cells(metric, [row for row in rows if row.metric == metric], out / f"{task}.csv")
+        lines.append(line)
+    return lines
+
+
+def _grouped(records: Iterable[Record], trainings: Sequence[Training]) -> dict[tuple[str, str], list[Record]]:
+    """(label, x_T) -> records of complete trainings, and of the controls: one untrained encoder a method."""
+    last = {training.name: training for training in trainings}
+    order = list(dict.fromkeys(training.row.label for training in trainings))
+    found: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for row in records:
+        if row.model in last and _seen(row) == last[row.model].images:
+            found[last[row.model].row.label, row.x_T].append(row)
+        elif row.model in CONTROLS:
+            found[" ".join(filter(None, (row.model, row.method))), row.x_T].append(row)
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0][0]) if item[0][0] in order else len(order)))
+
+
+def _seen(row: Record) -> int:
+    """Training images that the model of a row had seen."""
+    return int(row.train_data.rpartition("(")[2].partition(" ")[0])
+
+
+def _cells(metric: str, rows: Sequence[Record], path: Path) -> Line:
+    if not rows:
+        return {metric: None}
+    errors = [error for row in rows if (error := standard_error(row, path)) is not None]
+    values = [row.value for row in rows]
+    return {
+        metric: statistics.fmean(values),
+        f"{metric}_se": statistics.fmean(errors) if errors else None,
+        f"{metric}_seed_sd": statistics.stdev(values) if len(values) > 1 else None,
+    }
+
+
+def standard_error(row: Record, path: Path) -> float | None:
+    """Over test images, of a row of the results file `path`; None where what lies beside it does not tell."""
+    known = evidence(row, path)
+    if known.scores is not None:
+        return float(np.nanmean(known.scores.drawn, axis=1).std(ddof=1))
+    if known.images is not None:
+        values = known.images.values
+        return float(values.std(ddof=1) / np.sqrt(len(values)))
+    return None
+
+
+def _curve(trainings: Sequence[Training], out: Path) -> list[Line]:
+    last = {training.name: training for training in trainings}
+    lines = []
+    for row in _records(out, "downstream", ("AP", "Pearson_r")):
+        if training := last.get(row.model):
+            share = _seen(row) / training.images
+            about = {"row": training.row.label, "seed": training.seed, "units": share * training.scale.units}
+            value = {"metric": row.metric, "value": row.value, "se": standard_error(row, out / "downstream.csv")}
+            lines.append(about | value)
+    return lines
+
+
+def _training(training: Training) -> Line:
+    each = units(training.row, training.scale.preset)
+    with open(training.folder.log_file, newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        "row": training.row.label,
+        "seed": training.seed,
+        "learning_rate": training.rate,
+        "images": training.images,
+        "units_an_image": round(each, 4),
+        "own_units": round(training.images * each),
+        "units": training.scale.units,
+        "frozen_network": training.row.builds_on and ("free" if training.row.free else "half of the units"),
+        "points": POINTS,
+        "seconds": round(sum(float(line["seconds"]) for line in rows), 1),
+        "command": "python " + " ".join(training.command(training.images)),
+    }

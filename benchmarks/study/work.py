@@ -1,0 +1,151 @@
+"""Does the work of a plan: chooses learning rates, trains, has every run measured as soon as it is done.
+
+Trainings are processes of their own, as many at a time as asked for. What is there is not done again: a run with its
+last milestone is complete, and one that was killed goes on from its newest checkpoint. A row that fails leaves the
+others alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from baselines.load import load
+from benchmarks.study.plan import Plan, Training
+from benchmarks.study.rows import Row, fresh, units
+from dbae.data import open_data
+from dbae.images import to_float
+from dbae.support.errors import UserError
+from dbae.support.files import atomic_path
+from dbae.support.progress import progress_bar
+
+log = logging.getLogger(__name__)
+VALIDATION = 1024
+"""Held-out images on which learning rates are compared."""
+Measure = Callable[[Training], None]
+
+
+class Stopped(Exception):
+    """The study was interrupted."""
+
+
+class Worker:
+    """A plan being worked off.
+
+    Args:
+        measure: called with every training that is complete, never twice at a time.
+        jobs: trainings at a time.
+    """
+
+    def __init__(self, plan: Plan, measure: Measure, jobs: int) -> None:
+        self.plan, self.measure, self.jobs = plan, measure, jobs
+        self.first: dict[str, Future[Training]] = {}
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.stopping = threading.Event()
+        self.one = threading.Lock()
+
+    def run(self) -> dict[str, str]:
+        """All of it; what failed: name of the run -> why."""
+        failed: dict[str, str] = {}
+        total = sum(1 for _ in self.plan.all())
+        with ThreadPoolExecutor(self.jobs) as pool, progress_bar(total, "study", unit="runs") as bar:
+            try:
+                tasks = {}
+                for row, seed in self.plan.all():
+                    task = pool.submit(self._task, row, seed)
+                    tasks[f"{row.key}-seed{seed}"] = task
+                    self.first.setdefault(row.key, task)
+                for name, task in tasks.items():
+                    if error := task.exception():
+                        failed[name] = str(error)
+                        log.warning("%s: failed: %s", name, error)
+                    bar.update(1)
+            except BaseException:
+                self.stop()
+                raise
+        return failed
+
+    def stop(self) -> None:
+        """End the trainings, which save their state."""
+        self.stopping.set()
+        for process in list(self.running):
+            process.terminate()
+
+    def _task(self, row: Row, seed: int) -> Training:
+        base = self.first[row.builds_on].result() if row.builds_on else None
+        if seed == self.plan.scale.seeds[0]:
+            rate = self._chosen(row, seed, base)
+        else:
+            rate = self.first[row.key].result().rate
+        training = self.plan.training(row, seed, rate, base)
+        if not training.checkpoint().exists():
+            self._train(training, training.images)
+        with self.one:
+            self.measure(training)
+        return training
+
+    def _chosen(self, row: Row, seed: int, base: Training | None) -> float:
+        """The rate with the least validation loss after a tenth of the images; kept in a file beside the runs."""
+        rates = self.plan.scale.rates
+        if len(rates) == 1:
+            return rates[0]
+        path = self.plan.runs / row.key / "rates.json"
+        losses: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        for rate in rates:
+            if f"{rate:g}" not in losses:
+                training = self.plan.training(row, seed, rate, base)
+                self._train(training, training.first_images)
+                losses[f"{rate:g}"] = validation_loss(training, training.folder.checkpoint(training.first_images))
+                with atomic_path(path) as temporary:
+                    temporary.write_text(json.dumps(losses, indent=1))
+        best = min((rate for rate in rates), key=lambda rate: losses[f"{rate:g}"])
+        log.info("%s: learning rate %g (validation loss after a tenth: %s)", row.key, best, losses)
+        return best
+
+    def _train(self, training: Training, images: int) -> None:
+        """Run the command up to so many images; its output goes to train.log in the folder of the run."""
+        if self.stopping.is_set():
+            raise Stopped
+        folder = training.folder.path
+        folder.mkdir(parents=True, exist_ok=True)
+        share = images * units(training.row, training.scale.preset)
+        log.info("%s, learning rate %g: %d images, %.0f units", training.name, training.rate, images, share)
+        with open(folder / "train.log", "ab") as output:
+            command = [sys.executable, *training.command(images)]
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=self._environment())
+            self.running.add(process)
+            status = process.wait()
+            self.running.discard(process)
+        if self.stopping.is_set():
+            raise Stopped
+        if status:
+            last = (folder / "train.log").read_text(errors="replace").strip().splitlines()[-1:]
+            raise UserError(f"{folder}: training ended with status {status}: {''.join(last)}")
+
+    def _environment(self) -> dict[str, str]:
+        threads = max(1, (os.cpu_count() or 1) // self.jobs)
+        return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+
+def validation_loss(training: Training, checkpoint: Path) -> float:
+    """The objective of the averaged weights on held-out images, with the same noise for every learning rate."""
+    model, objective = load(checkpoint).model, fresh(training.row, training.scale.preset)[1]
+    data = open_data(training.data, size=training.scale.size)
+    split = next(name for name in ("val", "test", "all") if name in data.splits)
+    images, losses = data.split(split)[:VALIDATION], []
+    for first in range(0, len(images), 128):
+        x0 = to_float(data.batch(images[first : first + 128])).contiguous(memory_format=torch.channels_last)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(first)
+            found = objective(model, x0, torch.Generator().manual_seed(first)).loss
+        losses.append(found.detach())
+    return float(torch.cat(losses).mean())
