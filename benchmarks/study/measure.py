@@ -30,11 +30,11 @@ def measure(training: Training, out: Path) -> None:
     checkpoints = [str(training.checkpoint(part)) for part in range(1, POINTS + 1)]
     data, last = training.data, checkpoints[-1]
     if not without_code(training.row):
-        benchmarks.downstream.measure(checkpoints, data, out=out / "downstream.csv", protocol="standard")
-        benchmarks.disentanglement.measure(last, data, out=out / "disentanglement.csv", protocol="standard")
+        benchmarks.downstream.measure(checkpoints, data=data, out=out / "downstream.csv", protocol="standard")
+        benchmarks.disentanglement.measure(last, data=data, out=out / "disentanglement.csv", protocol="standard")
     try:
         benchmarks.reconstruction.measure(
-            last, data, out=out / "reconstruction.csv", protocol="standard", nfe=NFE, limit=training.scale.images
+            last, data=data, out=out / "reconstruction.csv", protocol="standard", nfe=NFE, limit=training.scale.images
         )
     except UserError as error:
         log.warning("%s: not reconstructed: %s", training.name, error)

@@ -1,0 +1,69 @@
+"""Every row has the same work, and what it builds on comes first."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from benchmarks.study.plan import SCALES, planned
+from benchmarks.study.rows import ROWS, units
+from dbae.support.errors import UserError
+
+SMALL = dataclasses.replace(SCALES["cpu"], units=4000)
+
+
+def plan(*rows, **changes):
+    return planned(rows, dataclasses.replace(SMALL, **changes), "faces", Path("runs"))
+
+
+def test_the_unit_is_a_step_of_the_plain_network():
+    assert units(ROWS["ddim"], "faces32") == 1
+    assert 1.2 < units(ROWS["diffae"], "faces32") < units(ROWS["dbae"], "faces32") < units(ROWS["sami"], "faces32")
+
+
+def test_weights_of_a_loss_cost_nothing():
+    assert units(ROWS["vae"], "faces32") == units(ROWS["vae-published"], "faces32")
+
+
+@pytest.mark.parametrize("key", ["dbae", "ddim", "diffae", "vae"])
+def test_rows_have_as_many_units(key):
+    training = plan(key).training(ROWS[key], 0, 1e-3)
+    step = 2 * SMALL.batch * units(ROWS[key], "faces32")
+    assert abs(training.images * units(ROWS[key], "faces32") - SMALL.units) <= step / 2
+
+
+def test_a_frozen_network_is_paid_for_with_half_of_the_units_and_is_that_of_half_the_run():
+    study = plan("pdae", "pdae-free")
+    assert [row.key for row in study.rows] == ["ddim", "pdae", "pdae-free"]
+    base = study.training(ROWS["ddim"], 0, 1e-3)
+    paid, free = (study.training(ROWS[key], 0, 1e-3, base) for key in ("pdae", "pdae-free"))
+    assert paid.images == pytest.approx(free.images / 2, abs=2 * SMALL.batch)
+    assert paid.pretrained == base.checkpoint(1) and free.pretrained == base.checkpoint()
+    assert paid.pretrained.name == f"images-{base.images // 2:09d}.safetensors"
+    assert ["--pretrained", str(paid.pretrained)] == paid.command(1)[-4:][:2] or str(paid.pretrained) in paid.command(1)
+
+
+def test_every_row_comes_once_before_any_is_repeated():
+    order = list(plan("dbae", "vae", "ae", seeds=(3, 4)).all())
+    assert [(row.key, seed) for row, seed in order] == [("dbae", 3), ("ae", 3), ("vae", 3), ("dbae", 4), ("vae", 4)]
+
+
+def test_rates_are_compared_after_whole_batches():
+    training = plan("dbae").training(ROWS["dbae"], 0, 1e-3)
+    assert training.first_images % SMALL.batch == 0
+    assert training.first_images == pytest.approx(training.images / 10, abs=SMALL.batch)
+
+
+@pytest.mark.parametrize(
+    "changes, option", [({"units": 0}, "--units"), ({"rates": (-1.0,)}, "--rates"), ({"seeds": ()}, "--seeds")]
+)
+def test_a_plan_that_cannot_be_is_refused(changes, option):
+    with pytest.raises(UserError, match=option):
+        plan("dbae", **changes)
+
+
+def test_an_unknown_row_is_answered_with_those_there_are():
+    with pytest.raises(UserError, match=r"--rows resnet: expected .*diffae"):
+        plan("resnet")

@@ -1,0 +1,41 @@
+"""The command from beginning to end, at the smallest size; its tables say what its results files say."""
+
+from __future__ import annotations
+
+import csv
+
+import pandas
+import pytest
+
+from benchmarks.results import RecordFile
+from benchmarks.study.command import StudyOptions, describe, main
+from benchmarks.study.plan import SCALES, planned
+
+
+def test_a_small_study(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DBAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    options = StudyOptions(
+        "faces:?n=80", rows=("vae",), units=86, rates=(0.001,), seeds=(0,), out=tmp_path / "o", runs=tmp_path / "r"
+    )
+    main(options)
+    assert "VAE" in capsys.readouterr().out
+    table = pandas.read_csv(tmp_path / "o" / "table1.csv").set_index("row")
+    rows = RecordFile(tmp_path / "o" / "downstream.csv").read()
+    means = [r for r in rows if r.metric == "AP" and r.attribute == "mean" and r.seed.startswith("mean of")]
+    of_vae = {r.train_data: r.value for r in means if r.model == "vae-seed0"}
+    assert len(of_vae) == 2  # two points of the curve
+    assert table.loc["VAE", "AP"] == pytest.approx(next(v for k, v in of_vae.items() if "(64 images" in k), abs=1e-5)
+    assert table.loc["VAE", "AP_se"] > 0
+    assert table.loc["pca", "AP"] == pytest.approx(next(r.value for r in means if r.model == "pca"), abs=1e-5)
+    reconstructed = pandas.read_csv(tmp_path / "o" / "table2.csv")
+    assert reconstructed["SSIM"].between(-1, 1).all() and (reconstructed["SSIM_se"] > 0).all()
+    with open(tmp_path / "o" / "training.csv", newline="") as file:
+        (run,) = csv.DictReader(file)
+    assert run["images"] == "64" and run["own_units"] == "86" and "--method vae" in run["command"]
+    assert (tmp_path / "o" / "curve.png").stat().st_size > 1000
+
+
+def test_the_plan_in_words(tmp_path):
+    text = describe(planned(("pdae",), SCALES["cpu"], "faces", tmp_path))
+    assert text.splitlines()[1].split()[0] == "ddim" and "110,000 units a row" in text

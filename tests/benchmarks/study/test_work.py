@@ -1,0 +1,61 @@
+"""The work is done once, in order, and a row that fails leaves the others alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from benchmarks.study import work
+from benchmarks.study.plan import SCALES, planned
+from benchmarks.study.work import Worker
+from dbae.support.errors import UserError
+
+SMALL = dataclasses.replace(SCALES["cpu"], units=2000)
+
+
+class Recorder(Worker):
+    """Leaves the files of a training without training; `broken` rows fail."""
+
+    broken: tuple[str, ...] = ()
+
+    def __init__(self, *args):
+        self.trained, self.measured = [], []
+        super().__init__(*args[:1], lambda training: self.measured.append(training.name), *args[1:])
+
+    def _train(self, training, images):
+        if training.row.key in self.broken:
+            raise UserError("no")
+        self.trained.append((training.name, training.rate, images))
+        if images == training.images:
+            for part in (1, 2):
+                training.checkpoint(part).parent.mkdir(parents=True, exist_ok=True)
+                training.checkpoint(part).touch()
+
+
+def worker(tmp_path: Path, *rows: str, jobs: int = 1, **changes) -> Recorder:
+    return Recorder(planned(rows, dataclasses.replace(SMALL, **changes), "faces", tmp_path), jobs)
+
+
+def test_the_best_rate_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "validation_loss", lambda training, checkpoint: abs(training.rate - 0.002))
+    found = worker(tmp_path, "dbae", rates=(0.001, 0.002, 0.003), seeds=(0, 1))
+    assert found.run() == {}
+    assert [rate for _, rate, _ in found.trained] == [0.001, 0.002, 0.003, 0.002, 0.002]
+    assert [name for name, _, images in found.trained if images > 200] == ["dbae-seed0", "dbae-seed1"]
+    assert found.measured == ["dbae-seed0", "dbae-seed1"]
+
+
+def test_what_is_there_is_not_done_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "validation_loss", lambda training, checkpoint: training.rate)
+    assert worker(tmp_path, "dbae", "vae", seeds=(0,)).run() == {}
+    again = worker(tmp_path, "dbae", "vae", seeds=(0,))
+    assert again.run() == {} and again.trained == [] and again.measured == ["dbae-seed0", "vae-seed0"]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_what_fails_is_named_and_takes_along_only_what_builds_on_it(tmp_path, monkeypatch, jobs):
+    monkeypatch.setattr(Recorder, "broken", ("ddim",))
+    found = worker(tmp_path, "pdae", "vae", jobs=jobs, rates=(0.001,), seeds=(0,))
+    assert set(found.run()) == {"ddim-seed0", "pdae-seed0"} and found.measured == ["vae-seed0"]
