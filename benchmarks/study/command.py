@@ -37,8 +37,8 @@ from tyro.conf import Positional
 
 from benchmarks.study.figure import draw_curves
 from benchmarks.study.measure import measure
-from benchmarks.study.plan import SCALES, Plan, Training, planned
-from benchmarks.study.rows import fresh, units
+from benchmarks.study.plan import SCALES, Plan, Scale, Training, planned
+from benchmarks.study.rows import Row, fresh, units
 from benchmarks.study.tables import write_tables
 from benchmarks.study.work import Worker
 from dbae.data import open_data, require_apart
@@ -101,9 +101,11 @@ def main(options: StudyOptions) -> None:
 
     out.mkdir(parents=True, exist_ok=True)
     failed = Worker(plan, measured, options.jobs).run()
-    print(columns([list(line) for line in _lines(report(plan, complete, out))]))
+    print(columns(_lines(report(plan, complete, out))))
     if failed:
-        raise UserError("\n".join([f"{len(failed)} runs failed, the others are in {out}:", *map(": ".join, failed.items())]))
+        raise UserError(
+            "\n".join([f"{len(failed)} runs failed, the others are in {out}:", *map(": ".join, failed.items())])
+        )
 
 
 def report(plan: Plan, complete: Sequence[Training], out: Path) -> Any:
@@ -116,37 +118,37 @@ def report(plan: Plan, complete: Sequence[Training], out: Path) -> Any:
     return tables.get("table1")
 
 
-def _lines(table: Any) -> list[tuple[str, ...]]:
+def _lines(table: Any) -> list[list[str]]:
     if table is None:
-        return [("no row has latents to probe",)]
-    shown = ("row", "AP", "AP_se", "Pearson_r", "Pearson_r_se")
-    return [shown, *(tuple(c if isinstance(c, str) else f"{c:.4f}" for c in line) for line in table[list(shown)].values)]
+        return [["no row has latents to probe"]]
+    shown = ["row", "AP", "AP_se", "Pearson_r", "Pearson_r_se"]
+    return [shown, *([c if isinstance(c, str) else f"{c:.4f}" for c in line] for line in table[shown].values)]
 
 
 def describe(plan: Plan) -> str:
     """The plan in words, with the time that trainings would take here one after the other."""
-    lines, base = [["row", "seeds", "units an image", "images", "minutes"]], None
-    total = 0.0
+    lines, total = [["row", "seeds", "units an image", "images", "minutes"]], 0.0
+    first: dict[str, Training] = {}
     for row in plan.rows:
-        needed = plan.training(next(r for r in plan.rows if r.key == row.builds_on), 0, 1.0) if row.builds_on else None
-        images, seeds = plan.training(row, plan.scale.seeds[0], 1.0, needed).images, plan.seeds(row)
-        each = seconds_an_image(row.key, plan)
-        minutes = each * images * (len(seeds) + plan.searched(row)) / 60
+        first[row.key] = plan.training(row, plan.scale.seeds[0], plan.scale.rates[0], first.get(row.builds_on))
+        images, seeds = first[row.key].images, plan.seeds(row)
+        minutes = seconds_an_image(row, plan.scale) * images * (len(seeds) + plan.searched) / 60
         total += minutes
         cost = f"{units(row, plan.scale.preset):.3f}"
         lines.append([row.key, " ".join(map(str, seeds)), cost, f"{images:,}", f"{minutes:.1f}"])
-    del base
-    about = f"{plan.scale.units:,} units a row; about {total / 60:.1f} hours of training here, on {torch.get_num_threads()}"
-    return columns(lines) + f"\n\n{about} threads, measuring not counted."
+    threads = torch.get_num_threads()
+    return (
+        f"{columns(lines)}\n\n{plan.scale.units:,} units a row; about {total / 60:.1f} hours of training here, on "
+        f"{threads} {'thread' if threads == 1 else 'threads'}, measuring not counted."
+    )
 
 
-def seconds_an_image(key: str, plan: Plan, batch: int = 16) -> float:
-    """Of a training step here: the better of two."""
-    row = next(row for row in plan.rows if row.key == key)
-    model, objective = fresh(row, plan.scale.preset)
-    size = plan.scale.size
+def seconds_an_image(row: Row, scale: Scale) -> float:
+    """Of a training step here, without the optimiser's: the better of two."""
+    model, objective = fresh(row, scale.preset)
     model = model.to(memory_format=torch.channels_last).train()
-    x = torch.zeros(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+    batch = min(scale.batch, 16)
+    x = torch.zeros(batch, 3, scale.size, scale.size).contiguous(memory_format=torch.channels_last)
     times = []
     for _ in range(3):
         started = time.perf_counter()

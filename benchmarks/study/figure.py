@@ -10,6 +10,7 @@ from dbae.support.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
 
 def draw_curves(curve: pandas.DataFrame, path: Path) -> None:
@@ -39,7 +40,7 @@ def draw_curves(curve: pandas.DataFrame, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _name_ends(axes, ends, last) -> None:  # type: ignore[no-untyped-def]
+def _name_ends(axes: Axes, ends: list[tuple[float, str, str]], last: float) -> None:
     """Names beside the ends of the lines, pushed apart where they would overlap."""
     low, high = axes.get_ylim()
     step, place = (high - low) / 22, -float("inf")

@@ -126,7 +126,8 @@ class Plan:
         for number in range(len(self.scale.seeds)):
             yield from ((row, self.seeds(row)[number]) for row in self.rows if number < len(self.seeds(row)))
 
-    def searched(self, row: Row) -> float:
+    @property
+    def searched(self) -> float:
         """Images, as a share of a run's, that the choice of its learning rate costs beyond the run itself."""
         return (len(self.scale.rates) - 1) / TENTH
 

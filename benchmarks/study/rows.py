@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import tyro
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import baselines.train
@@ -78,6 +77,9 @@ ROWS: dict[str, Row] = {
         _method("beta_vae", "beta-VAE"),
         _method("beta_tcvae", "beta-TCVAE"),
         _method("info_vae", "InfoVAE"),
+        _method("lcg_dm", "LCG-DM", builds_on="beta_tcvae"),
+        _method("soda", "SODA-lite"),
+        _method("simclr", "SimCLR"),
     )
 }
 """By key, in the order of the tables and of the work."""
@@ -88,7 +90,7 @@ def arguments(row: Row, preset: str, out: str, data: str, *more: str) -> list[st
     return [*row.flags, "--preset", preset, "--data", data, "--out", out, *more]
 
 
-def fresh(row: Row, preset: str, images: int = 17_000) -> tuple[nn.Module, Objective]:
+def fresh(row: Row, preset: str, images: int = 17_000) -> tuple[Any, Objective]:
     """The row's model with initial weights and its objective, for so many training images."""
     flags = arguments(row, preset, "none", "faces")
     if row.module == "dbae.train":

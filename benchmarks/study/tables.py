@@ -6,8 +6,8 @@ table3.csv    TAD and ATTRS
 curve.csv     AP and Pearson r at every point of the learning curve
 training.csv  one line a run: work, learning rate, seconds, command
 
-A value is a mean over seeds. Its standard error over images is that of a mean over as many models as there are seeds, on
-one set of test images, which they share; `seed_sd` is the standard deviation over seeds, empty for one seed.
+A value is a mean over seeds; `se` is its standard error over test images, which all models share, and `seed_sd` the
+standard deviation over seeds, empty for one seed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pandas
 
 from benchmarks.results import Record, RecordFile
 from benchmarks.results.evidence import evidence
-from benchmarks.study.plan import POINTS, Plan, Training
+from benchmarks.study.plan import Plan, Training
 from benchmarks.study.rows import units
 from dbae.support.files import atomic_path
 
@@ -133,7 +133,6 @@ def _training(training: Training) -> Line:
         "own_units": round(training.images * each),
         "units": training.scale.units,
         "frozen_network": training.row.builds_on and ("free" if training.row.free else "half of the units"),
-        "points": POINTS,
         "seconds": round(sum(float(line["seconds"]) for line in rows), 1),
         "command": "python " + " ".join(training.command(training.images)),
     }

@@ -34,10 +34,6 @@ VALIDATION = 1024
 Measure = Callable[[Training], None]
 
 
-class Stopped(Exception):
-    """The study was interrupted."""
-
-
 class Worker:
     """A plan being worked off.
 
@@ -82,10 +78,8 @@ class Worker:
 
     def _task(self, row: Row, seed: int) -> Training:
         base = self.first[row.builds_on].result() if row.builds_on else None
-        if seed == self.plan.scale.seeds[0]:
-            rate = self._chosen(row, seed, base)
-        else:
-            rate = self.first[row.key].result().rate
+        is_first = seed == self.plan.scale.seeds[0]
+        rate = self._chosen(row, seed, base) if is_first else self.first[row.key].result().rate
         training = self.plan.training(row, seed, rate, base)
         if not training.checkpoint().exists():
             self._train(training, training.images)
@@ -114,7 +108,7 @@ class Worker:
     def _train(self, training: Training, images: int) -> None:
         """Run the command up to so many images; its output goes to train.log in the folder of the run."""
         if self.stopping.is_set():
-            raise Stopped
+            raise UserError("stopped; the same command goes on from here")
         folder = training.folder.path
         folder.mkdir(parents=True, exist_ok=True)
         share = images * units(training.row, training.scale.preset)
@@ -126,7 +120,7 @@ class Worker:
             status = process.wait()
             self.running.discard(process)
         if self.stopping.is_set():
-            raise Stopped
+            raise UserError("stopped; the same command goes on from here")
         if status:
             last = (folder / "train.log").read_text(errors="replace").strip().splitlines()[-1:]
             raise UserError(f"{folder}: training ended with status {status}: {''.join(last)}")

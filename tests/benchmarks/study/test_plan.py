@@ -40,9 +40,9 @@ def test_a_frozen_network_is_paid_for_with_half_of_the_units_and_is_that_of_half
     base = study.training(ROWS["ddim"], 0, 1e-3)
     paid, free = (study.training(ROWS[key], 0, 1e-3, base) for key in ("pdae", "pdae-free"))
     assert paid.images == pytest.approx(free.images / 2, abs=2 * SMALL.batch)
-    assert paid.pretrained == base.checkpoint(1) and free.pretrained == base.checkpoint()
+    assert (paid.pretrained, free.pretrained) == (base.checkpoint(1), base.checkpoint())
     assert paid.pretrained.name == f"images-{base.images // 2:09d}.safetensors"
-    assert ["--pretrained", str(paid.pretrained)] == paid.command(1)[-4:][:2] or str(paid.pretrained) in paid.command(1)
+    assert str(paid.pretrained) in paid.command(paid.images)
 
 
 def test_every_row_comes_once_before_any_is_repeated():
@@ -57,7 +57,7 @@ def test_rates_are_compared_after_whole_batches():
 
 
 @pytest.mark.parametrize(
-    "changes, option", [({"units": 0}, "--units"), ({"rates": (-1.0,)}, "--rates"), ({"seeds": ()}, "--seeds")]
+    ("changes", "option"), [({"units": 0}, "--units"), ({"rates": (-1.0,)}, "--rates"), ({"seeds": ()}, "--seeds")]
 )
 def test_a_plan_that_cannot_be_is_refused(changes, option):
     with pytest.raises(UserError, match=option):

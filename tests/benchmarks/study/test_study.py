@@ -29,13 +29,16 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     assert table.loc["VAE", "AP_se"] > 0
     assert table.loc["pca", "AP"] == pytest.approx(next(r.value for r in means if r.model == "pca"), abs=1e-5)
     reconstructed = pandas.read_csv(tmp_path / "o" / "table2.csv")
-    assert reconstructed["SSIM"].between(-1, 1).all() and (reconstructed["SSIM_se"] > 0).all()
+    assert reconstructed["SSIM"].between(-1, 1).all()
+    assert (reconstructed["SSIM_se"] > 0).all()
     with open(tmp_path / "o" / "training.csv", newline="") as file:
         (run,) = csv.DictReader(file)
-    assert run["images"] == "64" and run["own_units"] == "86" and "--method vae" in run["command"]
+    assert (run["images"], run["own_units"]) == ("64", "86")
+    assert "--method vae" in run["command"]
     assert (tmp_path / "o" / "curve.png").stat().st_size > 1000
 
 
 def test_the_plan_in_words(tmp_path):
-    text = describe(planned(("pdae",), SCALES["cpu"], "faces", tmp_path))
-    assert text.splitlines()[1].split()[0] == "ddim" and "110,000 units a row" in text
+    lines = describe(planned(("pdae",), SCALES["cpu"], "faces", tmp_path)).splitlines()
+    assert [line.split()[0] for line in lines[:3]] == ["row", "ddim", "pdae"]
+    assert "110,000 units a row" in lines[-1]

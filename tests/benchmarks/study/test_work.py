@@ -51,11 +51,13 @@ def test_what_is_there_is_not_done_again(tmp_path, monkeypatch):
     monkeypatch.setattr(work, "validation_loss", lambda training, checkpoint: training.rate)
     assert worker(tmp_path, "dbae", "vae", seeds=(0,)).run() == {}
     again = worker(tmp_path, "dbae", "vae", seeds=(0,))
-    assert again.run() == {} and again.trained == [] and again.measured == ["dbae-seed0", "vae-seed0"]
+    assert again.run() == {}
+    assert (again.trained, again.measured) == ([], ["dbae-seed0", "vae-seed0"])
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_what_fails_is_named_and_takes_along_only_what_builds_on_it(tmp_path, monkeypatch, jobs):
     monkeypatch.setattr(Recorder, "broken", ("ddim",))
     found = worker(tmp_path, "pdae", "vae", jobs=jobs, rates=(0.001,), seeds=(0,))
-    assert set(found.run()) == {"ddim-seed0", "pdae-seed0"} and found.measured == ["vae-seed0"]
+    assert set(found.run()) == {"ddim-seed0", "pdae-seed0"}
+    assert found.measured == ["vae-seed0"]
