@@ -106,7 +106,8 @@ def train(args: Args) -> Path:
     require_apart([args.data], args.out)
     RunFolder(args.out).require_usable(resume=args.resume)  # before the images are read
     fresh = built(args, load)
-    images = training_images(args, fresh.model.config.image_size)
+    model: Any = fresh.model
+    images = training_images(args, model.config.image_size)
     count = len(images.stream.indices)
     log.info("%s; %d training images of %s", parameters_in_words(fresh.model), count, images.data.name)
     return fit(
