@@ -161,7 +161,7 @@ def _preset_defaults(arguments: list[str]) -> TrainConfig:
     return TrainConfig(**(presets[preset].training if preset in presets else {}))
 
 
-def options(arguments: list[str]) -> type[Args]:
+def options(arguments: list[str]) -> type[Any]:
     """The options that a command line with these arguments has: defaults are those of its method and preset."""
     return with_defaults(options_of(named("method", arguments) or "diffae"), _preset_defaults(arguments))
 

@@ -17,7 +17,7 @@ import logging
 import math
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -150,7 +150,7 @@ def _preset_defaults(arguments: list[str]) -> TrainConfig:
     return TrainConfig(**SMALL_PRESETS.get(named("preset", arguments) or "faces32", {}))
 
 
-def options(arguments: list[str]) -> type[Args]:
+def options(arguments: list[str]) -> type[Any]:
     """The options that a command line with these arguments has: the loop's defaults are those of its preset."""
     return with_defaults(Args, _preset_defaults(arguments))
 
