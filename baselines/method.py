@@ -80,6 +80,7 @@ class LatentOptions(TrainingOptions):
             raise UserError(f"--latent-dim: expected 1 or more, found {self.latent_dim}; change --latent-dim.")
 
     def configured(self, config: Any) -> Any:
+        """The preset with another `latent_dim`, where one is given."""
         return config if self.latent_dim is None else dataclasses.replace(config, latent_dim=self.latent_dim)
 
 

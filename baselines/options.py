@@ -17,6 +17,7 @@ class ConfigOptions(LatentOptions):
     """Options that are fields of the configuration, by the same name; None keeps the preset's value."""
 
     def configured(self, config: Any) -> Any:
+        """`config` with every option that is given and one of its fields."""
         names = {field.name for field in dataclasses.fields(config)}
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         changed = {name: value for name, value in given.items() if name in names and value is not None}

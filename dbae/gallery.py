@@ -55,6 +55,7 @@ class Gallery:
         return np.arange(grid * self.per_grid, min((grid + 1) * self.per_grid, self.images))
 
     def grid_file(self, grid: int) -> Path:
+        """Where a grid goes."""
         return self.folder / "grids" / f"{grid:06d}.png"
 
     def open(self) -> list[int]:

@@ -20,10 +20,12 @@ class Decoded(Protocol):
     """What `decode` returns (`dbae.samplers.Sampled` is one)."""
 
     @property
-    def images(self) -> Float[Tensor, "b 3 s s"]: ...
+    def images(self) -> Float[Tensor, "b 3 s s"]:
+        """float32, in [-1, 1]."""
 
     @property
-    def nfe(self) -> int: ...
+    def nfe(self) -> int:
+        """Network evaluations an image took."""
 
 
 @runtime_checkable
@@ -118,10 +120,12 @@ class Drawn(Protocol):
     """What `Prior.sample` returns: z, and the evaluations of the latent network per draw."""
 
     @property
-    def z(self) -> Float[Tensor, "n l"]: ...
+    def z(self) -> Float[Tensor, "n l"]:
+        """Codes, float32."""
 
     @property
-    def nfe(self) -> int: ...
+    def nfe(self) -> int:
+        """Evaluations of the prior's network that a code took; 0 where it has none."""
 
 
 @runtime_checkable
@@ -149,13 +153,16 @@ class Loaded(Protocol):
     """
 
     @property
-    def model(self) -> RepresentationModel: ...
+    def model(self) -> RepresentationModel:
+        """The model itself."""
 
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """SHA-256 of the file, hex."""
 
     @property
-    def train_data(self) -> str: ...
+    def train_data(self) -> str:
+        """What it was trained on, in words; "" where that is not known."""
 
 
 def on_device(model: RepresentationModel, device: torch.device) -> RepresentationModel:

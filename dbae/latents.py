@@ -68,10 +68,12 @@ class Latents:
 
     @property
     def dim(self) -> int:
+        """Length of z."""
         return self.array.shape[-1]
 
     @property
     def stochastic(self) -> bool:
+        """Whether there is a sigma beside mu."""
         return self.array.shape[2] == 2
 
     def rows(self, rows: Int64[np.ndarray, " m"]) -> Latents:

@@ -87,6 +87,7 @@ class DBAE(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where its weights are."""
         return self.score.label_emb.weight.device
 
     def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:

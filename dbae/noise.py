@@ -42,6 +42,7 @@ class PerImageNoise:
         self.generators = [image_generator(seed, int(i), stream) for i in indices]
 
     def normal(self, shape: Sequence[int]) -> Tensor:
+        """float32, row i of the generator of image i. Raises ValueError for another number of images."""
         if shape[0] != len(self.generators):
             raise ValueError(f"asked for noise of {shape[0]} images; this source serves {len(self.generators)}")
         out = torch.empty(tuple(shape), dtype=torch.float32)
@@ -57,6 +58,7 @@ class ReplayNoise:
         self.draws = iter(draws)
 
     def normal(self, shape: Sequence[int]) -> Tensor:
+        """The next recorded draw. Raises ValueError where it has another shape."""
         draw = torch.as_tensor(next(self.draws))
         if draw.shape != torch.Size(shape):
             raise ValueError(f"recorded draw has shape {tuple(draw.shape)}, asked for {tuple(shape)}")
@@ -70,6 +72,7 @@ class GeneratorNoise:
         self.generator = generator
 
     def normal(self, shape: Sequence[int]) -> Tensor:
+        """float32, the next draw of the generator."""
         return torch.randn(tuple(shape), generator=self.generator, device=self.generator.device)
 
 

@@ -49,6 +49,7 @@ class SampleFolder:
             temporary.write_text(json.dumps(settings, indent=1))
 
     def image_file(self, index: int) -> Path:
+        """Where image `index` goes."""
         return self.path / "images" / f"{index:06d}.png"
 
     def missing(self, n: int) -> np.ndarray:
@@ -56,10 +57,12 @@ class SampleFolder:
         return np.array([i for i in range(n) if not self.image_file(i).exists()], np.int64)
 
     def write(self, indices: np.ndarray, images: UInt8[Tensor, "b 3 s s"]) -> None:
+        """Save images, each whole or not at all."""
         for index, image in zip(indices.tolist(), images, strict=True):
             save_png(image, self.image_file(index))
 
     def read(self, indices: range) -> UInt8[Tensor, "b 3 s s"]:
+        """Images that were saved."""
         from PIL import Image
 
         def pixels(index: int) -> Tensor:

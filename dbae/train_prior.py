@@ -121,6 +121,7 @@ class Args:
         return PRESETS[self.preset] | {name: value for name, value in given.items() if value is not None}
 
     def network(self, latent_dim: int) -> LatentMLPConfig:
+        """The network's shape, for z of so many numbers."""
         return LatentMLPConfig(latent_dim, self.chosen["hidden"], self.chosen["layers"])
 
     def training(self) -> TrainConfig:

@@ -8,6 +8,7 @@ import runpy
 import statistics
 import sys
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -114,6 +115,28 @@ def test_benchmarks_has_few_rooms():
 def test_files_stay_short():
     lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
     assert not {name: count for name, count in lines.items() if count > LINES}
+
+
+def _public(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    """Functions, classes and methods that others may use, but those that only overload a name for types."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if not any("overload" in ast.unparse(decorator) for decorator in node.decorator_list):
+            yield node
+        if isinstance(node, ast.ClassDef):
+            yield from _public(node)
+
+
+def test_what_is_public_says_what_it_is():
+    public = {
+        f"{name}: {node.name}, line {node.lineno}": ast.get_docstring(node)
+        for name, path in modules().items()
+        for node in _public(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    silent = sorted(name for name, text in public.items() if not text)
+    assert len(public) > 1000
+    assert len(silent) <= 0.05 * len(public), silent
 
 
 def test_a_module_needs_few_others():

@@ -44,6 +44,7 @@ class DiffusionModel(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
+        """Where its weights are."""
         return next(self.parameters()).device
 
     @abstractmethod

@@ -95,11 +95,13 @@ class Process:
 
     @functools.cached_property
     def betas(self) -> Table:
+        """beta of each of the n steps, float64, from the schedule's alpha_bar at `times`."""
         ab = alpha_bar(self.schedule)[list(self.times)]
         return 1 - ab / np.append(1.0, ab[:-1])
 
     @functools.cached_property
     def alpha_bar(self) -> Table:
+        """alpha_bar after each step, float64 (n,), from almost 1 down."""
         return np.cumprod(1 - self.betas)
 
     @property
@@ -139,6 +141,7 @@ class NoiseLoss:
 
     @property
     def mse(self) -> Float[Tensor, " b"]:
+        """The loss itself, which has no weights."""
         return self.loss.detach()
 
 

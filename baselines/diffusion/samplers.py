@@ -129,15 +129,18 @@ class DDIMSampler(DiffusionSampler):
         super().__init__(predict, process, clip=clip, noise=noise)
 
     def order(self) -> range:
+        """From the noisiest time down; without `to_data` the step to the image is left out."""
         return range(self.n - 1, -1 if self.to_data else 0, -1)
 
     def prepare(self) -> None:
+        """Weights of x0 and of the predicted noise, and sigma, in float32 as in the references."""
         ab, before = (np.float32(table) for table in (self.process.alpha_bar, self.process.alpha_bar_before))
         sigma = np.float32(self.eta) * np.sqrt((1 - before) / (1 - ab)) * np.sqrt(1 - ab / before)
         self.x0_weight, self.e_weight = floats(np.sqrt(before)), floats(np.sqrt(1 - before - sigma**2))
         self.sigma = floats(sigma)
 
     def step(self, x: Tensor, i: int) -> Tensor:
+        """x at the time before: `x0_weight` x0 + `e_weight` e + sigma n."""
         x0, e, _ = self.predict(x, i)
         mean = self.x0_weight[i] * x0 + self.e_weight[i] * e
         return mean + self.sigma[i] * self.normal(x) if self.sigma[i] else mean
@@ -155,13 +158,16 @@ class Inversion(DiffusionSampler):
         super().__init__(predict, process, clip=clip)
 
     def order(self) -> range:
+        """From the image up; without `to_noise` the step to the last time is left out."""
         return range(self.n if self.to_noise else self.n - 1)
 
     def prepare(self) -> None:
+        """Weights of x0 and of the predicted noise at the time after."""
         after = np.float32(self.process.alpha_bar_after)
         self.x0_weight, self.e_weight = floats(np.sqrt(after)), floats(np.sqrt(1 - after))
 
     def step(self, x: Tensor, i: int) -> Tensor:
+        """x at the time after, with the noise predicted at this one."""
         x0, e, _ = self.predict(x, i)
         return self.x0_weight[i] * x0 + self.e_weight[i] * e
 
@@ -186,11 +192,13 @@ class DDPMSampler(DiffusionSampler):
         super().__init__(predict, process, clip=clip, noise=noise)
 
     def prepare(self) -> None:
+        """Weights of x0 and x in the posterior's mean, and log variances: the chosen, the bounds of a learned one."""
         self.x0_weight, self.x_weight = map(floats, self.process.posterior_mean)
         self.log_variance = floats(self.process.log_variance(self.variance))
         self.log_bounds = floats(self.process.log_variance("fixed_small")), floats(np.log(self.process.betas))
 
     def step(self, x: Tensor, i: int) -> Tensor:
+        """A draw of the posterior of the time before; its mean in the last step."""
         x0, _, v = self.predict(x, i)
         mean = self.x0_weight[i] * x0 + self.x_weight[i] * x
         if i == 0:

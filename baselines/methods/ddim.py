@@ -54,6 +54,7 @@ class NoiseUNet(Trunk):
         super().__init__(Layers(config, image_size, nn.Conv1d), out_channels=6 if learn_sigma else 3)
 
     def forward(self, x: Float[Tensor, "b 3 s s"], t: Int[Tensor, " b"]) -> Float[Tensor, "b o s s"]:
+        """Noise in x_t at times t of 0 to 999; o is 6 with `learn_sigma`, the variance last."""
         e = self.embed(t.float())
         return self.up(self.down(x, e), e)
 

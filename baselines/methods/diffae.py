@@ -69,6 +69,7 @@ class SemanticUNet(Trunk):
     def forward(
         self, x: Float[Tensor, "b 3 s s"], t: Int[Tensor, " b"], z: Float[Tensor, "b l"]
     ) -> Float[Tensor, "b 3 s s"]:
+        """Noise in x_t at times t of 0 to 999, under the code z."""
         e = self.embed(t.float())
         return self.up(self.down(x, e, z), e, z)
 
@@ -94,6 +95,7 @@ class DiffAE(DiffusionModel):
         return self.encoder(x), None
 
     def predictor(self, z: Float[Tensor, "b l"] | None) -> Predict:
+        """The network under z. Raises ValueError without z, of which nothing was learnt."""
         if z is None:
             raise ValueError("DiffAE predicts noise under a code: pass z")
         return lambda x, t: self.network(x, torch.full((len(x),), t, device=x.device), z)

@@ -143,6 +143,7 @@ class InfoDiffusionOptions(ConfigOptions):
     pretrained: str | None = None
 
     def built(self, method: Method, config: Any, seed: int, name: str, load: Load) -> Built:
+        """With `pretrained`, a model that carries the plain network, of which it takes architecture and schedule."""
         if self.pretrained is None:
             return super().built(method, config, seed, name, load)
         plain, about = plain_model(self.pretrained, load, config.image_size)

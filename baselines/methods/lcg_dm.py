@@ -90,6 +90,7 @@ class LCGDMOptions(TrainingOptions):
         return Built(model, {"pretrained": found.name, "method": found.method, "sha256": found.sha256})
 
     def shown(self) -> dict[str, str]:
+        """The file name of `pretrained`."""
         return {} if self.pretrained is None else {"pretrained": Path(self.pretrained).name}
 
 

@@ -256,6 +256,7 @@ class SAMIOptions(ConfigOptions):
     pretrained: str | None = None
 
     def built(self, method: Method, config: Any, seed: int, name: str, load: Load) -> Built:
+        """With `pretrained`, its network frozen, of which the model takes architecture and schedule."""
         if self.pretrained is None:
             return super().built(method, config, seed, name, load)
         plain, about = plain_model(self.pretrained, load, config.image_size)

@@ -39,6 +39,7 @@ class Table:
 
     @property
     def model(self) -> str:
+        """Name of the first column: what controls are compared with."""
         return next(iter(self.columns))
 
 

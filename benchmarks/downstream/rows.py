@@ -163,4 +163,5 @@ def means_over_seeds(runs: Sequence[Sequence[Record]], seeds: Sequence[int]) -> 
 
 
 def listed(seeds: Sequence[int]) -> str:
+    """Seeds as the column `seed` has them: "0 1 2"."""
     return " ".join(map(str, seeds))

@@ -47,6 +47,7 @@ class Trial:
 
     @property
     def columns(self) -> dict[str, Any]:
+        """The cells of a record that are known beforehand."""
         own = {"protocol": self.manner.name, "seed": str(self.seed), "n_train": self.manner.n_train}
         return own | self.subject.cells
 

@@ -42,9 +42,11 @@ class FaceNetwork(nn.Module):
         self.attributes = nn.Linear(DIM, OUTPUTS)
 
     def features(self, x: Float[Tensor, "b 3 64 64"]) -> Float[Tensor, "b 128"]:
+        """f of the module docstring, of images in [-1, 1]."""
         return self.project(self.trunk(x))
 
     def forward(self, x: Float[Tensor, "b 3 64 64"]) -> Float[Tensor, "b 78"]:
+        """V max(f, 0) + c of the module docstring, of images in [-1, 1]."""
         return self.attributes(F.relu(self.features(x)))
 
 

@@ -130,6 +130,7 @@ class TorchScriptInception(nn.Module):
         self.base = torch.jit.load(str(path), map_location="cpu").eval()
 
     def forward(self, x: Float[Tensor, "b 3 299 299"]) -> Float[Tensor, "b 2048"]:
+        """Pooled features of images resized and scaled as the published file wants them."""
         return self.base.layers(x).flatten(1)
 
 

@@ -73,6 +73,7 @@ class Convolution(nn.Module):
         self.bn = nn.BatchNorm2d(step.channels, eps=1e-3)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Convolution, batch norm and ReLU."""
         return F.relu(self.bn(self.conv(x)))
 
 
@@ -100,6 +101,7 @@ class Block(nn.Module):
             self.branch_pool = Convolution(inputs, Step("branch_pool", pooled), padded=False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """The branches' maps side by side, those of the pooling branch last."""
         results = []
         for branch in self.branches:
             y = x
@@ -137,6 +139,7 @@ class Inception(nn.Module):
         self.fc = nn.Linear(POOL_DIM, CLASSES)
 
     def forward(self, x: Float[Tensor, "b 3 299 299"]) -> InceptionOutput:
+        """Pooled features, 7 channels of the 17 x 17 maps (sFID), and logits without the bias (Inception Score)."""
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, 2))))

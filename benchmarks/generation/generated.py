@@ -75,10 +75,12 @@ class GeneratedImages(ImageDataset):
         return self.n
 
     def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
+        """Image `index`, from the part that holds it."""
         return self._images(index // PART)[index % PART]
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of the folder's name, which is a hash of all that determines the images, and of n."""
         return hashlib.sha256(f"{self.folder.name} {self.n}".encode()).hexdigest()
 
     def _read(self, part: int) -> UInt8[np.ndarray, "b s s 3"]:

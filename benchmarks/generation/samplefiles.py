@@ -49,10 +49,12 @@ class NpzImages(ImageDataset):
         return len(self.pixels)
 
     def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
+        """Image `index` of arr_0."""
         return np.array(self.pixels[index])
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of the file."""
         return sha256(self.path)
 
 

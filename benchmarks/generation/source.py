@@ -69,6 +69,7 @@ class Images:
 
     @property
     def real(self) -> np.ndarray:
+        """Indices of the real images that are compared with, int64 (n,)."""
         return self.order[: self.n]
 
     @property
@@ -124,6 +125,7 @@ class Source:
         return self.images.n if setting.mode == "prior" else len(self.images.others)
 
     def columns(self, setting: Generation) -> dict[str, Any]:
+        """The cells of a record that say how images are generated."""
         return cells_of(self.loaded) | {
             "protocol": setting.protocol,
             "z": self._z(setting),

@@ -28,6 +28,7 @@ class Model(NamedTuple):
 
     @classmethod
     def of(cls, record: Record) -> Model:
+        """The model that a row is of."""
         return cls(*(getattr(record, name) for name in cls._fields))
 
     @property

@@ -130,12 +130,14 @@ class LabelTable(ImageDataset):
         return self._n
 
     def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
+        """There is none: raises UserError."""
         raise UserError(
             f"{self.name}: expected images, found a table of labels. Name a data set: data='folder:photos'."
         )
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of names, labels and splits."""
         labels = self.attributes
         assert labels is not None
         digest = hashlib.sha256(repr((labels.binary_names, labels.continuous_names)).encode())

@@ -92,6 +92,7 @@ class Drawn(ImageDataset):
 
     @property
     def fingerprint(self) -> str:
+        """SHA-256 of name and version, n, size and seed, which determine images and labels."""
         text = f"{self.name} n={self.n} size={self.size} seed={self.seed}"
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -50,17 +50,21 @@ class InMemory(ImageDataset):
         return len(self.pixels)
 
     def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
+        """Image `index`, a copy."""
         return np.ascontiguousarray(self.pixels[index].transpose(1, 2, 0))
 
     def batch(self, indices: Iterable[SupportsIndex]) -> UInt8[Tensor, "b 3 s s"]:
+        """Images `indices`, a copy."""
         return torch.from_numpy(self.pixels[np.fromiter(indices, np.int64)])
 
     @property
     def fingerprint(self) -> str:
+        """That of the data set that was read."""
         return self._dataset.fingerprint
 
     @property
     def image_fingerprint(self) -> str:
+        """That of the data set that was read."""
         return self._dataset.image_fingerprint
 
 

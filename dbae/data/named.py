@@ -89,6 +89,7 @@ class ListedFiles:
         return self.paths
 
     def read(self, name: str) -> bytes:
+        """The bytes of a file. Raises UserError where it cannot be read, or is a pipe or device."""
         try:
             require_ordinary(name, os.stat(name))
             return Path(name).read_bytes()
@@ -125,6 +126,7 @@ class NamedImages(ImageDataset):
         return self._ends[-1]
 
     def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
+        """Image `index`, counted through all parts."""
         part, i = self._find(index)
         return part.image(i)
 

@@ -46,9 +46,11 @@ class Subset(ImageDataset):
         return len(self.origin)
 
     def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
+        """Image `origin[index]` of the parent."""
         return self.parent.image(int(self.origin[index]))
 
     def batch(self, indices: Iterable[SupportsIndex]) -> UInt8[Tensor, "b 3 s s"]:
+        """Images `origin[indices]` of the parent."""
         return self.parent.batch(self.origin[np.fromiter(indices, np.int64)])
 
     @functools.cached_property

@@ -49,6 +49,7 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(min(groups, channels), channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalised in float32 whatever the dtype of x, which it gets back."""
         return super().forward(x.float()).to(x.dtype)
 
 
@@ -110,6 +111,7 @@ class ResBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], e: Float[Tensor, "b e"] | None = None, z: Float[Tensor, "b l"] | None = None
     ) -> Tensor:
+        """x and what the block adds to it, on maps of half or twice the side where it resizes."""
         norm, act, conv = self.in_layers
         h = conv(_resize(act(norm(x)), self.resize))
         if self.conditional:
@@ -132,6 +134,7 @@ class Downsample(nn.Module):
         self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        """Maps of half the side."""
         return self.op(x)
 
 
@@ -143,6 +146,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        """Maps of twice the side."""
         return self.conv(_resize(x, "up"))
 
 
@@ -174,6 +178,7 @@ class AttentionBlock(nn.Module):
         self.proj_out = zero_init(conv(channels, channels, 1))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """x and what every pixel takes from all others."""
         b, c, height, width = x.shape
         pixels = self.norm(x).permute(0, 2, 3, 1).reshape(b, height * width, c)
         qkv = F.linear(pixels, self.qkv.weight.flatten(1), self.qkv.bias)

@@ -48,6 +48,7 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b o"]:
+        """`outputs` numbers of each image in [-1, 1]."""
         for block in self.input_blocks:
             x = block(x)
         return self.out(self.middle_block(x))

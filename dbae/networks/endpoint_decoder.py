@@ -67,6 +67,7 @@ class SpectralConv2d(nn.Module):
         return self.weight_orig / torch.dot(self.weight_u.clone(), torch.mv(w, self.weight_v.clone()))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        """x convolved with the weight divided by its largest singular value."""
         if self.transposed:
             return F.conv_transpose2d(x, self.weight(), padding=self.padding)
         return F.conv2d(x, self.weight(), padding=self.padding)
@@ -79,6 +80,7 @@ class GatedUnit(nn.Module):
     """
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c/2 h w"]:
+        """The first half of the channels, gated by the second."""
         a, b = x.chunk(2, dim=1)
         return a * b.sigmoid()
 
@@ -93,6 +95,7 @@ class InitBlock(nn.Module):
         )
 
     def forward(self, z: Float[Tensor, "b l"]) -> Float[Tensor, "b c 4 4"]:
+        """The first map of z."""
         return self.init(z[:, :, None, None])
 
 
@@ -120,6 +123,7 @@ class SkipExcitation(nn.Module):
         )
 
     def forward(self, small: Tensor, big: Tensor) -> Tensor:
+        """`big` with channels weighed by `small`, a map of fewer pixels."""
         return big * self.main(small)
 
 
@@ -144,6 +148,7 @@ class EndpointDecoder(nn.Module):
         self.add_module(f"to_{image_size}", SpectralConv2d(channels[image_size], 3, 1))
 
     def forward(self, z: Float[Tensor, "b l"]) -> Float[Tensor, "b 3 s s"]:
+        """x_T of z, not clamped."""
         maps = {4: self.init(z)}
         size = 4
         while size < self.image_size:

@@ -62,6 +62,7 @@ class HiddenLayer(nn.Module):
             nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
 
     def forward(self, x: Float[Tensor, "b c_in"], c: Float[Tensor, "b l"]) -> Float[Tensor, "b hidden"]:
+        """Features of x under the embedded time c."""
         return F.silu(self.norm(self.linear(x) * (1 + self.linear_emb(F.silu(c)))))
 
 
@@ -73,6 +74,7 @@ class LastLayer(nn.Module):
         self.linear = nn.Linear(c_in, c_out)
 
     def forward(self, x: Float[Tensor, "b c_in"], c: Float[Tensor, "b l"]) -> Float[Tensor, "b c_out"]:
+        """A linear map of x; c plays no part."""
         return self.linear(x)
 
 

@@ -82,6 +82,7 @@ class EmbeddedSequential(nn.Sequential):
     """Runs its layers in turn, handing the embedding and z to those that take them."""
 
     def forward(self, x: Tensor, e: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+        """Maps after the last layer."""
         for layer in self:
             x = layer(x, e, z) if isinstance(layer, ResBlock) else layer(x)
         return x

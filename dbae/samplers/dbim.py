@@ -13,11 +13,13 @@ class BootedSampler(Sampler):
     """Jumps off x_T by one stochastic step to t_0."""
 
     def prepare(self) -> None:
+        """a, b, c, rho and alpha at the times of the grid."""
         self.a, self.b, self.c = (v.tolist() for v in self.bridge.coefficients(self.grid))
         self.rho: list[float] = self.bridge.rho_squared(self.grid).sqrt().tolist()
         self.alpha: list[float] = self.bridge.log_alpha(self.grid).exp().tolist()
 
     def start(self) -> Tensor:
+        """x at the grid's first time, from a prediction at x_T."""
         # With end_data = 0 the preconditioning is singular at T (c_in is infinite).
         T = self.bridge.T if self.config.end_data else self.bridge.T - NEAR_T
         x = self.a[0] * self.x_T + self.b[0] * self.D(self.x_T, T)
@@ -36,10 +38,12 @@ class DBIM(BootedSampler):
     """
 
     def times(self) -> Tensor:
+        """n + 1 times from T - 1e-3 down to t_min, uniform unless asked otherwise."""
         kind = "karras" if self.config.karras else "uniform"
         return time_grid(kind, self.bridge.T - 1e-3, self.bridge.t_min, self.n + 1, rho=self.config.rho)
 
     def step(self, x: Tensor, i: int) -> Tensor:
+        """From time s to t; k carries the noise of x_s over, g adds new."""
         s, t, eta = i, i + 1, self.config.eta
         g = eta * self.alpha[t] * self.rho[t] * math.sqrt(1 - (self.rho[t] / self.rho[s]) ** 2)
         k = math.sqrt(self.c[t] ** 2 - g**2) / self.c[s]
@@ -58,16 +62,19 @@ class MultistepDBIM(DBIM):
     """
 
     def prepare(self) -> None:
+        """Also half log SNRs, lambda, and the order."""
         super().prepare()
         self.order = 2 if self.config.method == "dbim2" else 3
         self.lam = [math.log(b / c) for b, c in zip(self.b, self.c, strict=True)]
         self.history: list[Tensor] = []  # predictions at the times before s, latest first
 
     def start(self) -> Tensor:
+        """As of any booted sampler, without a history."""
         self.history = []
         return super().start()
 
     def step(self, x: Tensor, i: int) -> Tensor:
+        """A first-order step, corrected by differences of predictions; the first and the last stay of first order."""
         s, t, lam = i, i + 1, self.lam
         D, history = self.D(x, self.t[s]), self.history
         self.history = [D, *history][: self.order - 1]

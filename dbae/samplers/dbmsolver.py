@@ -38,6 +38,7 @@ class DBMSolver(BootedSampler):
         super().__init__(denoise, x_T, bridge, config, noise)
 
     def prepare(self) -> None:
+        """Also rho at T and the drift of the last step, which goes to 0 by Euler."""
         super().prepare()
         self.rho_T = float(self.bridge.rho_squared(self.bridge.on_host(self.bridge.T)).sqrt())
         self.last_drift = probability_flow(self.bridge, self.t[-2])
@@ -55,6 +56,7 @@ class DBMSolver(BootedSampler):
         return torch.cat([torch.stack([grid[:-1], middle], 1).flatten(), grid[-1:], grid.new_zeros(1)])
 
     def step(self, x: Tensor, i: int) -> Tensor:
+        """From s to t by way of m between them; the last is an Euler step."""
         s, m, t = 2 * i, 2 * i + 1, 2 * i + 2
         D_s = self.D(x, self.t[s])
         if i == self.n - 1:

@@ -15,9 +15,11 @@ class OneStep(Sampler):
     """D(y, T - 1e-4), the cheapest competitor in pixel error."""
 
     def times(self) -> Tensor:
+        """T - 1e-4 and 0."""
         return torch.tensor([self.bridge.T - NEAR_T, 0.0], dtype=torch.float64)
 
     def step(self, x: Tensor, i: int) -> Tensor:
+        """The prediction itself."""
         return self.D(x, self.t[i])
 
 
@@ -25,6 +27,7 @@ class DDBM(Sampler):
     """Euler or Heun on the probability flow, each step preceded by a churn step of the reverse SDE (DDBM, Alg. 1)."""
 
     def prepare(self) -> None:
+        """The times that churn ends at, and the drifts at all times."""
         bridge, config = self.bridge, self.config
         churned = self.grid[:-1] + config.churn * self.grid.diff()
         self.t_hat: list[float] = churned.tolist()
@@ -34,12 +37,14 @@ class DDBM(Sampler):
         self.ode_next = [probability_flow(bridge, t, config.guidance) for t in self.t[1:] if t > 0]
 
     def times(self) -> Tensor:
+        """n times from T - 1e-4 down to t_min, karras unless asked otherwise, then 0."""
         kind = "karras" if self.config.karras else "uniform"
         dtype = torch.float32 if self.bridge.arithmetic == "reference" else torch.float64
         grid = time_grid(kind, self.bridge.T - NEAR_T, self.bridge.t_min, self.n, dtype, rho=self.config.rho)
         return torch.cat([grid, grid.new_zeros(1)])
 
     def step(self, x: Tensor, i: int) -> Tensor:
+        """Churn by the reverse SDE, if any; then the ODE by Euler, corrected by Heun."""
         t, t_hat, t_next, dt = self.t[i], self.t_hat[i], self.t[i + 1], self.dt[i]
         if self.config.churn:
             sde, elapsed = self.sde[i], t_hat - t

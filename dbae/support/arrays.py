@@ -96,6 +96,7 @@ class ArrayFile:
             yield name, (texts.count,), texts.dtype, texts.content()
 
     def close(self) -> None:
+        """Close all files."""
         for rows in self._arrays.values():
             rows.file.close()
         for texts in self._texts.values():

@@ -96,6 +96,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
+        """Whether this process is rank 0."""
         return self.rank == 0
 
     def share(self, items: _Items, block: int = 1) -> _Items:

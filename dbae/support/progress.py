@@ -38,6 +38,7 @@ class ProgressLines:
         self.close()
 
     def update(self, n: int = 1) -> None:
+        """Count n more; says a line if the last was a minute ago."""
         self.n += n
         now = time.monotonic()
         if now - self.said >= LINE_EVERY:

@@ -26,6 +26,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
+        """Follow the parameters after optimiser step `step`, from 1."""
         rate = min(self.rate, (1 + step) / (10 + step)) if self.warmup else self.rate
         parameters = [p.detach() for p in self.module.parameters()]
         torch._foreach_lerp_(list(self.shadow.values()), parameters, 1 - rate)
@@ -35,6 +36,7 @@ class EMA:
         return self.module.state_dict() | self.shadow
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over the averages of `state`; buffers are the module's own."""
         for name, value in self.shadow.items():
             value.copy_(state[name])
 

@@ -37,12 +37,15 @@ class RunFolder:
         self.log_file = self.path / "log.csv"
 
     def checkpoint(self, images: int) -> Path:
+        """Where the checkpoint after so many images goes."""
         return self.path / "checkpoints" / f"images-{images:09d}.safetensors"
 
     def milestone(self, images: int) -> Path:
+        """Where the snapshot after so many images goes."""
         return self.path / "milestones" / f"images-{images:09d}.safetensors"
 
     def preview(self, images: int) -> Path:
+        """Where the picture after so many images goes."""
         return self.path / "previews" / f"images-{images:09d}.png"
 
     def checkpoints(self) -> list[Path]:
@@ -105,6 +108,7 @@ class RunFolder:
             csv.writer(file).writerows([LOG_COLUMNS, *rows])
 
     def append_log(self, row: Mapping[str, Any]) -> None:
+        """Add a row of `LOG_COLUMNS` to log.csv."""
         with open(self.log_file, "a", newline="") as file:
             csv.writer(file).writerow([row[column] for column in LOG_COLUMNS])
 

@@ -74,6 +74,7 @@ class TrainingLog:
                 self.writer.add_scalar(key, value, images)
 
     def close(self) -> None:
+        """Close the bar and TensorBoard's file."""
         self.bar.close()
         if self.writer:
             self.writer.close()

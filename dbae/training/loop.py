@@ -252,6 +252,7 @@ class Trainer:
         return self.world.any(stopped)
 
     def current_card(self) -> checkpoint.Card:
+        """The card with images seen, options and processes as they are now."""
         training = dataclasses.asdict(self.config)
         if self.processes_before:
             training["processes_before"] = self.processes_before

@@ -14,10 +14,12 @@ class Loss(Protocol):
     """Per-image results of an objective: `loss` has a gradient, `mse` is for the log."""
 
     @property
-    def loss(self) -> Tensor: ...
+    def loss(self) -> Tensor:
+        """(b,), with a gradient."""
 
     @property
-    def mse(self) -> Tensor: ...
+    def mse(self) -> Tensor:
+        """(b,), without."""
 
 
 @runtime_checkable
@@ -42,6 +44,7 @@ class Losses(nn.Module):
         self.model, self.objective = model, objective
 
     def forward(self, x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """loss (b,) and mse (b,) of images x0."""
         result = self.objective(self.model, x0, generator)
         return result.loss, result.mse
 

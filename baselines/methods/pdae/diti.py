@@ -260,6 +260,7 @@ class DiTiOptions(OnPretrained):
     objective: Objective | None = None
 
     def configured(self, config: DiTiConfig) -> DiTiConfig:
+        """The preset with another `objective`, where one is given."""
         config = super().configured(config)
         return config if self.objective is None else dataclasses.replace(config, objective=self.objective)
 

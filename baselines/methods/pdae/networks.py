@@ -116,6 +116,7 @@ class PDAEEncoder(nn.Sequential):
         self.image_size = image_size
 
     def forward(self, x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b l"]:
+        """z of images in [-1, 1]. Raises ValueError for another size, which its last layer would take and misread."""
         if x.shape[-1] != self.image_size:
             raise ValueError(f"the encoder takes images of {self.image_size} px, found {x.shape[-1]} px")
         return super().forward(x)

@@ -22,6 +22,7 @@ class OnPretrained(LatentOptions):
     pretrained: str | None = None
 
     def built(self, method: Method, config: Any, seed: int, name: str, load: Load) -> Built:
+        """A fresh model on the plain one of `pretrained`. Raises UserError where that is none, or of another method."""
         if self.pretrained is None:
             raise UserError(f"--method {method.key}: name the ddim checkpoint it builds on with --pretrained.")
         found = load(self.pretrained)
@@ -33,4 +34,5 @@ class OnPretrained(LatentOptions):
         return Built(model, {"pretrained": found.name, "sha256": found.sha256})
 
     def shown(self) -> dict[str, str]:
+        """Options as of any method, and the file name of `pretrained`."""
         return super().shown() | ({} if self.pretrained is None else {"pretrained": Path(self.pretrained).name})

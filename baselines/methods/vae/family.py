@@ -64,6 +64,7 @@ class VAEOptions(ConfigOptions):
     mmd: float | None = None
 
     def configured(self, config: Any) -> Any:
+        """The preset as this member of the family with these weights, then what was given beside."""
         return super().configured(config_of(config.family, config, self.weights))
 
 

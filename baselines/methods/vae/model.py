@@ -120,6 +120,7 @@ class VAE(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where its weights are."""
         return self.image.device
 
     def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:

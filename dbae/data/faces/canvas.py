@@ -50,6 +50,7 @@ class Frame:
     sin: Float32[np.ndarray, "b 1 1"]
 
     def take(self, rows: np.ndarray) -> Frame:
+        """The frames of some of the faces."""
         return Frame(self.u[rows], self.v[rows], self.cos[rows], self.sin[rows])
 
 
@@ -111,6 +112,7 @@ class Scene:
 
     @property
     def size(self) -> int:
+        """Side of the images, pixels."""
         return self.pixels.shape[-1]
 
     def __getitem__(self, name: str) -> np.ndarray:

@@ -18,6 +18,7 @@ def eye_position(scene: Scene, side: float) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def eyes(scene: Scene) -> None:
+    """Draw shadows, eyes and brows, left and right."""
     for side in (-1.0, 1.0):
         _surroundings(scene, side)
         _eye(scene, side)

@@ -10,6 +10,7 @@ from dbae.data.faces.head import WIDTH, outline
 
 
 def hair_colour(scene: Scene) -> palette.Colour:
+    """RGB of every face's hair, in [0, 1]."""
     return palette.hair(scene["hair_lightness"], scene["hair_warmth"], scene["grayness"])
 
 

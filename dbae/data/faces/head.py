@@ -21,6 +21,7 @@ def background(scene: Scene) -> None:
 
 
 def skin_colour(scene: Scene) -> palette.Colour:
+    """RGB of every face's skin, in [0, 1]."""
     return palette.skin(scene["skin_tone"])
 
 

@@ -43,11 +43,13 @@ class FolderFiles:
         self.stem = os.path.basename(os.path.realpath(self.path))
 
     def names(self) -> list[str]:
+        """All files below the folder, by a walk that also notes what it leaves out."""
         walk = _Walk(self.path)
         self.left_out = walk.left_out
         return walk.names
 
     def read(self, name: str) -> bytes:
+        """The bytes of a file. Raises UserError where it cannot be read, or is a pipe or device."""
         where = self.locate(name)
         try:
             require_ordinary(where, os.stat(self.path / name))
@@ -59,12 +61,15 @@ class FolderFiles:
             ) from error
 
     def checksum(self, name: str) -> int:
+        """CRC-32; reads the file."""
         return zlib.crc32(self.read(name))
 
     def state(self, name: str) -> tuple[int, ...]:
+        """Size, time of change and inode."""
         return file_state(self.path / name)
 
     def locate(self, name: str) -> str:
+        """Its path."""
         return str(self.path / name)
 
 

@@ -128,6 +128,7 @@ class ImageFiles(ImageDataset):
         return len(self.image_names)
 
     def image(self, index: int) -> UInt8[np.ndarray, "s s 3"]:
+        """Image `index`: decoded, perhaps turned, transformed. Raises UserError naming a file that cannot be."""
         name = self.image_names[index]
         where = printable(self.files.locate(name))
         decoded = decode_rgb(self.files.read(name), where, upright=self.exif == "upright")

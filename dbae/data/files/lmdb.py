@@ -75,10 +75,12 @@ class LmdbFiles:
         self._keys = None if name_of is None else dict(zip(self.images, keys, strict=True))
 
     def names(self) -> list[str]:
+        """Files beside the database, then images by their index."""
         beside = sorted(p.name for p in self.path.iterdir() if p.is_file() and not p.name.startswith("."))
         return [name for name in beside if name not in DATA_FILES] + self.images
 
     def read(self, name: str) -> bytes:
+        """The bytes of an image, or of a file beside. Raises UserError where there is no such key."""
         if exists(beside := self.path / name) and beside.is_file():
             require_ordinary(beside, os.stat(beside))
             return beside.read_bytes()
@@ -93,12 +95,15 @@ class LmdbFiles:
         return bytes(data)
 
     def checksum(self, name: str) -> int:
+        """CRC-32; reads the image."""
         return zlib.crc32(self.read(name))
 
     def state(self, name: str) -> tuple[int, ...]:
+        """That of the database as a whole."""
         return file_state(self.path / DATA_FILES[0])
 
     def locate(self, name: str) -> str:
+        """FOLDER:KEY."""
         return f"{self.path}:{self._key(name)}" if name else str(self.path)
 
     def _key(self, name: str) -> str:

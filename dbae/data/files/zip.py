@@ -49,9 +49,11 @@ class ZipFiles:
         self._file = open(self.path, "rb")  # noqa: SIM115  lives as long as this object
 
     def names(self) -> list[str]:
+        """All members, in the archive's order."""
         return list(self._members)
 
     def read(self, name: str) -> bytes:
+        """The bytes of a member. Raises UserError where they are damaged, or more than the directory says."""
         info = self._members[name]
         require_bounded(self.locate(name), info.file_size)
         data = self._stored(name, info)
@@ -78,12 +80,15 @@ class ZipFiles:
             raise self._corrupt(name) from None
 
     def checksum(self, name: str) -> int:
+        """CRC-32, as the archive's directory has it."""
         return self._members[name].CRC
 
     def state(self, name: str) -> tuple[int, ...]:
+        """Size and CRC-32, from the directory."""
         return self._members[name].file_size, self._members[name].CRC
 
     def locate(self, name: str) -> str:
+        """ARCHIVE:MEMBER."""
         return f"{self.path}:{name}" if name else str(self.path)
 
     def _corrupt(self, name: str) -> UserError:

@@ -40,6 +40,7 @@ class Cars3D(Stored):
         self.values = self.classes.astype(np.float64)
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "b s s 3"]]:
+        """All images in order, a file at a time."""
         for path in self.paths:
             images = _read(path)
             if images.shape[1] != self.side:

@@ -44,6 +44,7 @@ class DSprites(Stored):
         self.side, self.classes, self.values = shape[1], classes[:, 1:].astype(np.int64), values[:, 1:]
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "b s s 1"]]:
+        """All images in order, 0 and 1 become 0 and 255. Raises UserError for other values."""
         for block in array_blocks(self.paths[0], "imgs"):
             if block.max() > 1:
                 raise UserError(

@@ -63,6 +63,7 @@ class Kind:
 
     @property
     def options(self) -> tuple[str, ...]:
+        """Names of the options that a source of this kind may have."""
         return tuple(dict.fromkeys(("size", "split", "n", "seed", *self.handles)))
 
 

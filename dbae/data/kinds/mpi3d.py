@@ -53,6 +53,7 @@ class MPI3D(Stored):
         self.values = self.classes.astype(np.float64)
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "b s s 3"]]:
+        """All images in order."""
         return array_blocks(self.paths[0], "images")
 
 

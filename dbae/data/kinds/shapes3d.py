@@ -50,6 +50,7 @@ class Shapes3D(Stored):
         self.classes = numbered(self.values)
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "b s s 3"]]:
+        """All images in order, some of the file's own chunks at a time."""
         with _opened(self.paths[0]) as file:
             images = file["images"]
             chunk = images.chunks[0] if images.chunks else 1

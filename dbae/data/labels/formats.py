@@ -192,6 +192,7 @@ def split_rows(lines: Sequence[str], first: int) -> list[tuple[int, list[str]]]:
 
 
 def finite_numbers(fields: Sequence[str], columns: Sequence[int], where: str, line: int) -> list[float]:
+    """The numbers in some columns of a line. Raises UserError with file and line where one is none."""
     try:
         values = [float(fields[c]) for c in columns]
     except ValueError as error:
@@ -206,5 +207,6 @@ def _start(lines: Sequence[str]) -> str:
 
 
 def malformed(where: str, line: int | None, expected: str, found: str) -> UserError:
+    """An error that names file and line, what was expected and what was found."""
     place = where if line is None else f"{where}, line {line}"
     return UserError(f"{place}: expected {expected}, found {found}. Correct the file or fetch a whole copy of it.")
