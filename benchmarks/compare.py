@@ -135,7 +135,7 @@ def _files(options: Options) -> list[Side]:
     if len(paths) > 1 and (options.baseline or options.models):
         option = "--baseline" if options.baseline else "--models"
         raise UserError(f"{option}: only for the models of one file, found {len(paths)} files.")
-    cells = _cells(options.where)
+    cells = wanted_cells(options.where)
     return [Side(str(path), path, _results(path, cells)) for path in paths]
 
 
@@ -144,8 +144,8 @@ def _results(path: Path, cells: dict[str, str]) -> list[Record]:
     return [row for row in rows if all(str(getattr(row, name)) == cell for name, cell in cells.items())]
 
 
-def _cells(where: Sequence[str]) -> dict[str, str]:
-    """Column -> cell."""
+def wanted_cells(where: Sequence[str]) -> dict[str, str]:
+    """Column -> cell, of --where. Raises UserError for what is no COLUMN=VALUE."""
     for text in where:
         if "=" not in text or text.partition("=")[0] not in (*COLUMNS, *LATER):
             raise UserError(f"--where {text}: expected COLUMN=VALUE with a column of results files, e.g. metric=AP.")

@@ -1,0 +1,118 @@
+"""Figures of points: TAD against a distance of generated images, and single attributes against PCA and no training."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.disentanglement.report import is_distance
+from benchmarks.downstream.figure import Panel, panels
+from benchmarks.report.board import CONTROLS, Board, Column, Row, images_seen
+from benchmarks.report.charts import Figure, Palette, colour, name_ends, svg
+from benchmarks.report.curves import LEVELS, direction, names_in
+from benchmarks.report.sources import attributes_of
+from benchmarks.results.models import Model
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def tradeoffs(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:
+    """TAD against a Frechet distance, one point a checkpoint that has both."""
+    distances: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
+    for board in (b for b in boards if b.task == "generation"):
+        for row in (r for r in board.rows if r.group != CONTROLS):
+            for column, cell in row.cells.items():
+                if is_distance(cell.number.record):
+                    kind = (board.dataset, row.set, f"{column.label} of {row.group}, {row.first.nfe} evaluations")
+                    best = min(cell.number.value, distances[kind].get(row.model.checkpoint_sha256, math.inf))
+                    distances[kind][row.model.checkpoint_sha256] = best  # of several samplers, the best
+    for board in (b for b in boards if b.task == "disentanglement"):
+        for column in [c for c in board.columns if c.metric == "TAD"][:1]:
+            rows = [r for r in board.rows if r.group != CONTROLS and column in r.cells]
+            for (dataset, name, across), there in distances.items():
+                found = [r for r in rows if r.set == name and r.model.checkpoint_sha256 in there]
+                if dataset == board.dataset and len(found) > 1:
+                    points = [(there[r.model.checkpoint_sha256], r) for r in found]
+                    draw = functools.partial(_scatter, points=points, column=column, across=across, palette=palette)
+                    yield Figure(board.task, dataset, board.protocol, f"TAD against {across}", svg(draw))
+
+
+def _scatter(axes: Axes, points: Sequence[tuple[float, Row]], column: Column, across: str, palette: Palette) -> None:
+    names = names_in([row for _, row in points])
+    ends = []
+    for x, row in points:
+        number, about = row.cells[column].number, colour(palette.of(row.model))
+        axes.plot([x], [number.value], marker="o", markersize=6, color=about)
+        if number.spread.known:
+            axes.vlines([x], number.spread.low, number.spread.high, color=about, linewidth=1, alpha=0.6)
+        ends.append((x, number.value, names[id(row)], palette.of(row.model)))
+    axes.set_xlabel(f"{across} (lower is better)")
+    axes.set_title(direction(column), fontsize=9.5, loc="left")
+    axes.grid()
+    name_ends(axes, ends)
+
+
+def attributes(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:
+    """Every attribute's value of the models that lead, against PCA and the untrained encoder."""
+    probed = {
+        (cell.number.path, row.model)
+        for board in boards
+        if board.task == "downstream"
+        for row in board.rows
+        for cell in row.cells.values()
+    }
+    for path in dict.fromkeys(path for path, _ in probed if attributes_of(path)):
+        for (dataset, protocol, metric), panel in panels(path).items():
+            there = {model: values for model, values in panel.items() if (path, model) in probed}
+            kept = {m: values for m, values in there.items() if m.model in LEVELS or _is_longest(m, there)}
+            if len(kept) > 1:
+                title = f"{metric.replace('_', ' ')} of every attribute"
+                yield Figure("downstream", dataset, protocol, title, _dots(kept, metric, palette))
+
+
+def _is_longest(model: Model, panel: Panel) -> bool:
+    """Whether no snapshot of the same model has seen more images, as far as rows say."""
+    same = [images_seen(other) for other in panel if other.model == model.model and other.weights != "control"]
+    return model.weights != "control" and images_seen(model) == max(same)
+
+
+def _dots(panel: Panel, metric: str, palette: Palette) -> str:
+    order = _by_gain(panel)
+    height = 0.9 + 0.27 * len(order)
+
+    def draw(axes: Axes) -> None:
+        for model, values in panel.items():
+            control = {"untrained": "s", "pca": "^"}.get(model.model)
+            about = colour(palette.of(model))
+            known = [(i, values[name]) for i, name in enumerate(order) if name in values]
+            for i, point in known:
+                axes.hlines(i, point.low, point.high, color=about, linewidth=1, alpha=0.5)
+            label = " ".join(filter(None, (model.model, model.method if control else "")))
+            axes.plot([p.value for _, p in known], [i for i, _ in known], linestyle="none", marker=control or "o",
+                      markersize=4.5 if control is None else 4, markerfacecolor="none" if control else about,
+                      color=about, label=label)  # fmt: skip
+        axes.set_yticks(range(len(order)), order, fontsize=8)
+        axes.set_ylim(-0.6, len(order) - 0.4)
+        axes.grid(axis="both")
+        axes.set_title(f"{metric.replace('_', ' ')} (higher is better)", fontsize=9.5, loc="left")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.05), ncols=2, frameon=False, fontsize=8)
+
+    return svg(draw, height=height + 0.2 * len(panel))
+
+
+def _by_gain(panel: Panel) -> list[str]:
+    """Attributes, those last (on top) in which the first model is furthest ahead of PCA, or of an untrained encoder."""
+    model = next((m for m in panel if m.weights != "control"), next(iter(panel)))
+    base = next((m for name in ("pca", "untrained") for m in panel if m.model == name), model)
+
+    def gain(name: str) -> float:
+        found = panel[model][name].value - panel[base][name].value if name in panel[base] else math.nan
+        return -math.inf if np.isnan(found) else found
+
+    return sorted(panel[model], key=gain)

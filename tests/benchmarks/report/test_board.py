@@ -1,0 +1,160 @@
+"""Tables: what stands beside what, and which numbers are marked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from report_results import CONTROL, DECODED, PROBE, write_results
+
+from benchmarks.report.board import CONTROLS
+from benchmarks.report.build import boards
+from benchmarks.report.claims import changes, claims
+from benchmarks.report.numbers import Spread, decimals, digits_in, spread_text, written
+from benchmarks.report.sources import find
+from benchmarks.results import RecordFile
+from dbae.support.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_results(tmp_path_factory.mktemp("results") / "first")
+
+
+def test_tables_are_by_task_data_and_protocol(folder):
+    assert [(b.task, b.protocol) for b in boards(find([folder]))] == [
+        ("downstream", "standard"),
+        ("reconstruction", "paper"),
+    ]
+
+
+def test_controls_stand_apart_and_are_not_marked_although_ahead(folder):
+    board = boards(find([folder]))[0]
+    groups = board.groups()
+    assert list(groups) == ["models", CONTROLS]
+    column = board.columns[0]
+    (pca,) = groups[CONTROLS]
+    assert pca.cells[column].number.value > groups["models"][0].cells[column].number.value
+    assert not pca.cells[column].best
+
+
+def test_the_best_is_marked_and_what_a_test_cannot_tell_from_it(folder):
+    board = boards(find([folder]))[0]
+    marks = {
+        (row.model.model, row.images_seen): (row.cells[board.columns[0]].best, row.cells[board.columns[0]].tied)
+        for row in board.groups()["models"]
+    }
+    assert marks[("mine", 2000)] == (True, False)
+    assert marks[("theirs", 2000)] == (False, True)  # other errors
+    assert marks[("mine", 500)] == (False, False)
+
+
+def test_numbers_have_intervals_over_images(folder):
+    for board in boards(find([folder])):
+        for row in board.rows:
+            number = row.cells[board.columns[0]].number
+            assert number.spread.over == "images"
+            assert number.spread.low < number.value < number.spread.high
+
+
+def test_an_interval_of_a_mean_over_images_is_that_of_students_t(folder):
+    row = boards(find([folder]))[1].rows[0]
+    (cell,) = row.cells.values()
+    assert cell.number.spread.high - cell.number.value == pytest.approx(2.01 * cell.number.record.stderr, rel=0.15)
+
+
+def test_an_inferred_x_T_is_no_rival_of_one_that_comes_from_z(tmp_path):
+    rows = [
+        dataclasses.replace(DECODED, value=0.8),
+        dataclasses.replace(DECODED, value=0.9, x_T="inferred", encode_nfe=9),
+    ]
+    RecordFile(tmp_path / "reconstruction.csv").add(rows)
+    (board,) = boards(find([tmp_path]))
+    assert len(board.groups()) == 2
+
+
+def test_a_long_table_leads_with_the_longest_training_and_the_usual_evaluations(tmp_path):
+    rows = [
+        dataclasses.replace(DECODED, train_data=f"faces ({seen} images seen)", checkpoint_sha256=f"{seen:064d}",
+                            nfe=nfe, nfe_requested=nfe, value=0.5)
+        for seen in (100, 200) for nfe in (1, 2, 3, 4, 5, 6, 10)
+    ]  # fmt: skip
+    rows.append(dataclasses.replace(DECODED, model="theirs", train_data="", nfe=5, nfe_requested=5, value=0.4))
+    RecordFile(tmp_path / "reconstruction.csv").add(rows)
+    (board,) = boards(find([tmp_path]))
+    assert {(row.model.model, row.images_seen, row.first.nfe) for row in board.rows if row.lead} == {
+        ("mine", 200, 5),
+        ("theirs", 0, 5),
+    }
+
+
+def test_other_conventions_and_selected_splits_do_not_lead(tmp_path):
+    names = ("SSIM", "SSIM_skimage", "SSIM_dbae_released")
+    RecordFile(tmp_path / "a.csv").add([dataclasses.replace(DECODED, metric=name, value=0.5) for name in names])
+    RecordFile(tmp_path / "b.csv").add(
+        [dataclasses.replace(PROBE, split=s, value=0.5) for s in ("test", "test-selected")]
+    )
+    probes, decoded = boards(find([tmp_path]))
+    assert [column.label for column in probes.columns if column.lead] == ["AP test"]
+    assert [column.metric for column in decoded.columns if column.lead] == ["SSIM"]
+
+
+def test_costs_of_one_model_are_one_row(tmp_path):
+    plain = dataclasses.replace(DECODED, task="cost", sampler="", grid="", eta=None, end_data=None, nfe_requested=None)
+    cost = dataclasses.replace(plain, nfe=None, x_T="", better="lower", encode_nfe=None, metric="GFLOPs", value=1.0)
+    timed = dataclasses.replace(cost, metric="total_time_ms", x_T="inferred", encode_nfe=250, value=9.0)
+    slow = dataclasses.replace(timed, encode_nfe=500, value=18.0)
+    RecordFile(tmp_path / "cost.csv").add([cost, timed, slow])
+    (board,) = boards(find([tmp_path]))
+    assert sorted(len(row.cells) for row in board.rows) == [1, 2]
+
+
+def test_what_decides_is_said_with_its_interval(folder):
+    found = {claim.board.task: claim for claim in claims(boards(find([folder])))}
+    probe, decoded = found["downstream"], found["reconstruction"]
+    assert (probe.best.model.model, probe.other.model.model, probe.verdict) == ("mine", "pca", "behind")
+    assert (decoded.best.model.model, decoded.other.model.model, decoded.verdict) == ("mine", "theirs", "ahead")
+    assert "[" in probe.lead
+
+
+def test_changes_between_sets_are_those_of_compare(folder, tmp_path):
+    other = write_results(tmp_path / "second", gain=1.0)
+    before, after = find([folder, other])
+    found = {
+        (d.pair.after.model, d.pair.after.train_data): d
+        for d in changes(before, after)
+        if d.pair.after.task == "downstream"
+    }
+    assert found["mine", "faces (2000 images seen)"].value > 0.05
+    assert found["pca", ""].value == 0
+
+
+def test_a_set_is_a_folder_and_names_tell_them_apart(tmp_path):
+    for name in ("a/one", "b/one"):
+        (tmp_path / name).mkdir(parents=True)
+        RecordFile(tmp_path / name / "x.csv").add([dataclasses.replace(CONTROL, value=0.5)])
+    assert [one.name for one in find([tmp_path])] == ["a/one", "b/one"]
+    assert [one.name for one in find([tmp_path / "a", tmp_path / "a" / "one"])] == ["one"]
+
+
+def test_what_is_no_result_is_refused_or_passed_over(tmp_path):
+    with pytest.raises(UserError, match="nothing of that name"):
+        find([tmp_path / "none"])
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="found none"):
+        find([tmp_path])
+    with pytest.raises(UserError, match="36 columns"):
+        find([tmp_path / "other.csv"])
+
+
+def test_numbers_are_written_with_the_digits_that_serve():
+    assert decimals([0.546, 0.569]) == 3
+    assert decimals([19.3, 22.1]) == 1
+    assert decimals([4.0, 3.0]) == 0
+    assert [digits_in(v, [1.34, 634.0]) for v in (1.34, 634.0)] == [2, 0]
+    assert written(float("nan"), 3) == "–"
+    assert spread_text(Spread(error=0.0004, over="seeds"), 3) == "± 0.0004"
+    assert spread_text(Spread(0.5, 0.6, "images"), 2) == "[0.50, 0.60]"
+    assert not spread_text(Spread(), 3)
+    assert np.isnan(Spread().low)

@@ -1,0 +1,146 @@
+"""The page as text: it holds everything, asks for nothing, and shows names as they are."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_results import HOSTILE, write_results
+
+from benchmarks.report.charts import Curve, colour, draw_curves, spread_out, svg
+from benchmarks.report.command import command
+from benchmarks.report.page import page
+from benchmarks.report.pictures import albums
+from benchmarks.report.sources import find
+from benchmarks.results import RecordFile
+
+
+class Parsed(HTMLParser):
+    """Elements with their attributes, and the text between them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    return page(find([write_results(tmp_path_factory.mktemp("results") / "first", name=HOSTILE)]), pictures=3)
+
+
+@pytest.fixture(scope="module")
+def parsed(text):
+    return Parsed(text)
+
+
+def test_a_name_is_shown_as_text(text, parsed):
+    assert HOSTILE not in text
+    assert any(HOSTILE in part for part in parsed.text)
+    assert not [attributes for tag, attributes in parsed.elements if "onerror" in attributes]
+    assert {attributes["src"][:5] for tag, attributes in parsed.elements if tag == "img"} == {"data:"}
+
+
+def test_nothing_is_fetched(text, parsed):
+    outside = {"href", "src", "xlink:href", "action", "srcset"}
+    for _, attributes in parsed.elements:
+        for name in outside & attributes.keys():
+            assert attributes[name].startswith(("data:", "#")), attributes
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_pictures_are_in_the_page_the_last_ones_of_a_folder(parsed):
+    images = {a["alt"]: a["src"] for tag, a in parsed.elements if tag == "img"}
+    assert list(images) == ["reconstruction_images.png", "images-9.png", "images-10.png", "images-11.png"]
+    content = base64.b64decode(images["images-11.png"].partition(",")[2])
+    assert np.asarray(Image.open(io.BytesIO(content)))[0, 0, 0] == 220
+    assert any("9 more not shown" in part for part in parsed.text)
+
+
+def test_a_broken_picture_is_left_out(tmp_path):
+    folder = write_results(tmp_path / "first")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    found = [picture.name for album in albums(find([folder])[0], 8) for picture in album.pictures]
+    assert "reconstruction_images.png" in found
+    assert "broken.png" not in found
+
+
+def test_every_number_is_there_with_where_it_comes_from(text, parsed, tmp_path):
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    facts = data["facts"]
+    told = [{c: facts["texts"][i] for c, i in zip(facts["columns"], row, strict=True)} for row in facts["rows"]]
+    records = [
+        r for name in ("downstream", "reconstruction") for r in RecordFile(_folder(tmp_path) / f"{name}.csv").read()
+    ]
+    assert sorted(float(fact["value"]) for fact in told) == sorted(r.value for r in records)
+    assert {fact["checkpoint_sha256"] for fact in told} == {r.checkpoint_sha256 for r in records}
+    buttons = [a for tag, a in parsed.elements if tag == "button" and "data-fact" in a]
+    assert sorted(int(a["data-fact"]) for a in buttons) == list(range(len(records)))
+
+
+def _folder(tmp_path):
+    return write_results(tmp_path / "same", name=HOSTILE)
+
+
+def test_figures_have_ids_of_their_own(text, parsed):
+    ids = [attributes["id"] for _, attributes in parsed.elements if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r'url\(#([^)]*)\)|href="#([^"]*)"', text))
+    assert {a or b for a, b in used} <= set(ids)
+    assert text.count("<svg") == 5  # AP as training goes on, attributes, SSIM, loss, mse
+
+
+def test_the_same_folder_gives_the_same_bytes(text, tmp_path):
+    assert page(find([write_results(tmp_path / "first", name=HOSTILE)]), pictures=3) == text
+
+
+def test_sets_are_compared_where_there_are_two(tmp_path):
+    sets = find([write_results(tmp_path / "old"), write_results(tmp_path / "new", gain=1.0)])
+    text = page(sets)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert data["changes"].keys() == {"old", "new"}
+    verdicts = [change[1] for change in data["changes"]["old"].values()]
+    assert verdicts.count("ahead") == 1
+    assert set(verdicts) == {"ahead", "equal"}
+
+
+def test_a_training_run_alone_makes_a_page(tmp_path):
+    folder = write_results(tmp_path / "run")
+    for file in folder.glob("*.csv"):
+        if file.name != "log.csv":
+            file.unlink()
+    assert command([str(folder), "--html", str(tmp_path / "x.html")]) == 0
+    assert (tmp_path / "x.html").read_text().count("<svg") == 2
+
+
+def test_labels_are_spread_in_their_order():
+    wanted = np.array([0.5, 0.1, 0.52, 0.51])
+    places = spread_out(wanted, 0.1)
+    assert (np.argsort(places) == np.argsort(wanted)).all()
+    assert np.diff(np.sort(places)).min() >= 0.1 - 1e-9
+    assert places[1] == pytest.approx(0.1)
+    assert places[[0, 2, 3]].mean() == pytest.approx(wanted[[0, 2, 3]].mean())
+
+
+def test_colours_of_figures_are_left_to_the_page():
+    none = [float("nan")] * 2
+    curve = Curve("a $x$ & b", 3, [1.0, 2.0], [0.5, 0.6], none, none)
+    text = svg(lambda axes: draw_curves(axes, [curve], across="x", up="y"), salt="s")
+    assert "var(--c3)" in text
+    assert "a $x$ &amp; b" in text
+    assert not re.search("#0102", text)
+    assert colour(-1) != colour(0)
