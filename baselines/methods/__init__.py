@@ -24,6 +24,7 @@ _FILES = (
     "simclr",
     "lcg_dm",
     "soda",
+    "fdae",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

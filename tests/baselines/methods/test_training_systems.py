@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from baselines.diffusion.process import alpha_bar
 from baselines.inspect import describe
 from baselines.load import load
 from baselines.method import Preset
-from baselines.methods import METHODS, drl, infodiffusion, lcg_dm, sami, simclr, soda, vae
+from baselines.methods import METHODS, drl, fdae, infodiffusion, lcg_dm, sami, simclr, soda, vae
 from baselines.methods.ddim import DDIMConfig
 from dbae.checkpoints import own as checkpoint
 from dbae.noise import PerImageNoise
@@ -32,6 +33,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     configs |= {"infodiffusion": infodiffusion._sized_as(tiny()), "sami": sami._sized_as(tiny())}
     configs |= {"drl": drl.sized_as(tiny()), "vdrl": drl.sized_as(tiny(), variational=True)}
     configs |= {"lcg_dm": lcg_dm._sized_as(tiny()), "soda": soda._sized_as(tiny())}
+    configs |= {"fdae": fdae._sized_as(dataclasses.replace(tiny(), latent_dim=8))}
     configs |= {"ddim": DDIMConfig(8, tiny().unet), "simclr": simclr.SimCLRConfig(8, 4, tiny().encoder)}
     for key, config in configs.items():
         monkeypatch.setitem(
@@ -65,6 +67,7 @@ CASES = {
         "SODA-lite",
         "views=colour, drop=0.5, schedule=inverted_cosine",
     ),
+    "fdae": (["--latent-dim", "12", "--parts", "3", "--entropy", "0.01"], "FDAE", "parts=3, entropy=0.01"),
 }
 
 
