@@ -6,7 +6,8 @@ is at hand (`benchmarks.results.evidence`) decides which there can be:
     over images       values, scores or noise of single images; whole people where the data knows who is in an image
     over attributes   single attributes only, of the same images all of them: no verdict unless it is asked for
     over both         scores: images and attributes resampled at the same time
-    standard errors   where they are over images (reconstruction, variation), but single images are not at hand:
+    standard errors   where they are over images (reconstruction, variation, trajectories), but single images are not
+                      at hand:
                       d -+ 2 sqrt(s_a^2 + s_b^2), too wide where both saw the same images
     none              errors of seeds say nothing about other images: no verdict
 
@@ -31,8 +32,8 @@ from benchmarks.results.pair import Pair
 Resample = Literal["images", "attributes", "both"]
 Over = Literal["images", "attributes", "both", "people", ""]
 
-_OF_IMAGES = frozenset({"reconstruction", "variation"})
-"""Tasks whose standard errors are over images."""
+_OF_IMAGES = frozenset({"reconstruction", "variation", "trajectories"})
+"""Tasks whose standard errors are over images, or over sequences of them."""
 LEVEL = 0.95
 
 

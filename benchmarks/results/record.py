@@ -122,8 +122,8 @@ class Record:
     @property
     def diagnostic(self) -> bool:
         """Whether the number is about others: how they were obtained ("probe_...", TC_weight), or their intervals."""
-        ends = ("TAD_low", "TAD_high", "ATTRS_low", "ATTRS_high")
-        return self.metric.startswith("probe_") or self.metric in ends or self.protocol == "training"
+        is_end = self.metric.endswith(("_low", "_high"))
+        return self.metric.startswith("probe_") or is_end or self.protocol == "training"
 
     @property
     def identity_cells(self) -> dict[str, object]:

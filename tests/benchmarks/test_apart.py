@@ -9,7 +9,7 @@ import pytest
 
 from dbae.support.errors import UserError
 
-COMMANDS = ("downstream", "disentanglement", "reconstruction", "variation", "generation")
+COMMANDS = ("downstream", "disentanglement", "reconstruction", "variation", "generation", "trajectories")
 
 
 def _never(*_: object, **__: object) -> None:

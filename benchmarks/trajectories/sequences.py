@@ -1,0 +1,105 @@
+"""Which images make a sequence, and in what order.
+
+drawn       faces, disks: `benchmarks.trajectories.drawn`
+files       a folder or zip with a sub-folder a video: frames in the natural order of their names (2 before 10)
+groups      a data set given from Python: images of one of its `groups`, in its order
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import posixpath
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int64
+
+from benchmarks.subjects import split_of
+from dbae.data import ImageDataset
+from dbae.data.files import ImageFiles
+from dbae.data.subset import located
+from dbae.data.transforms import SQUARE
+from dbae.support.errors import UserError
+
+FEWEST_FRAMES = 3
+"""Two steps, which one angle needs."""
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """Sequences of a data set.
+
+    Attributes:
+        dataset: the images; split: which of them the sequences are.
+        names: of the sequences, for messages; frames: of each the indices of its images, in order.
+    """
+
+    dataset: ImageDataset
+    split: str
+    names: Sequence[str]
+    frames: Sequence[Int64[np.ndarray, " _"]]
+
+    @property
+    def images(self) -> Int64[np.ndarray, " n"]:
+        """The images of all sequences, one after the other."""
+        return np.concatenate(self.frames)
+
+
+def sequences_of(dataset: ImageDataset) -> Sequences:
+    """The sequences of a data set, of the split test where there is one.
+
+    Raises:
+        UserError: nothing says what a sequence is, some images are in a sub-folder and others beside them, or no
+            sequence has `FEWEST_FRAMES` frames.
+    """
+    split = split_of(dataset, "")
+    images, paths = dataset.split(split), _paths(dataset)
+    if paths is not None:
+        images = _in_order(images, paths)
+        groups = [posixpath.dirname(paths[i]) for i in images]
+    elif dataset.groups is not None:
+        groups = [f"sequence {group}" for group in dataset.groups[images]]
+    else:
+        raise UserError(
+            f"{dataset.name}: expected sequences of images, found nothing that says which images follow one another. "
+            "Name faces, disks, or a folder or zip with a sub-folder for each video."
+        )
+    parts: dict[str, list[int]] = {}
+    for group, image in zip(groups, images.tolist(), strict=True):
+        parts.setdefault(group, []).append(image)
+    if "" in parts and len(parts) > 1 and paths is not None:
+        raise UserError(
+            f"{dataset.name}: expected every image in the sub-folder of its video, found {paths[parts[''][0]]} outside "
+            "of one. Move it."
+        )
+    kept = {name: np.array(part) for name, part in parts.items() if len(part) >= FEWEST_FRAMES}
+    if len(kept) < len(parts):
+        short = len(parts) - len(kept)
+        log.warning("%s: sequences of fewer than %d frames are left out: %d", dataset.name, FEWEST_FRAMES, short)
+    if not kept:
+        raise UserError(f"{dataset.name}: expected a sequence of {FEWEST_FRAMES} frames or more, found none.")
+    return Sequences(dataset, split, list(kept), list(kept.values()))
+
+
+def _paths(dataset: ImageDataset) -> list[str] | None:
+    """Path of every image of a folder or zip; None of other data, whose folders mean something else."""
+    found = []
+    for index in range(len(dataset)):
+        files, i = located(dataset, index)
+        if not isinstance(files, ImageFiles) or files.transform != SQUARE:
+            return None
+        found.append(files.image_names[i])
+    return found
+
+
+def _in_order(images: Int64[np.ndarray, " n"], paths: Sequence[str]) -> Int64[np.ndarray, " n"]:
+    """Images in the natural order of their paths: numbers in them count as numbers."""
+    return np.array(sorted(images.tolist(), key=lambda i: _natural(paths[i])), np.int64)
+
+
+def _natural(path: str) -> list[tuple[int, int | str]]:
+    pieces = re.split(r"([0-9]+)", path)
+    return [(0, int(piece)) if piece.isdecimal() else (1, piece) for piece in pieces if piece]
