@@ -122,7 +122,13 @@ def _lines(table: Any) -> list[list[str]]:
     if table is None:
         return [["no row has latents to probe"]]
     shown = ["row", "AP", "AP_se", "Pearson_r", "Pearson_r_se"]
-    return [shown, *([c if isinstance(c, str) else f"{c:.4f}" for c in line] for line in table[shown].values)]
+    return [
+        shown,
+        *(
+            [c if isinstance(c, str) else "-" if c is None or c != c else f"{c:.4f}" for c in line]
+            for line in table[shown].values
+        ),
+    ]
 
 
 def describe(plan: Plan) -> str:

@@ -87,7 +87,7 @@ def _seen(row: Record) -> int:
 
 def _cells(metric: str, rows: Sequence[Record], path: Path) -> Line:
     if not rows:
-        return {metric: None}
+        return {metric: None, f"{metric}_se": None, f"{metric}_seed_sd": None}
     errors = [error for row in rows if (error := standard_error(row, path)) is not None]
     values = [row.value for row in rows]
     return {

@@ -80,16 +80,25 @@ def pca_encoder(
     most = min(d, max(1, len(train) - 1))
     key = hashlib.sha256(f"pca {most} {dataset.fingerprint} {images}".encode()).hexdigest()[:32]
     path, pixels = folder / f"pca-{key}.npz", 3 * dataset.size**2
-    shapes = {"mean": ("float32", (pixels,)), "components": ("float32", (min(d, len(train), pixels), pixels))}
-    arrays = read_npz(path, shapes)
+    full = min(d, len(train), pixels)
+
+    def kept() -> dict[str, np.ndarray] | None:
+        arrays = read_npz(path, {"mean": ("float32", (pixels,)), "components": ("float32", (None, pixels))})
+        if arrays is None or len(arrays["components"]) == arrays.get("found", np.array(full)):
+            return arrays
+        log.warning("%s: damaged (%d components, expected %d); not used", path, len(arrays["components"]), full)
+        return None
+
+    arrays = kept()
     if arrays is None:
         with locked(path):
-            arrays = read_npz(path, shapes)
+            arrays = kept()
             if arrays is None:
                 log.info("pca: fit %d components to %d images of %s", d, len(train), dataset.name)
                 batches = (to_float(images) for _, images in iterate(dataset, train, 256, workers=workers))
                 fitted = fit_pca(batches, d)
-                arrays = {"mean": fitted.mean.numpy(), "components": fitted.components.numpy()}
+                components = fitted.components.numpy()
+                arrays = {"mean": fitted.mean.numpy(), "components": components, "found": np.array(len(components))}
                 with atomic_path(path) as temporary, open(temporary, "wb") as file:
                     np.savez(file, **arrays)  # type: ignore[arg-type]
     pca = PixelPCA(torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["components"]))

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import pandas
 import pytest
+from image_samples import picture, png, write_zip
 
 from benchmarks.results import RecordFile
 from benchmarks.study.command import StudyOptions, describe, main
 from benchmarks.study.plan import SCALES, planned
 
 
+def labelled(path: Path) -> str:
+    """A zip of 90 pictures with three attributes, of which nobody knows the factors behind them."""
+    names = [f"{i:02d}.png" for i in range(90)]
+    members = {name: png(picture(i, 32, 32)) for i, name in enumerate(names)}
+    lines = [f"{name} {' '.join(str(2 * (i // part % 2) - 1) for part in (1, 2, 3))}" for i, name in enumerate(names)]
+    members["list_attr.txt"] = "\n".join(["90", "First Second Third", *lines]).encode()
+    members["list_eval_partition.txt"] = "\n".join(f"{name} {i % 3}" for i, name in enumerate(names)).encode()
+    return f"zip:{write_zip(path, members)}"
+
+
 def test_a_small_study(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DBAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    data = labelled(tmp_path / "labelled.zip")
     options = StudyOptions(
-        "faces:?n=80", rows=("vae",), units=86, rates=(0.001,), seeds=(0,), out=tmp_path / "o", runs=tmp_path / "r"
+        data, rows=("vae",), units=86, rates=(0.001,), seeds=(0,), out=tmp_path / "o", runs=tmp_path / "r"
     )
     main(options)
     assert "VAE" in capsys.readouterr().out

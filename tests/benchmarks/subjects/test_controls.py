@@ -68,6 +68,16 @@ def test_pca_is_fitted_once(tmp_path, squares):
     torch.testing.assert_close(first.posterior(x)[0], again.posterior(x)[0])
 
 
+def test_pca_of_few_images_is_kept_with_what_was_found(tmp_path, squares, caplog):
+    few = np.arange(4)
+    first = pca_encoder(squares, few, 6, folder=tmp_path)
+    again = pca_encoder(squares, few, 6, folder=tmp_path)
+    x = torch.rand(2, 3, squares.size, squares.size)
+    torch.testing.assert_close(first.posterior(x)[0], again.posterior(x)[0], rtol=0, atol=0)
+    assert first.posterior(x)[0].shape[1] < 4
+    assert "damaged" not in caplog.text
+
+
 def test_subjects_are_the_model_and_its_controls(tmp_path):
     squares, loaded = Squares(), FakeLoaded(TinyModel())
     found = subjects_of(loaded, squares, squares.splits["train"], LatentCache(tmp_path, CPU))
