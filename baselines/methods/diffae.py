@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -219,6 +220,19 @@ def _published(
 
 def _sized_as(other: DBAEConfig) -> DiffAEConfig:
     return DiffAEConfig(other.image_size, other.latent_dim, other.score, other.encoder)
+
+
+def small_presets(sized_as: Callable[[DiffAEConfig], Any], **training: Any) -> dict[str, Preset]:
+    """`faces64` and `faces32` of another method, at DiffAE's sizes.
+
+    Args:
+        sized_as: its configuration, from DiffAE's.
+        training: options in which it differs from everyone's.
+    """
+    return {
+        "faces64": Preset(lambda: sized_as(faces64()), SMALL_PRESETS["faces64"] | training),
+        "faces32": Preset(lambda: sized_as(faces32()), SMALL_PRESETS["faces32"] | training),
+    }
 
 
 METHOD = Method(

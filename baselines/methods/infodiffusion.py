@@ -23,15 +23,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines.diffusion import Predict, Schedule, T, draw, noise_loss, sample
-from baselines.method import Built, Load, Method, Preset
-from baselines.methods import diffae
+from baselines.method import Built, Load, Method
 from baselines.methods.ddim import NoiseUNet, NormalPrior, plain_model
-from baselines.methods.diffae import DiffAE, DiffAEConfig
+from baselines.methods.diffae import DiffAE, DiffAEConfig, small_presets
 from baselines.options import ConfigOptions, differences, require
 from baselines.regularisers import RegularisedLoss, mmd
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
-from dbae.training.config import SMALL_PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,10 +161,7 @@ METHOD = Method(
     config=InfoDiffusionConfig,
     model=InfoDiffusion,
     loss=loss,
-    presets={
-        "faces64": Preset(lambda: _sized_as(diffae.faces64()), SMALL_PRESETS["faces64"]),
-        "faces32": Preset(lambda: _sized_as(diffae.faces32()), SMALL_PRESETS["faces32"]),
-    },
+    presets=small_presets(_sized_as),
     options=InfoDiffusionOptions,
     variant=lambda config: differences(config, _sized_as(config)),
     prior=lambda model: NormalPrior(model.latent_dim),

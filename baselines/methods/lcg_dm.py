@@ -18,13 +18,12 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.method import Built, Load, Method, Preset, TrainingOptions
+from baselines.method import Built, Load, Method, TrainingOptions
 from baselines.methods import diffae
 from baselines.methods.diffae import DiffAE, DiffAEConfig
 from baselines.methods.vae import VAE
 from dbae.networks.encoder import Encoder
 from dbae.support.errors import UserError
-from dbae.training.config import SMALL_PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,9 +103,6 @@ METHOD = Method(
     config=LCGDMConfig,
     model=LCGDM,
     loss=diffae.loss,
-    presets={
-        "faces64": Preset(lambda: _sized_as(diffae.faces64()), SMALL_PRESETS["faces64"]),
-        "faces32": Preset(lambda: _sized_as(diffae.faces32()), SMALL_PRESETS["faces32"]),
-    },
+    presets=diffae.small_presets(_sized_as),
     options=LCGDMOptions,
 )

@@ -36,14 +36,12 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from baselines.diffusion import DiffusionModel, Predict, Schedule, T, TimeEncoder, alpha_bar, draw, noise_loss
-from baselines.method import Built, Load, Method, Preset
-from baselines.methods import diffae
+from baselines.method import Built, Load, Method
 from baselines.methods.ddim import NoiseUNet, NormalPrior, plain_model
-from baselines.methods.diffae import DiffAEConfig
+from baselines.methods.diffae import DiffAEConfig, small_presets
 from baselines.options import ConfigOptions, differences, require
 from baselines.regularisers import RegularisedLoss, gaussian_kl
 from dbae.networks.encoder import Encoder
-from dbae.training.config import SMALL_PRESETS
 
 COLLAPSED = 0.1
 """Nats of KL, all dimensions together, below which z tells nothing of an image."""
@@ -276,10 +274,7 @@ METHOD = Method(
     config=SAMIConfig,
     model=SAMI,
     loss=loss,
-    presets={
-        "faces64": Preset(lambda: _sized_as(diffae.faces64()), SMALL_PRESETS["faces64"]),
-        "faces32": Preset(lambda: _sized_as(diffae.faces32()), SMALL_PRESETS["faces32"]),
-    },
+    presets=small_presets(_sized_as),
     options=SAMIOptions,
     variant=lambda config: differences(config, _sized_as(config)),
     prior=lambda model: NormalPrior(model.latent_dim),

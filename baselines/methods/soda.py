@@ -25,15 +25,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines.diffusion import Predict, draw, noise_loss, sample
-from baselines.method import Method, Preset
-from baselines.methods import diffae
-from baselines.methods.diffae import DiffAE, DiffAEConfig
+from baselines.method import Method
+from baselines.methods.diffae import DiffAE, DiffAEConfig, small_presets
 from baselines.methods.simclr import Views
 from baselines.options import ConfigOptions, differences, require
 from baselines.regularisers import RegularisedLoss
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig, steps_for
-from dbae.training.config import SMALL_PRESETS
 
 Kind = Literal["same", "crop", "colour"]
 _VIEWS = {"crop": Views(crop=True, colour=False), "colour": Views(crop=True)}
@@ -138,10 +136,7 @@ METHOD = Method(
     config=SODAConfig,
     model=SODA,
     loss=loss,
-    presets={
-        "faces64": Preset(lambda: _sized_as(diffae.faces64()), SMALL_PRESETS["faces64"]),
-        "faces32": Preset(lambda: _sized_as(diffae.faces32()), SMALL_PRESETS["faces32"]),
-    },
+    presets=small_presets(_sized_as),
     options=SODAOptions,
     variant=lambda config: differences(config, _sized_as(config)),
 )

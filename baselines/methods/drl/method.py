@@ -6,12 +6,10 @@ import dataclasses
 from typing import Literal
 
 from baselines.diffusion.emphasis import Emphasis
-from baselines.method import Method, Preset
-from baselines.methods import diffae
-from baselines.methods.diffae import DiffAEConfig
+from baselines.method import Method
+from baselines.methods.diffae import DiffAEConfig, small_presets
 from baselines.methods.drl.model import DRL, DRLConfig, loss
 from baselines.options import ConfigOptions, differences
-from dbae.training.config import SMALL_PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,10 +44,7 @@ def method_of_kind(key: str, label: str, model: type[DRL], *, variational: bool)
         config=DRLConfig,
         model=model,
         loss=loss,
-        presets={
-            "faces64": Preset(lambda: sized_as(diffae.faces64(), variational=variational), SMALL_PRESETS["faces64"]),
-            "faces32": Preset(lambda: sized_as(diffae.faces32(), variational=variational), SMALL_PRESETS["faces32"]),
-        },
+        presets=small_presets(lambda config: sized_as(config, variational=variational)),
         options=DRLOptions,
         variant=lambda config: differences(config, sized_as(config, variational=variational)),
     )

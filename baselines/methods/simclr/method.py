@@ -22,16 +22,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from baselines.method import Method, Preset
-from baselines.methods import diffae
-from baselines.methods.diffae import DiffAEConfig
+from baselines.method import Method
+from baselines.methods.diffae import DiffAEConfig, small_presets
 from baselines.methods.simclr.views import Views
 from baselines.options import ConfigOptions, differences, require
 from baselines.regularisers import RegularisedLoss
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.noise import Noise
 from dbae.support.errors import UserError
-from dbae.training.config import SMALL_PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,10 +153,7 @@ METHOD = Method(
     config=SimCLRConfig,
     model=SimCLR,
     loss=loss,
-    presets={
-        "faces64": Preset(lambda: _sized_as(diffae.faces64()), SMALL_PRESETS["faces64"] | LARGE),
-        "faces32": Preset(lambda: _sized_as(diffae.faces32()), SMALL_PRESETS["faces32"] | LARGE),
-    },
+    presets=small_presets(_sized_as, **LARGE),
     options=SimCLROptions,
     variant=_variant,
 )

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from baselines.method import Method, Preset
-from baselines.methods import diffae
+from baselines.method import Method
 from baselines.methods.ddim import NormalPrior
-from baselines.methods.diffae import DiffAEConfig
+from baselines.methods.diffae import DiffAEConfig, small_presets
 from baselines.methods.vae.model import VAE, Family, Likelihood, VAEConfig, Weights, loss
 from baselines.options import ConfigOptions, differences
-from dbae.training.config import SMALL_PRESETS
 
 _OBJECTIVES: dict[Weights, dict[Family, dict[str, Any]]] = {
     "published": {
@@ -83,10 +81,7 @@ def method_of_family(family: Family, label: str, model: type[VAE]) -> Method:
         config=VAEConfig,
         model=model,
         loss=loss,
-        presets={
-            "faces64": Preset(lambda: config_of(family, diffae.faces64()), SMALL_PRESETS["faces64"]),
-            "faces32": Preset(lambda: config_of(family, diffae.faces32()), SMALL_PRESETS["faces32"]),
-        },
+        presets=small_presets(lambda config: config_of(family, config)),
         options=VAEOptions,
         variant=_variant,
         prior=lambda model: NormalPrior(model.latent_dim) if model.config.stochastic else None,
