@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from result_rows import row
 
 from benchmarks import compare
 from benchmarks.metrics.prediction import average_precision
@@ -23,22 +24,15 @@ from benchmarks.results.scores import ImageScores, write_scores
 from dbae.support import cli
 
 ROOT = Path(__file__).parents[2]
-ROW = Record(
-    task="downstream",
+ROW = row(
     protocol="standard",
-    task_version=1,
     model="a",
     method="DBAE",
     dataset="faces",
-    split="test",
-    metric="AP",
-    value=0.5,
     stderr=0.01,
-    better="higher",
     n=100,
     latent_dim=32,
     seed="0",
-    weights="trained",
     checkpoint_sha256="aa",
     data_sha256="dd",
 )
@@ -268,8 +262,8 @@ def test_a_distance_without_noise_is_never_a_regression_and_with_noise_may_be(tm
     assert run(a, b) == 0
     assert compared(tmp_path, a, b)["verdict"] == "no verdict; noise unknown"
     rng = np.random.default_rng(0)
-    for path, row in ((a, fd), (b, worse)):
-        write_noise(Path(path), row, Noise("same", 500, parts=(rng.standard_normal(500), rng.standard_normal(500))))
+    for path, one in ((a, fd), (b, worse)):
+        write_noise(Path(path), one, Noise("same", 500, parts=(rng.standard_normal(500), rng.standard_normal(500))))
     assert run(a, b) == 1
     assert float(compared(tmp_path, a, b)["low"]) > 0.7
 

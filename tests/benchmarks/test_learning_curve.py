@@ -3,27 +3,13 @@
 import dataclasses
 
 import pytest
+from result_rows import row
 
 from benchmarks.learning_curve import Options, draw, learning_curve
 from benchmarks.results.record import Record, RecordFile
 from dbae.support.errors import UserError
 
-ROW = Record(
-    task="downstream",
-    protocol="standard",
-    task_version=1,
-    model="m",
-    dataset="faces-v1",
-    split="test",
-    attribute="mean",
-    metric="AP",
-    value=0.5,
-    better="higher",
-    n=10,
-    data_sha256="0" * 64,
-    seed="0",
-    weights="trained",
-)
+ROW = row(protocol="standard", model="m", dataset="faces-v1", n=10, data_sha256="0" * 64, seed="0")
 
 
 def snapshot(images: int, seed: str, value: float, stderr: float | None = None) -> Record:

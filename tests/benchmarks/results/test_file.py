@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from result_rows import row
 
 from benchmarks.results.file import Results, beside
-from benchmarks.results.record import Record
 from dbae.support.errors import UserError
-
-ROW = Record(
-    task="downstream", protocol="paper", task_version=1, model="tiny", dataset="squares", split="test", metric="AP",
-    value=0.5, better="higher", n=20, weights="trained", data_sha256="00",
-)  # fmt: skip
-
-
-def row(**changes) -> Record:
-    return dataclasses.replace(ROW, **changes)
 
 
 def asked(**changes):
     names = ("task", "protocol", "task_version", "model", "dataset", "split", "n", "weights", "data_sha256")
-    return {name: getattr(ROW, name) for name in names} | changes
+    return {name: getattr(row(), name) for name in names} | changes
 
 
 def test_means_and_attributes_go_to_files_of_their_own_and_are_found_together(tmp_path):

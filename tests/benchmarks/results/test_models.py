@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from result_rows import row
+
 from benchmarks.results.models import Model, counterparts, find, names_of
 from benchmarks.results.record import Record
 
 
-def row(model: str, **cells) -> Record:
-    fixed = {"task": "downstream", "protocol": "standard", "task_version": 1, "dataset": "faces", "split": "test"}
-    measured = {"metric": "AP", "value": 0.5, "better": "higher", "n": 10, "data_sha256": "dd", "latent_dim": 32}
-    return Record(**{**fixed, **measured, "model": model, "weights": "control", **cells})
+def of(model: str, **cells) -> Record:
+    return row(**{"protocol": "standard", "latent_dim": 32, "model": model, "weights": "control", **cells})
 
 
-EARLY = row("faces", method="DBAE", variant="stochastic", train_data="x (25 images seen)", weights="trained",
+EARLY = of("faces", method="DBAE", variant="stochastic", train_data="x (25 images seen)", weights="trained",
             checkpoint_sha256="aaaa11")  # fmt: skip
-LATE = row("faces", method="DBAE", variant="stochastic", train_data="x (50 images seen)", weights="trained",
+LATE = of("faces", method="DBAE", variant="stochastic", train_data="x (50 images seen)", weights="trained",
            checkpoint_sha256="bbbb22")  # fmt: skip
-AGAIN = row("faces", method="DBAE", variant="stochastic", train_data="x (50 images seen)", weights="trained",
+AGAIN = of("faces", method="DBAE", variant="stochastic", train_data="x (50 images seen)", weights="trained",
             checkpoint_sha256="cccc33")  # fmt: skip
-BARE = row("untrained", method="DBAE", variant="stochastic", checkpoint_sha256="4588ff")
-BARE_DIFFAE = row("untrained", method="DiffAE", checkpoint_sha256="4cc3ff")
-PCA, PREVALENCE = row("pca"), row("prevalence", latent_dim=None)
+BARE = of("untrained", method="DBAE", variant="stochastic", checkpoint_sha256="4588ff")
+BARE_DIFFAE = of("untrained", method="DiffAE", checkpoint_sha256="4cc3ff")
+PCA, PREVALENCE = of("pca"), of("prevalence", latent_dim=None)
 
 
 def test_names_show_what_sets_a_model_apart_and_no_more():
@@ -34,7 +34,7 @@ def test_names_show_what_sets_a_model_apart_and_no_more():
     assert list(names_of([EARLY, PCA]).values()) == ["faces", "pca"]
     names = list(names_of([EARLY, LATE, AGAIN]).values())
     assert names == ["faces x (25 images seen)", "faces x (50 images seen) bbbb", "faces x (50 images seen) cccc"]
-    assert list(names_of([PCA, row("pca", latent_dim=64)]).values()) == ["pca z of 32", "pca z of 64"]
+    assert list(names_of([PCA, of("pca", latent_dim=64)]).values()) == ["pca z of 32", "pca z of 64"]
 
 
 def test_models_are_found_by_name_by_words_and_by_hash():
@@ -54,5 +54,5 @@ def test_models_are_found_by_name_by_words_and_by_hash():
 def test_of_several_baselines_a_model_has_that_of_its_method_and_a_control_all():
     bare = [Model.of(r) for r in (BARE, BARE_DIFFAE)]
     assert counterparts(Model.of(LATE), bare) == bare[:1]
-    assert counterparts(Model.of(row("b", method="DiffAE", variant="other")), bare) == bare[1:]
+    assert counterparts(Model.of(of("b", method="DiffAE", variant="other")), bare) == bare[1:]
     assert counterparts(Model.of(PCA), bare) == counterparts(Model.of(PREVALENCE), bare) == bare

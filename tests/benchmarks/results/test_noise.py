@@ -6,14 +6,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from result_rows import row
 
 from benchmarks.results.noise import Noise, digest, interval, noise_path, read_noise, write_noise
-from benchmarks.results.record import Record
 
-ROW = Record(
+ROW = row(
     task="generation",
     protocol="standard",
-    task_version=1,
     model="a",
     dataset="faces",
     split="all",
@@ -21,7 +20,6 @@ ROW = Record(
     value=3.0,
     better="lower",
     n=200,
-    weights="trained",
     data_sha256="dd",
 )
 RNG = np.random.default_rng(0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from result_rows import row
 
 from benchmarks.results.record import COLUMNS, LATER, Record, RecordFile
 from benchmarks.results.table import table
@@ -20,24 +21,6 @@ COLUMN_LINE = (
 )
 
 
-def record(**changes) -> Record:
-    fields = {
-        "task": "downstream",
-        "protocol": "paper",
-        "task_version": 1,
-        "model": "tiny",
-        "dataset": "squares",
-        "split": "test",
-        "metric": "AP",
-        "value": 0.5,
-        "better": "higher",
-        "n": 20,
-        "weights": "trained",
-        "data_sha256": "00",
-    }
-    return Record(**(fields | changes))
-
-
 def test_columns_are_the_published_ones():
     assert ", ".join(COLUMNS) == COLUMN_LINE
     assert len(COLUMNS) == 36
@@ -47,7 +30,7 @@ def test_columns_are_the_published_ones():
 def test_a_number_of_labels_is_a_last_column_of_files_that_have_one(tmp_path):
     """Files without such rows keep their bytes, older rows their identity."""
     file = RecordFile(tmp_path / "r.csv")
-    plain, few = record(), record(n_train=100, value=0.25)
+    plain, few = row(), row(n_train=100, value=0.25)
     file.add([plain])
     before = file.path.read_text()
     assert before.splitlines()[0].split(",") == [*COLUMNS]
@@ -67,10 +50,10 @@ def test_a_number_of_labels_is_a_last_column_of_files_that_have_one(tmp_path):
 
 
 def test_rows_of_some_labels_or_times_are_partial():
-    assert not record(z="mean").partial
-    assert record(n_train=100).partial
-    assert record(z="mean at best t").partial
-    assert record(z="mean at t=100 300").at == "t=100 300"
+    assert not row(z="mean").partial
+    assert row(n_train=100).partial
+    assert row(z="mean at best t").partial
+    assert row(z="mean at t=100 300").at == "t=100 300"
 
 
 @given(
@@ -83,14 +66,14 @@ def test_rows_of_some_labels_or_times_are_partial():
 )
 def test_every_record_reads_back(tmp_path_factory, **changes):
     file = RecordFile(tmp_path_factory.mktemp("records") / "r.csv")
-    written = record(**changes)
+    written = row(**changes)
     file.add([written])
     (found,) = file.read()
     assert repr(found) == repr(written)  # repr, so that NaN equals NaN
 
 
 def test_bytes_do_not_depend_on_the_order_of_arrival(tmp_path):
-    records = [record(seed=str(s), model=m, eta=e) for s in (10, 2, 1) for m in "ab" for e in (None, 0.5, 0.0)]
+    records = [row(seed=str(s), model=m, eta=e) for s in (10, 2, 1) for m in "ab" for e in (None, 0.5, 0.0)]
     one, two = RecordFile(tmp_path / "one.csv"), RecordFile(tmp_path / "two.csv")
     one.add(records)
     random.Random(0).shuffle(records)
@@ -103,21 +86,21 @@ def test_bytes_do_not_depend_on_the_order_of_arrival(tmp_path):
 
 def test_a_record_replaces_the_row_with_its_identity(tmp_path):
     file = RecordFile(tmp_path / "r.csv")
-    file.add([record(), record(seed="1")])
-    file.add([record(value=0.75, stderr=0.1, versions="v", revision="r", seconds=1.5, peak_mib=3)])
+    file.add([row(), row(seed="1")])
+    file.add([row(value=0.75, stderr=0.1, versions="v", revision="r", seconds=1.5, peak_mib=3)])
     assert [(r.seed, r.value, r.peak_mib) for r in file.read()] == [("", 0.75, 3), ("1", 0.5, None)]
     for name, other in {"n": 21, "better": "lower", "precision": "bf16", "z": "mean"}.items():
-        assert dataclasses.replace(record(), **{name: other}).identity != record().identity
+        assert dataclasses.replace(row(), **{name: other}).identity != row().identity
 
 
 def test_nothing_but_the_csv_is_left(tmp_path):
-    RecordFile(tmp_path / "new" / "r.csv").add([record()])
+    RecordFile(tmp_path / "new" / "r.csv").add([row()])
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["r.csv"]
 
 
 def _append(path: Path, writer: int, count: int) -> None:
     for i in range(count):
-        RecordFile(path).add([record(model=f"writer{writer}", seed=str(i), value=float(i))])
+        RecordFile(path).add([row(model=f"writer{writer}", seed=str(i), value=float(i))])
 
 
 def test_two_writers_lose_nothing(tmp_path):
@@ -149,14 +132,14 @@ def test_a_foreign_file_is_refused_and_kept(tmp_path, content, message):
     path = tmp_path / "mine.csv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
-        RecordFile(path).add([record()])
+        RecordFile(path).add([row()])
     assert str(path) in str(caught.value)
     assert path.read_bytes() == content
 
 
 def test_a_bad_cell_names_its_line(tmp_path):
     file = RecordFile(tmp_path / "r.csv")
-    file.add([record(), record(seed="1")])
+    file.add([row(), row(seed="1")])
     file.path.write_text(file.path.read_text().replace("higher,20", "higher,many", 1))
     with pytest.raises(UserError, match=r"r\.csv, line 2"):
         file.read()
@@ -165,7 +148,7 @@ def test_a_bad_cell_names_its_line(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file"):
-        RecordFile(tmp_path / "file" / "r.csv").add([record()])
+        RecordFile(tmp_path / "file" / "r.csv").add([row()])
 
 
 @pytest.mark.parametrize(
@@ -181,12 +164,12 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 )
 def test_impossible_records_are_refused(changes):
     with pytest.raises((ValueError, TypeError), match=next(iter(changes))):  # TypeError: by annotation, in this suite
-        record(**changes)
+        row(**changes)
 
 
 def test_what_is_measured_is_found_by_the_cells_that_are_known_beforehand(tmp_path):
     file = RecordFile(tmp_path / "r.csv")
-    rows = [record(metric=m, attribute=a, nfe=9, seed="0") for m in ("AP", "r") for a in ("mean", "Red")]
+    rows = [row(metric=m, attribute=a, nfe=9, seed="0") for m in ("AP", "r") for a in ("mean", "Red")]
     file.add(rows)
     asked = {name: getattr(rows[0], name) for name in ("task", "protocol", "task_version", "model", "dataset", "split")}
     asked |= {"n": 20, "weights": "trained", "data_sha256": "00", "seed": "0"}
@@ -202,8 +185,8 @@ def test_what_is_measured_is_found_by_the_cells_that_are_known_beforehand(tmp_pa
 
 def test_rows_of_another_writer_are_found(tmp_path):
     one, two = RecordFile(tmp_path / "r.csv"), RecordFile(tmp_path / "r.csv")
-    one.add([record()])
-    two.add([record(seed="1")])
+    one.add([row()])
+    two.add([row(seed="1")])
     assert [r.seed for r in one.read()] == ["", "1"]
-    one.add([record(seed="2")])
+    one.add([row(seed="2")])
     assert [r.seed for r in two.read()] == ["", "1", "2"]

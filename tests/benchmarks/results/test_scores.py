@@ -7,26 +7,12 @@ import json
 
 import numpy as np
 import pytest
+from result_rows import row
 
 from benchmarks.metrics.prediction import average_precision, mean_squared_error, pearson
-from benchmarks.results.record import Record
 from benchmarks.results.scores import ImageScores, read_scores, scores_path, write_scores
 
-ROW = Record(
-    task="downstream",
-    protocol="standard",
-    task_version=2,
-    model="a",
-    dataset="faces",
-    split="test",
-    metric="AP",
-    value=0.5,
-    better="higher",
-    n=2000,
-    seed="0",
-    weights="trained",
-    data_sha256="dd",
-)
+ROW = row(protocol="standard", task_version=2, model="a", dataset="faces", n=2000, seed="0", data_sha256="dd")
 
 
 def binary(n: int = 2000) -> ImageScores:
