@@ -39,8 +39,8 @@ from benchmarks.trajectories.drawn import DrawnSequences, PathShape
 from benchmarks.trajectories.report import draw_paths, format_rows
 from benchmarks.trajectories.sequences import sequences_of
 from benchmarks.trajectories.study import Measured, TrajectoryStudy, references
-from dbae.data import ImageDataset
-from dbae.data.source import DRAWN, parse_source
+from dbae.data import ImageDataset, parse_source
+from dbae.data.source import DRAWN
 from dbae.support.errors import UserError
 
 
