@@ -6,7 +6,7 @@
 
 mean and std are those of z over the training images, w is a row of the weight of a classifier of standardised z, s the
 strength (0.3), l the length of z. Manipulated images keep the x_T that was inferred under their own z. A model that
-has no `infer_endpoint` gets its x_T from z(a) or z'.
+has no `infer_endpoint` gets its x_T from z(a) or z', unless one is given.
 
 Source: `phizaz/diffae`, interpolate.ipynb and manipulate.ipynb; `ckczzj/PDAE`, sampler/. PDAE writes sqrt(512) for
 sqrt(l); its z has 512 places.
@@ -22,16 +22,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines.interface import InfersEndpoint, RepresentationModel
+from dbae.interface import DecodesEndpoint
+from dbae.noise import Noise
 from dbae.samplers import SamplerConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class Edited:
-    """Images in [-1, 1], the evaluations spent on each of them, and those spent on each original to infer its x_T."""
+    """Images in [-1, 1], the evaluations spent on each of them, and those spent on each original to infer its x_T.
+
+    `x_T` is where each of them started, None where a model has none to look at.
+    """
 
     images: Float[Tensor, "n 3 s s"]
     nfe: int
     encode_nfe: int
+    x_T: Float[Tensor, "n 3 s s"] | None = None
 
 
 def lerp(first: Float[Tensor, " *d"], second: Float[Tensor, " *d"], shares: Sequence[float]) -> Float[Tensor, " n *d"]:
@@ -72,24 +78,24 @@ def interpolate_images(
     second: Float[Tensor, "3 s s"],
     shares: Sequence[float],
     *,
+    x_T: Float[Tensor, "2 3 s s"] | None = None,
     encode_steps: int = 250,
     sampler: SamplerConfig | None = None,
+    noise: Noise | None = None,
 ) -> Edited:
     """Images between two, one for every share from 0 to 1.
 
     Args:
+        x_T: of the two images; None is inferred from them, or decoded from z(a).
+        noise: of a sampler that draws some.
         encode_steps: of the inversion. Its default and the sampler's, 20 steps of the model's first method, are
             DiffAE's.
     """
     x = torch.stack([first, second])
     z = model.encode(x)
-    x_T, spent = _endpoint(model, x, z, encode_steps)
-    decoded = model.decode(
-        lerp(z[0], z[1], shares),
-        x_T=None if x_T is None else slerp(x_T[0], x_T[1], shares),
-        sampler=sampler or _default(model, 20),
-    )
-    return Edited(decoded.images, decoded.nfe, spent)
+    x_T, spent = (x_T, 0) if x_T is not None else _endpoint(model, x, z, encode_steps)
+    between = None if x_T is None else slerp(x_T[0], x_T[1], shares)
+    return _decoded(model, lerp(z[0], z[1], shares), between, sampler or _default(model, 20), noise, spent)
 
 
 @torch.no_grad()
@@ -101,21 +107,33 @@ def manipulate_images(
     *,
     mean: Float[Tensor, " l"],
     std: Float[Tensor, " l"],
+    x_T: Float[Tensor, "b 3 s s"] | None = None,
     encode_steps: int = 250,
     sampler: SamplerConfig | None = None,
+    noise: Noise | None = None,
 ) -> Edited:
     """Images changed along a direction.
 
     Args:
         direction, strength, mean, std: see `manipulate`.
+        x_T: of the images; None is inferred from them, or decoded from z'.
+        noise: of a sampler that draws some.
         encode_steps: of the inversion. Its default and the sampler's, 100 steps of the model's first method, are
             DiffAE's; PDAE takes 500 and 200.
     """
     z = model.encode(x)
-    x_T, spent = _endpoint(model, x, z, encode_steps)
+    x_T, spent = (x_T, 0) if x_T is not None else _endpoint(model, x, z, encode_steps)
     changed = manipulate(z, direction, strength, mean=mean, std=std)
-    decoded = model.decode(changed, x_T=x_T, sampler=sampler or _default(model, 100))
-    return Edited(decoded.images, decoded.nfe, spent)
+    return _decoded(model, changed, x_T, sampler or _default(model, 100), noise, spent)
+
+
+def _decoded(
+    model: RepresentationModel, z: Tensor, x_T: Tensor | None, sampler: SamplerConfig, noise: Noise | None, spent: int
+) -> Edited:
+    if x_T is None and isinstance(model, DecodesEndpoint):
+        x_T = model.endpoint(z)
+    found = model.decode(z, x_T=x_T, sampler=sampler, noise=noise)
+    return Edited(found.images, found.nfe, spent, x_T)
 
 
 def _endpoint(model: RepresentationModel, x: Tensor, z: Tensor, steps: int) -> tuple[Tensor | None, int]:

@@ -12,14 +12,15 @@ a model whose authors leave z out of the last steps, that is done too, unless --
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
-from baselines.load import load, load_prior
+from baselines.load import LoadedModel, load, load_prior
 from dbae.sample import Generator, Options, main, prior_file
 from dbae.support import cli
 from dbae.support.files import sha256
 
 
-def open_any(options: Options) -> Generator:
+def open_any(options: Options, load: Callable[[str], LoadedModel] = load) -> Generator:
     """The model and the distribution of its z.
 
     Raises:

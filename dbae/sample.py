@@ -152,18 +152,15 @@ def run(options: Options, open: Callable[[Options], Generator] = open_dbae) -> S
         UserError: an option, the checkpoint or the prior is not usable; `options.out` has other images, or cannot be
             written. Images that are finished stay.
     """
-    loaded, prior, prior_sha256 = open(options)
-    stop = getattr(loaded.model, "prior_stop", 0.0)
-    sampler = sampler_of(options.sampler, loaded.model.samplers, loaded.model.name, stop=options.sampler.stop or stop)
+    found = open(options)
+    loaded, prior, prior_sha256 = found
+    options = settled(options, found)
     settings = {
         "checkpoint_sha256": loaded.sha256,
         "prior_sha256": prior_sha256,
-        "endpoint_blend": _blend(options, loaded.model),
-        "prior_nfe": _steps(options, prior),
-        **{name: getattr(options, name) for name in ("seed", "precision")},
-        **sampler.card,
+        **{name: getattr(options, name) for name in ("endpoint_blend", "prior_nfe", "seed", "precision")},
+        **options.sampler.card,
     }
-    options = dataclasses.replace(options, sampler=sampler, endpoint_blend=settings["endpoint_blend"])
     device = cli.device(options.device)
     world = distributed.world(device)
     log.info("%s", trained_on(loaded))
@@ -179,6 +176,22 @@ def run(options: Options, open: Callable[[Options], Generator] = open_dbae) -> S
         if world.is_main and options.npz:
             folder.write_npz(options.n)
     return folder
+
+
+def settled(options: Options, found: Generator) -> Options:
+    """The options with what they leave to the model and to its prior, which is told of its steps.
+
+    Raises:
+        UserError: one that the model or the prior has not.
+    """
+    model = found.loaded.model
+    stop = options.sampler.stop or getattr(model, "prior_stop", 0.0)
+    return dataclasses.replace(
+        options,
+        sampler=sampler_of(options.sampler, model.samplers, model.name, stop=stop),
+        endpoint_blend=_blend(options, model),
+        prior_nfe=_steps(options, found.prior),
+    )
 
 
 def _fill(

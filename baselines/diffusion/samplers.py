@@ -32,7 +32,7 @@ from torch import Tensor
 from baselines.diffusion.process import Process, Schedule, even_times
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
-from dbae.samplers.base import finite_images
+from dbae.samplers.base import finite_images, new_run
 from dbae.samplers.strides import stride_times
 from dbae.support.progress import progress_bar
 
@@ -96,12 +96,15 @@ class DiffusionSampler(ABC):
         Raises:
             NotFiniteError: an image becomes NaN or infinite.
         """
-        self.nfe, path = 0, [x]
+        self.nfe, path = 0, [] if keep_path else new_run()
+        if path is not None:
+            path.append(x)
         finite = x.new_zeros(len(x), dtype=torch.int32)
         with progress_bar(len(self.order()), type(self).__name__, unit="step", show=progress) as bar:
             for i in self.order():
                 x = self.step(x, i)
-                path += [x] if keep_path else []
+                if path is not None:
+                    path.append(x)
                 finite += finite_images(x)
                 bar.update()
         return Sampled(x.clamp(-1, 1), self.nfe, x, path if keep_path else None, finite).checked()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float
@@ -47,6 +49,33 @@ class Sampled:
             position = int(lost.nonzero()[0])
             raise NotFiniteError(position, None if self.finite is None else int(self.finite[position]) + 1)
         return self
+
+
+_seen: contextvars.ContextVar[list[list[Tensor]] | None] = contextvars.ContextVar("runs of samplers", default=None)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[list[list[Tensor]]]:
+    """Within the block, the states of every run of a sampler are kept, from where it starts to its unclamped images.
+
+    Yields:
+        One list of states (b, c, h, w) a run, in order. Runs within models are seen too; their results do not change.
+    """
+    runs: list[list[Tensor]] = []
+    token = _seen.set(runs)
+    try:
+        yield runs
+    finally:
+        _seen.reset(token)
+
+
+def new_run() -> list[Tensor] | None:
+    """Where a run that starts now puts its states; None where nobody watches."""
+    runs = _seen.get()
+    if runs is None:
+        return None
+    runs.append([])
+    return runs[-1]
 
 
 def finite_images(x: Float[Tensor, "b ..."]) -> Tensor:
@@ -121,7 +150,8 @@ class Sampler(ABC):
     @torch.no_grad()
     def run(self, *, progress: bool = False, keep_path: bool = False) -> Sampled:
         """The loop."""
-        self.nfe, self.path = 0, [self.x_T] if keep_path else None
+        self.nfe, self.path = 0, [] if keep_path else new_run()
+        self.record(self.x_T)
         x = self.start()
         finite = x.new_zeros(len(x), dtype=torch.int32)
         for i in tqdm(range(self.n), desc=self.config.method, leave=False, disable=not progress):

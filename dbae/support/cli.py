@@ -9,6 +9,7 @@ import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from types import UnionType
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +24,7 @@ Options = TypeVar("Options")
 
 def run(
     main: Callable[[Options], Any],
-    options: type[Options],
+    options: type[Options] | UnionType,
     *,
     module: str,
     description: str | None,
@@ -32,7 +33,8 @@ def run(
     """Parse the command line into `options`, call `main`, and return the exit status.
 
     Args:
-        options: a dataclass; each field is an option, its docstring the help.
+        options: a dataclass; each field is an option, its docstring the help. A union of some is a command with a
+            sub-command for each.
         module: name after `python -m`.
         description: head of --help; a module docstring with examples that can be run as they are.
         arguments: instead of `sys.argv[1:]`.
@@ -54,7 +56,7 @@ def run(
     config = (tyro.conf.HelptextFromCommentsOff,)
     try:
         parsed = tyro.cli(
-            options,
+            options,  # type: ignore[arg-type]
             prog=f"python -m {module}",
             description=description,
             args=arguments,

@@ -1,0 +1,45 @@
+r"""Figures of what a model does with your own images: PNG, SVG, or GIF of what moves.
+
+Between two images, with the x_T that each starts at, and the same as a film:
+
+    python -m benchmarks.figures interpolate --image "faces:?n=2" --out runs/between.png
+    python -m benchmarks.figures interpolate --image a.jpg b.jpg --ckpt diffae/ffhq128 --out runs/between.gif
+
+The way of the sampler; samples; what several reconstructions have in common, and each beside its x_T:
+
+    python -m benchmarks.figures trajectory --image "faces:?n=3" --out runs/trajectory.png
+    python -m benchmarks.figures samples -n 32 --nfe 20 --out runs/samples.svg
+    python -m benchmarks.figures statistics --image photos --crop top --out runs/draws.png
+    python -m benchmarks.figures reconstruct --image a.jpg b.jpg --ckpt diffae/ffhq128 --out runs/reconstructions.png
+
+Every model that the benchmarks take is drawn, by what it can do: x_T is decoded, inferred or drawn. Small images are
+enlarged pixel by pixel, and a line says what the model was trained on: images of anything else come out as that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from baselines.load import load
+from benchmarks.figures import sheet
+from benchmarks.figures.interpolate import Interpolate
+from benchmarks.figures.reconstruct import Reconstruct, Statistics
+from benchmarks.figures.samples import Samples
+from benchmarks.figures.scene import Load
+from benchmarks.figures.trajectory import Trajectory
+from dbae.support import cli, distributed
+
+Figure = Interpolate | Trajectory | Samples | Statistics | Reconstruct
+
+
+def main(figure: Figure, load: Load = load) -> Path:
+    """Draw a figure, and say where it is."""
+    distributed.require_alone("benchmarks.figures")
+    sheet.save(figure.sheets(load), figure.out, scale=figure.scale)
+    print(figure.out)
+    return figure.out
+
+
+def command(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    return cli.run(main, Figure, module="benchmarks.figures", description=__doc__, arguments=arguments)
