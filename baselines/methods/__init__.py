@@ -25,6 +25,7 @@ _FILES = (
     "lcg_dm",
     "soda",
     "fdae",
+    "sb_vae",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

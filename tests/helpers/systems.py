@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,8 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from baselines.method import Preset
+from baselines.methods import METHODS
 from baselines.methods.diffae import DiffAEConfig
+from baselines.methods.pdae.networks import PDAEEncoderConfig
 from dbae.networks.encoder import EncoderConfig
+from dbae.networks.endpoint_decoder import EndpointDecoderConfig
 from dbae.networks.trunk import UNetConfig
 
 _M = TypeVar("_M", bound=nn.Module)
@@ -22,6 +27,24 @@ def tiny() -> DiffAEConfig:
     return DiffAEConfig(
         8, 4, unet, EncoderConfig(base=4, channel_mult=(1, 2), res_blocks=1, attention_sizes=(4,), groups=2)
     )
+
+
+def tiny_config(method: str) -> Any:
+    """The preset faces32 of a method in the shapes of `tiny`: z of 4 numbers, or 2 a part; 16 px for `decoder`s of x_T."""
+    config = METHODS[method].presets["faces32"].config()
+    parts = (tiny().unet, tiny().encoder, PDAEEncoderConfig((4, 8), 4, 1, 2), EndpointDecoderConfig(width=1))
+    small = {type(part): part for part in parts}
+    found = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    changed: dict[str, Any] = {name: small[type(value)] for name, value in found.items() if type(value) in small}
+    changed["image_size"] = 16 if "decoder" in found else 8
+    latent_dim = {"latent_dim": 2 * found.get("parts", 2)} if "latent_dim" in found else {}
+    return dataclasses.replace(config, **changed | latent_dim)
+
+
+def tiny_preset(method: str, **training: Any) -> Preset:
+    """A preset of `tiny_config`."""
+    config = tiny_config(method)
+    return Preset(lambda: config, training)
 
 
 def fresh(model: Callable[..., _M], config: Any, seed: int = 0) -> _M:
