@@ -84,7 +84,8 @@ def load_prior(source: str | Path, *, of: LoadedModel | None = None) -> Prior:
         of: the model whose z it has to be.
 
     Raises:
-        UserError: no such file, not a prior, or one for other latents.
+        UserError: no such file, or not a prior.
+        AnotherPriorError: one for other latents.
     """
     at = _resolve(source)
     if at.path.suffix == ".safetensors":
@@ -94,7 +95,7 @@ def load_prior(source: str | Path, *, of: LoadedModel | None = None) -> Prior:
     if found is None:
         raise UserError(f"{at.path}: expected a latent prior, found none; `python -m baselines.inspect` tells more.")
     if of is not None and found.latent_dim != of.model.latent_dim:
-        raise UserError(
+        raise prior.AnotherPriorError(
             f"{at.path}: expected a prior over the {of.model.latent_dim} numbers of z of {of.name}, found one over "
             f"{found.latent_dim}."
         )

@@ -80,6 +80,10 @@ class LatentSampling:
         return [(t, alpha_bar(t), ab_s) for t, ab_s in zip(times, after, strict=False)]
 
 
+class AnotherPriorError(UserError):
+    """A prior that is over the z of another model."""
+
+
 def alpha_bar(t: int) -> float:
     """Share of the variance of w that is left at time t."""
     return (1 - BETA) ** (t + 1)
@@ -171,7 +175,8 @@ def load(path: str | os.PathLike[str], *, autoencoder_sha256: str | None = None)
         autoencoder_sha256: hash of the checkpoint whose z is to be drawn; None asks for none in particular.
 
     Raises:
-        UserError: see `dbae.checkpoints.own.load`; also a prior of another autoencoder.
+        UserError: see `dbae.checkpoints.own.load`.
+        AnotherPriorError: a prior of another autoencoder.
     """
 
     def build(config: dict[str, Any], name: str) -> LatentPrior:
@@ -180,7 +185,7 @@ def load(path: str | os.PathLike[str], *, autoencoder_sha256: str | None = None)
     prior, card = checkpoint.load_as(METHOD, build, path, weights=None)
     trained_on = card.train_data.get("autoencoder_sha256")
     if autoencoder_sha256 and trained_on != autoencoder_sha256:
-        raise UserError(
+        raise AnotherPriorError(
             f"{path}: the prior of another autoencoder ({card.train_data.get('autoencoder')}, checkpoint "
             f"{str(trained_on)[:12]}), expected one of checkpoint {autoencoder_sha256[:12]}. Draws would mean nothing "
             "to it: name the checkpoint that this prior was trained on, or train one with `python -m dbae.train_prior`."

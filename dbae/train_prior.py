@@ -1,6 +1,7 @@
 """Train the latent prior of a DBAE: a diffusion model over its z, to generate images from nothing.
 
-A small one for the built-in model, in about ten minutes of one core, and the paper's for a published checkpoint:
+A small one for the built-in model, in about ten minutes of one core, and the paper's for a published checkpoint; other
+autoencoders have `python -m baselines.train_prior`:
 
   python -m dbae.train_prior --data "faces:?n=20000" --out runs/prior --preset small
   python -m dbae.train_prior --ckpt ema_0.9999_1020000.pt --data ffhq --out runs/ffhq-prior
@@ -15,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,10 +28,11 @@ from torch import Tensor
 from dbae import latent_data
 from dbae.checkpoints.own import Card
 from dbae.data import ImageDataset, open_data, parse_source, require_apart
+from dbae.interface import Loaded
 from dbae.latents import Encoder, LatentCache
 from dbae.networks.latent_mlp import LatentMLPConfig
 from dbae.noise import GeneratorNoise, mixed_seed
-from dbae.pretrained import LoadedDBAE, load
+from dbae.pretrained import load
 from dbae.prior import METHOD, LatentLoss, LatentPrior, LossKind, T
 from dbae.support import cli
 from dbae.support.errors import UserError
@@ -146,15 +149,27 @@ class Args:
         )
 
 
-def train(args: Args) -> Path:
+def train(args: Args, load: Callable[[str], Loaded] = load, module: str = "dbae.train_prior") -> Path:
     """Run the command; returns the last checkpoint.
 
+    Args:
+        load: opens --ckpt.
+        module: name of the command.
+
     Raises:
-        UserError: see `dbae.training.loop.fit`, `dbae.pretrained.load` and `dbae.latents.LatentCache`.
+        UserError: see `dbae.training.loop.fit`, `dbae.pretrained.load` and `dbae.latents.LatentCache`; and a model
+            whose z is noise already, or that decodes nothing.
     """
     require_apart([args.data], args.out)
     RunFolder(args.out).require_usable(resume=args.resume)  # before the images are read
     loaded = load(args.ckpt)
+    if loaded.model.encode_nfe:
+        raise UserError(
+            f"{args.ckpt}: expected an encoder, found a model whose z is the noise that it makes an image of. That is "
+            "N(0, I) without a prior: leave out --prior."
+        )
+    if not loaded.model.endpoints:
+        raise UserError(f"{args.ckpt}: expected a model that decodes z, found one that does not: a prior is of no use.")
     data = open_data(args.data, size=loaded.model.image_size)
     split = "train" if "train" in data.splits else "all"
     array = _encoded(args, loaded, data, split)
@@ -171,7 +186,7 @@ def train(args: Args) -> Path:
         latent_data.LatentStream(array, config.batch_size, seed=config.seed),
         config,
         args.out,
-        _card(args, prior, loaded, data, split),
+        _card(args, prior, loaded, data, split, module),
         prepare=_as_it_is,
         resume=args.resume,
     )
@@ -198,15 +213,17 @@ def _as_it_is(posterior: Tensor) -> Tensor:
     return posterior
 
 
-def _encoded(args: Args, loaded: LoadedDBAE, data: ImageDataset, split: str) -> Float32[np.ndarray, "n s l"]:
+def _encoded(args: Args, loaded: Loaded, data: ImageDataset, split: str) -> Float32[np.ndarray, "n s l"]:
     """The posteriors of the training images, a memory map."""
     device = cli.device(args.device)
     cache = LatentCache(args.out, device, args.encode_batch_size, args.workers, args.precision, progress=True)
-    encoder = Encoder(loaded.model.to(device).posterior, f"checkpoint {loaded.sha256}", loaded.model.name)
+    if isinstance(loaded.model, torch.nn.Module):
+        loaded.model.to(device)
+    encoder = Encoder(loaded.model.posterior, f"checkpoint {loaded.sha256}", loaded.model.name)
     return cache.get(encoder, data, data.split(split), at=args.out / "latents.npy").array[:, 0]
 
 
-def _card(args: Args, prior: LatentPrior, loaded: LoadedDBAE, data: ImageDataset, split: str) -> Card:
+def _card(args: Args, prior: LatentPrior, loaded: Loaded, data: ImageDataset, split: str, module: str) -> Card:
     options = "".join(
         f" --{name.replace('_', '-')} {value}" for name, value in args.chosen.items() if name != "ema_warmup"
     )
@@ -225,7 +242,7 @@ def _card(args: Args, prior: LatentPrior, loaded: LoadedDBAE, data: ImageDataset
             "encoder_precision": args.precision,
         },
         objective={"loss": args.loss, "latent": args.latent},
-        command=f"python -m dbae.train_prior --ckpt {Path(args.ckpt).name} --data '{parse_source(args.data).portable}'"
+        command=f"python -m {module} --ckpt {Path(args.ckpt).name} --data '{parse_source(args.data).portable}'"
         f" --preset {args.preset}{options} --loss {args.loss} --latent {args.latent} --seed {args.seed}",
         versions=versions() | {"revision": revision()},
     )

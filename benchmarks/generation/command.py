@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from baselines.interface import LoadedModel, Prior, RepresentationModel
 from baselines.load import load_prior
@@ -47,7 +48,7 @@ from benchmarks.results import Record, beside
 from benchmarks.runner import Family, Lack, Load, OpenData, Session
 from benchmarks.subjects import decodes, require_names
 from dbae.data import ImageDataset
-from dbae.prior import LatentSampling
+from dbae.prior import AnotherPriorError, LatentSampling
 from dbae.support.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -176,14 +177,21 @@ def _images(data: str, size: int, at_most: int, options: GenerationOptions, open
 
 
 def prior_of(loaded: LoadedModel, options: GenerationOptions) -> Prior | None:
-    """The distribution of z for a model: of the checkpoint, else of --prior."""
+    """The distribution of z for a model: the checkpoint's own, if it is learned, else --prior, else N(0, I) by nature.
+
+    A --prior of another model is passed over where a model has N(0, I), so that one command may measure several.
+    """
     prior = loaded.prior
-    if prior is None and options.prior is not None:
-        prior = load_prior(options.prior, of=loaded)
+    if options.prior is not None and not isinstance(prior, nn.Module):
+        try:
+            prior = load_prior(options.prior, of=loaded)
+        except AnotherPriorError:
+            if prior is None:
+                raise
     if prior is None and "prior" in options.mode:
         raise UserError(
             f"{loaded.name}: --mode prior needs a distribution of z, and the checkpoint has none. Name one with "
-            "--prior FILE (python -m dbae.train_prior makes it), or use --mode ae."
+            "--prior FILE (python -m baselines.train_prior makes it), or use --mode ae."
         )
     told: dict[str, Any] = {} if options.prior_nfe is None else {"steps": options.prior_nfe}
     if options.prior_clip != "native":

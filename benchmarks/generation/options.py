@@ -38,7 +38,8 @@ class GenerationOptions(DataOptions):
     out: Path = Path("runs/generation.csv")
     """The results file; rows are added to what it has."""
     prior: str | None = None
-    """Prior over z for checkpoints without one of their own: a file of `python -m dbae.train_prior`, or a name."""
+    """Prior over z for the checkpoint that it was trained for: a file of `python -m baselines.train_prior`, or a name.
+    Checkpoints that bring a learned one keep it."""
     prior_nfe: int | None = None
     """Evaluations of the prior's network a draw. Default: as the prior has it, 1000 if nothing else was said."""
     prior_clip: PriorClip = "native"
