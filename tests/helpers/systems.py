@@ -30,7 +30,7 @@ def tiny() -> DiffAEConfig:
 
 
 def tiny_config(method: str) -> Any:
-    """The preset faces32 of a method in the shapes of `tiny`: z of 4 numbers, or 2 a part; 16 px for `decoder`s of x_T."""
+    """The preset faces32 of a method in the shapes of `tiny`, z of 4 numbers or 2 a part; 16 px if it decodes x_T."""
     config = METHODS[method].presets["faces32"].config()
     parts = (tiny().unet, tiny().encoder, PDAEEncoderConfig((4, 8), 4, 1, 2), EndpointDecoderConfig(width=1))
     small = {type(part): part for part in parts}
