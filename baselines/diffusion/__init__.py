@@ -30,6 +30,7 @@ from baselines.diffusion.samplers import (
     variance_of,
 )
 from baselines.diffusion.time_encoder import TimeEncoder
+from dbae.samplers.strides import stride_times
 
 __all__ = [
     "DDIMSampler",
@@ -50,5 +51,6 @@ __all__ = [
     "q_sample",
     "require_unguided",
     "sample",
+    "stride_times",
     "variance_of",
 ]

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from baselines.diffusion import DiffusionModel, Predict, draw, noise_loss
-from baselines.method import Method, Preset
+from baselines.method import Method
 from baselines.methods import diffae
 from baselines.methods.diffae import DiffAEConfig
 from baselines.options import ConfigOptions, differences, require
@@ -36,7 +36,6 @@ from dbae.networks.blocks import GroupNorm
 from dbae.networks.encoder import Encoder
 from dbae.networks.trunk import Layers, Trunk, UNetConfig
 from dbae.support.errors import UserError
-from dbae.training.config import SMALL_PRESETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,10 +226,7 @@ METHOD = Method(
     config=FDAEConfig,
     model=FDAE,
     loss=loss,
-    presets={
-        "faces64": Preset(lambda: _sized_as(diffae.faces64()), SMALL_PRESETS["faces64"]),
-        "faces32": Preset(lambda: _sized_as(diffae.faces32()), SMALL_PRESETS["faces32"]),
-    },
+    presets=diffae.small_presets(_sized_as),
     options=FDAEOptions,
     variant=lambda config: differences(config, _sized_as(diffae.faces32())),
 )

@@ -37,6 +37,7 @@ from baselines.diffusion import (
     invert,
     noise_loss,
     sample,
+    stride_times,
 )
 from baselines.diffusion.emphasis import Emphasis, draw
 from baselines.methods.diffae import DiffAEConfig, SemanticUNet
@@ -45,7 +46,6 @@ from baselines.regularisers import RegularisedLoss, gaussian_kl
 from dbae.networks.encoder import Encoder
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
-from dbae.samplers.strides import stride_times
 from dbae.support.errors import UserError
 
 _D = TypeVar("_D", bound="DRL")
