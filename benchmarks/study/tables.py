@@ -1,7 +1,7 @@
 """The study's tables, from its records and the folders of its runs.
 
 table1.csv    what a linear probe reads from z: AP, Pearson r, MSE
-table2.csv    reconstruction: one line a row and endpoint
+table2.csv    reconstruction: one line a row, endpoint and sampler, `nfe` evaluations and `encode_nfe` for the endpoint
 table3.csv    TAD and ATTRS
 curve.csv     AP and Pearson r at every point of the learning curve
 training.csv  one line a run: work, learning rate, seconds, command
@@ -33,6 +33,7 @@ METRICS = {
     "table2": ("reconstruction", ("SSIM", "PSNR", "MSE")),
     "table3": ("disentanglement", ("TAD", "ATTRS")),
 }
+SETTING = ("x_T", "sampler", "nfe", "encode_nfe")
 CONTROLS = ("untrained", "pca", "random")
 Line = dict[str, Any]
 
@@ -59,24 +60,27 @@ def _records(out: Path, task: str, metrics: Sequence[str]) -> list[Record]:
 def _table(name: str, trainings: Sequence[Training], out: Path) -> list[Line]:
     task, metrics = METRICS[name]
     lines = []
-    for (model, endpoint), rows in _grouped(_records(out, task, metrics), trainings).items():
-        line: Line = {"row": model} | ({"x_T": endpoint} if task == "reconstruction" else {})
+    for (model, *setting), rows in _grouped(_records(out, task, metrics), trainings).items():
+        line: Line = {"row": model}
+        if task == "reconstruction":
+            line |= zip(SETTING, setting, strict=True)
         for metric in metrics:
             line |= _cells(metric, [row for row in rows if row.metric == metric], out / f"{task}.csv")
         lines.append(line)
     return lines
 
 
-def _grouped(records: Iterable[Record], trainings: Sequence[Training]) -> dict[tuple[str, str], list[Record]]:
-    """(label, x_T) -> records of complete trainings, and of the controls: one untrained encoder a method."""
+def _grouped(records: Iterable[Record], trainings: Sequence[Training]) -> dict[tuple[Any, ...], list[Record]]:
+    """(label, setting) -> records of complete trainings, and of the controls: one untrained encoder a method."""
     last = {training.name: training for training in trainings}
     order = list(dict.fromkeys(training.row.label for training in trainings))
-    found: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for row in records:
+        setting = [getattr(row, name) for name in SETTING]
         if row.model in last and _seen(row) == last[row.model].images:
-            found[last[row.model].row.label, row.x_T].append(row)
+            found[last[row.model].row.label, *setting].append(row)
         elif row.model in CONTROLS:
-            found[" ".join(filter(None, (row.model, row.method))), row.x_T].append(row)
+            found[" ".join(filter(None, (row.model, row.method))), *setting].append(row)
     return dict(sorted(found.items(), key=lambda item: order.index(item[0][0]) if item[0][0] in order else len(order)))
 
 
@@ -105,7 +109,7 @@ def standard_error(row: Record, path: Path) -> float | None:
     if known.images is not None:
         values = known.images.values
         return float(values.std(ddof=1) / np.sqrt(len(values)))
-    return None
+    return None if known.noise is None else known.noise.error
 
 
 def _curve(trainings: Sequence[Training], out: Path) -> list[Line]:
