@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import benchmarks.downstream
-from benchmarks.results.record import RecordFile
+from benchmarks.results import RecordFile
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = Path(__file__).parent / "examples"

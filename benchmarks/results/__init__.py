@@ -5,6 +5,7 @@ and its report.
 """
 
 from benchmarks.results.file import Results, beside
-from benchmarks.results.record import COLUMNS, LATER, Record, RecordFile
+from benchmarks.results.record import COLUMNS, LATER, Record
+from benchmarks.results.recordfile import RecordFile
 
 __all__ = ["COLUMNS", "LATER", "Record", "RecordFile", "Results", "beside"]

@@ -27,7 +27,8 @@ from benchmarks.metrics.bootstrap import RESAMPLES, image_weights, number_of_uni
 from benchmarks.metrics.resampled import AveragePrecision, Pearson, SquaredError
 from benchmarks.results.file import beside
 from benchmarks.results.noise import Noise, digest, read_noise
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results.record import Record
+from benchmarks.results.recordfile import RecordFile
 from benchmarks.results.scores import ImageScores, read_scores
 from dbae.support.arrays import read_npz
 

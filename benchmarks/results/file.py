@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results.record import Identity, Record, RecordFile
+from benchmarks.results.record import Identity, Record
+from benchmarks.results.recordfile import RecordFile
 from dbae.support.distributed import ALONE, World
 
 

@@ -4,8 +4,6 @@ A results file is tidy (one number a row), sorted by identity and byte-stable: t
 whatever the order in which they arrived. Cells: None is empty, bool is true/false, a float is written with the fewest
 digits that read back to the same float64. A row is identified by every column but `value, stderr, versions, revision,
 seconds, peak_mib`; a record with the identity of an older row replaces it.
-
-"Is it measured already?" is answered by `RecordFile.find`, from the cells that are known beforehand.
 """
 
 from __future__ import annotations
@@ -13,24 +11,18 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import io
 import math
-import os
 import re
 import types
 import typing
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
-
-from dbae.support.errors import UserError
-from dbae.support.files import atomic_path
-from dbae.support.locking import locked
 
 Identity = tuple[object, ...]
 
 _MEASURED = frozenset({"value", "stderr", "versions", "revision", "seconds", "peak_mib"})
-_COUNTED = ("nfe", "encode_nfe")
+COUNTED = ("nfe", "encode_nfe")
 """Functions of the sampler and of z: identify a row, but are often known only after measuring."""
 
 
@@ -114,10 +106,18 @@ class Record:
             if isinstance(cell, float) and math.isnan(cell) and name not in _MEASURED:
                 raise ValueError(f"{name} identifies the row and cannot be NaN")
 
-    @property
+    @functools.cached_property
     def identity(self) -> Identity:
         """The cells that say which number this is."""
         return tuple(self.identity_cells.values())
+
+    def line(self, columns: Sequence[str]) -> str:
+        """Its row in a file of these columns, `COLUMNS` or more."""
+        return self._line if len(columns) == len(COLUMNS) else f"{self._line[:-1]},{_cell(self.n_train)}\n"
+
+    @functools.cached_property
+    def _line(self) -> str:
+        return csv_line(_cell(getattr(self, name)) for name in COLUMNS)
 
     @property
     def diagnostic(self) -> bool:
@@ -144,10 +144,10 @@ class Record:
 
 LATER = ("n_train",)
 """Columns that a file has only where a row fills them."""
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Record)}
-COLUMNS: tuple[str, ...] = tuple(name for name in _DEFAULTS if name not in LATER)
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Record)}
+COLUMNS: tuple[str, ...] = tuple(name for name in DEFAULTS if name not in LATER)
 _IDENTIFYING = tuple(name for name in COLUMNS if name not in _MEASURED)
-_ASKED = tuple(name for name in (*_IDENTIFYING, *LATER) if name not in _COUNTED and name != "better")
+ASKED = tuple(name for name in (*_IDENTIFYING, *LATER) if name not in COUNTED and name != "better")
 
 
 def columns_of(records: Iterable[Record]) -> tuple[str, ...]:
@@ -155,117 +155,11 @@ def columns_of(records: Iterable[Record]) -> tuple[str, ...]:
     return COLUMNS + (LATER if any(record.n_train is not None for record in records) else ())
 
 
-class RecordFile:
-    """A CSV of records that several processes may add to at once.
-
-    What was read is kept until the file changes.
-
-    Args:
-        path: the CSV; it need not exist.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._seen: tuple[int, int, int] | None = None
-        self._rows: dict[Identity, Record] = {}
-        self._asked: dict[Identity, list[Record]] | None = None
-
-    def read(self) -> list[Record]:
-        """All records, sorted; none when there is no file. Raises UserError when the file is not one of ours."""
-        return list(self._current().values())
-
-    def find(
-        self, columns: Mapping[str, Any], metrics: Iterable[str], attributes: Sequence[str] = ("mean",)
-    ) -> list[Record] | None:
-        """The record of every metric and attribute with these cells, in that order; None unless all are there.
-
-        Args:
-            columns: cells that are known before anything is measured. A column that is not named has its default, but
-                for those that measuring fills in: values, circumstances, and counted evaluations (nfe, encode_nfe).
-        """
-        rows = self._current()
-        if self._asked is None:
-            self._asked = defaultdict(list)
-            for record in rows.values():
-                self._asked[tuple(getattr(record, name) for name in _ASKED)].append(record)
-        counted = [name for name in _COUNTED if name in columns]
-        found = []
-        for metric in metrics:
-            for attribute in attributes:
-                cells = {**_DEFAULTS, **columns, "metric": metric, "attribute": attribute}
-                same = self._asked.get(tuple(cells[name] for name in _ASKED), [])
-                match = [r for r in same if all(getattr(r, name) == columns[name] for name in counted)]
-                if not match:
-                    return None
-                found.append(match[0])
-        return found
-
-    def add(self, records: Iterable[Record]) -> None:
-        """Merge records into the file: read, merge, replace atomically, all under the file's lock.
-
-        Raises:
-            UserError: the file cannot be read or written; what stood there is unchanged.
-        """
-        new = {record.identity: record for record in records}
-        with locked(self.path):
-            merged = dict(sorted((self._current() | new).items(), key=lambda item: _order(item[1])))
-            with atomic_path(self.path) as temporary:
-                _write(temporary, merged.values())
-            self._keep(merged, self._signature())
-
-    def _current(self) -> dict[Identity, Record]:
-        """The rows of the file as it is now."""
-        signature = self._signature()
-        if signature is None:
-            self._keep({}, None)
-        elif signature != self._seen:
-            try:
-                with open(self.path, newline="", encoding="utf-8") as file:
-                    rows = self._parsed(csv.reader(file, strict=True))
-                self._keep({record.identity: record for record in rows}, signature)
-            except (OSError, UnicodeDecodeError, csv.Error) as error:
-                raise UserError(
-                    f"{self.path}: cannot be read as a results file ({error}). Name another --out."
-                ) from error
-        return self._rows
-
-    def _keep(self, rows: dict[Identity, Record], signature: tuple[int, int, int] | None) -> None:
-        self._rows, self._seen, self._asked = rows, signature, None
-
-    def _signature(self) -> tuple[int, int, int] | None:
-        """What changes with the file: every writer replaces it. None where there is none."""
-        try:
-            about = os.stat(self.path)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be read as a results file ({error}). Name another --out.") from error
-        return about.st_ino, about.st_mtime_ns, about.st_size
-
-    def _parsed(self, rows: Any) -> list[Record]:
-        header = next(rows, None)
-        if header is None or header not in ([*COLUMNS], [*COLUMNS, *LATER]):
-            found = f"the {len(header)} columns {', '.join(header)[:60]} ..." if header else "an empty file"
-            raise UserError(
-                f"{self.path}: expected a results file with the {len(COLUMNS)} columns {', '.join(COLUMNS[:4])} ...; "
-                f"found {found}. Nothing was changed. Name another --out, or move this file away."
-            )
-        records = []
-        for row in rows:
-            try:
-                cells = zip(header, row, strict=True)
-                records.append(Record(**{name: _PARSERS[name](cell) for name, cell in cells}))
-            except (ValueError, KeyError) as error:
-                raise UserError(f"{self.path}, line {rows.line_num}: not a result row ({error}). Repair it.") from error
-        return records
-
-
-def _write(path: Path, records: Iterable[Record]) -> None:
-    columns = columns_of(records := list(records))
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_cell(getattr(record, name)) for name in columns] for record in records)
+def csv_line(cells: Iterable[str]) -> str:
+    """A row of a CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
 
 
 def _cell(value: object) -> str:
@@ -276,7 +170,7 @@ def _cell(value: object) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)  # float(): NumPy's repr names its type
 
 
-def _order(record: Record) -> list[tuple[bool, object]]:
+def order(record: Record) -> list[tuple[bool, object]]:
     """Sort key: missing cells first; digits in texts count as numbers, so that seed 10 comes after seed 2."""
     return [(cell is not None, _natural(cell) if isinstance(cell, str) else cell) for cell in record.identity]
 
@@ -297,4 +191,4 @@ def _parser(hint: Any) -> Any:
     return {"true": True, "false": False}.__getitem__ if hint is bool else hint
 
 
-_PARSERS = {name: _parser(hint) for name, hint in typing.get_type_hints(Record).items()}
+PARSERS = {name: _parser(hint) for name, hint in typing.get_type_hints(Record).items()}

@@ -12,7 +12,7 @@ from small_model import small_card, small_model
 from baselines.convert import Options, convert
 from baselines.load import load, load_prior
 from baselines.methods.pdae import LATENT_SAMPLING
-from benchmarks.results.record import COLUMNS, LATER
+from benchmarks.results import COLUMNS, LATER
 from dbae.checkpoints import own as checkpoint
 from dbae.support.errors import UserError
 from dbae.support.files import sha256

@@ -17,7 +17,7 @@ import benchmarks.disentanglement
 import benchmarks.downstream
 import benchmarks.reconstruction
 from baselines.load import load
-from benchmarks.results.record import COLUMNS, RecordFile
+from benchmarks.results import COLUMNS, RecordFile
 from dbae.support.errors import UserError
 
 README = Path(benchmarks.cost.__file__).parents[2] / "README.md"

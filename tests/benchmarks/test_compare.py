@@ -15,11 +15,11 @@ from result_rows import row
 
 from benchmarks import compare
 from benchmarks.metrics.prediction import average_precision
+from benchmarks.results import Record, RecordFile
 from benchmarks.results.evidence import forget
 from benchmarks.results.images import ImageValues, values_path, write_values
 from benchmarks.results.noise import Noise, write_noise
 from benchmarks.results.pair import pair, without_single_seeds
-from benchmarks.results.record import Record, RecordFile
 from benchmarks.results.scores import ImageScores, write_scores
 from dbae.support import cli
 

@@ -6,7 +6,7 @@ import pytest
 from result_rows import row
 
 from benchmarks.learning_curve import Options, draw, learning_curve
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results import Record, RecordFile
 from dbae.support.errors import UserError
 
 ROW = row(protocol="standard", model="m", dataset="faces-v1", n=10, data_sha256="0" * 64, seed="0")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import two_processes
 
+from benchmarks.results import RecordFile
 from benchmarks.results import record as records
-from benchmarks.results.record import RecordFile
 
 TASKS = ("reconstruction", "variation", "disentanglement")
 

@@ -11,7 +11,7 @@ import sandbox
 from damage import broken_bytes, pick
 from kind import Kind, first, undisturbed
 
-from benchmarks.results.record import RecordFile
+from benchmarks.results import RecordFile
 
 Rows = dict[object, str]
 

@@ -21,7 +21,7 @@ from benchmarks.cost.report import format_costs
 from benchmarks.cost.rows import Measured, Sheet, processor
 from benchmarks.cost.subjects import objective_of, open_subject
 from benchmarks.cost.timing import interleaved, median
-from benchmarks.results.record import RecordFile
+from benchmarks.results import RecordFile
 from dbae.model import parameter_counts
 from dbae.support.errors import UserError
 

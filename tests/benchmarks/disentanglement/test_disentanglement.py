@@ -18,8 +18,8 @@ from benchmarks.disentanglement.study import SCORES
 from benchmarks.disentanglement.study import DisentanglementStudy as Study
 from benchmarks.metrics import disentanglement as tad
 from benchmarks.metrics import factors as known
+from benchmarks.results import Record, RecordFile
 from benchmarks.results.noise import read_noise
-from benchmarks.results.record import Record, RecordFile
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints.own import Card
 from dbae.data import Disks

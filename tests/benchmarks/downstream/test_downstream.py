@@ -17,7 +17,7 @@ from benchmarks.downstream.figure import draw_attributes, panels
 from benchmarks.downstream.report import Table, format_table, leads_over_controls
 from benchmarks.downstream.trial import run_paper, run_standard
 from benchmarks.metrics.prediction import average_precision, pearson
-from benchmarks.results.record import RecordFile
+from benchmarks.results import RecordFile
 from benchmarks.results.scores import read_scores
 from dbae.support import cli
 from dbae.support.errors import UserError

@@ -19,7 +19,7 @@ from benchmarks.downstream.probe import Split
 from benchmarks.downstream.report import Table, format_table
 from benchmarks.downstream.standard import STRENGTHS
 from benchmarks.metrics.prediction import average_precision
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results import Record, RecordFile
 from dbae.latents import Latents
 from dbae.support.errors import UserError
 

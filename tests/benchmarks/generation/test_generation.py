@@ -21,9 +21,9 @@ from benchmarks.generation.distribution import Reference, features_of
 from benchmarks.generation.generated import PART
 from benchmarks.generation.report import format_generation
 from benchmarks.generation.samplefiles import NpzImages
+from benchmarks.results import RecordFile
 from benchmarks.results.file import beside
 from benchmarks.results.noise import read_noise
-from benchmarks.results.record import RecordFile
 from dbae.images import to_float, to_uint8
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig

@@ -19,7 +19,7 @@ from benchmarks.reconstruction import study as reconstruction_study
 from benchmarks.reconstruction.command import ReconstructionOptions, run
 from benchmarks.reconstruction.report import draw_sweep, format_sweep
 from benchmarks.reconstruction.study import NAMES
-from benchmarks.results.record import RecordFile
+from benchmarks.results import RecordFile
 from benchmarks.subjects.settings import SettingOptions
 from dbae.images import to_float
 from dbae.noise import PerImageNoise

@@ -14,7 +14,7 @@ from baselines.cards import cards
 from benchmarks.reproduce import command as reproduce
 from benchmarks.reproduce import plan, prepare
 from benchmarks.reproduce.tables import TABLES_BY_NUMBER, Run, Table
-from benchmarks.results.record import Record, RecordFile
+from benchmarks.results import Record, RecordFile
 from benchmarks.runner import family
 from benchmarks.subjects.settings import SettingOptions
 from dbae.support import cli

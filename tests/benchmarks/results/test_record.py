@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from result_rows import row
 
-from benchmarks.results.record import COLUMNS, LATER, Record, RecordFile
+from benchmarks.results import COLUMNS, LATER, Record, RecordFile
 from benchmarks.results.table import table
 from dbae.support.errors import UserError
 
@@ -190,3 +190,24 @@ def test_rows_of_another_writer_are_found(tmp_path):
     assert [r.seed for r in one.read()] == ["", "1"]
     one.add([row(seed="2")])
     assert [r.seed for r in two.read()] == ["", "1", "2"]
+
+
+def test_rows_added_one_by_one_give_the_bytes_of_rows_added_at_once(tmp_path):
+    rows = [record(seed=str(i), value=i / 7, n_train=100 if i % 9 == 0 else None) for i in range(60)]
+    RecordFile(tmp_path / "whole.csv").add(rows)
+    file = RecordFile(tmp_path / "r.csv")
+    shuffled = random.Random(0).sample(rows, 60)
+    for row in [*shuffled, dataclasses.replace(rows[5], value=9.0), rows[5]]:
+        file.add([row])
+    assert file.path.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_a_file_that_was_put_together_by_hand_is_sorted(tmp_path):
+    rows = [record(seed=str(i)) for i in range(30)]
+    file = RecordFile(tmp_path / "r.csv")
+    file.add(rows)
+    whole = file.path.read_bytes()
+    head, *lines = whole.decode().splitlines(keepends=True)
+    file.path.write_text("".join([head, *reversed(lines[1:])]))
+    RecordFile(file.path).add(rows[:1])
+    assert file.path.read_bytes() == whole

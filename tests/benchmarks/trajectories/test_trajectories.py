@@ -13,8 +13,8 @@ from stand_ins import FakeLoaded, Squares, TinyModel
 
 import benchmarks.trajectories
 from benchmarks import compare
+from benchmarks.results import RecordFile
 from benchmarks.results.evidence import evidence, forget
-from benchmarks.results.record import RecordFile
 from benchmarks.trajectories import study
 from benchmarks.trajectories.command import TRAJECTORIES, TrajectoriesOptions, drawn, run
 from benchmarks.trajectories.drawn import MOVING, DrawnSequences

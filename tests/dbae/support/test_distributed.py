@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from small_model import Pixels
 from training_runs import CONFIG, names, rows
 
-from benchmarks.results.record import RecordFile
+from benchmarks.results import RecordFile
 from dbae.checkpoints import own as checkpoint
 from dbae.data import TrainingStream
 from dbae.support import cli, distributed

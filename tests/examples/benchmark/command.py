@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.metrics.dimension import participation_ratio
 
 from baselines.interface import LoadedModel
+from benchmarks.results import Record
 from benchmarks.results.circumstances import circumstances
-from benchmarks.results.record import Record
 from benchmarks.runner import Benchmark, ReadingOptions, Session
 from benchmarks.subjects.inputs import cells_of, cells_of_data, limited
 from benchmarks.subjects.subject import encoder_of
