@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from result_rows import row
 
-from benchmarks.results import Record
 from benchmarks.results.file import Results, beside
 from dbae.support.errors import UserError
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from result_rows import row
 
-from benchmarks.results import Record
 from benchmarks.results.noise import Noise, digest, interval, noise_path, read_noise, write_noise
 
 ROW = row(

@@ -193,17 +193,17 @@ def test_rows_of_another_writer_are_found(tmp_path):
 
 
 def test_rows_added_one_by_one_give_the_bytes_of_rows_added_at_once(tmp_path):
-    rows = [record(seed=str(i), value=i / 7, n_train=100 if i % 9 == 0 else None) for i in range(60)]
+    rows = [row(seed=str(i), value=i / 7, n_train=100 if i % 9 == 0 else None) for i in range(60)]
     RecordFile(tmp_path / "whole.csv").add(rows)
     file = RecordFile(tmp_path / "r.csv")
     shuffled = random.Random(0).sample(rows, 60)
-    for row in [*shuffled, dataclasses.replace(rows[5], value=9.0), rows[5]]:
-        file.add([row])
+    for one in [*shuffled, dataclasses.replace(rows[5], value=9.0), rows[5]]:
+        file.add([one])
     assert file.path.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
 def test_a_file_that_was_put_together_by_hand_is_sorted(tmp_path):
-    rows = [record(seed=str(i)) for i in range(30)]
+    rows = [row(seed=str(i)) for i in range(30)]
     file = RecordFile(tmp_path / "r.csv")
     file.add(rows)
     whole = file.path.read_bytes()
