@@ -75,6 +75,10 @@ class Options:
     out: Path | None = None
     """Write the comparison as CSV too."""
 
+    def __post_init__(self) -> None:
+        if not self.tolerance >= 0:
+            raise UserError(f"--tolerance: expected 0 or more, found {self.tolerance:g}; change --tolerance.")
+
 
 @dataclasses.dataclass(frozen=True)
 class Side:

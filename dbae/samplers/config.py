@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -84,8 +85,12 @@ class SamplerConfig:
             raise ValueError(f"rho must be above 0 and at most {MAX_RHO}, found {self.rho}")
         if self.rho != 7 and not self.karras:
             raise ValueError(f"rho belongs to the karras grid; {self.method} has a uniform one here: add grid karras")
-        if self.end_data < 0:
-            raise ValueError(f"end_data is a standard deviation and cannot be negative, found {self.end_data}")
+        if not 0 <= self.end_data < math.inf:
+            raise ValueError(
+                f"end_data is a standard deviation and must be 0 or more and finite, found {self.end_data}"
+            )
+        if not math.isfinite(self.guidance):
+            raise ValueError(f"guidance must be a finite number, found {self.guidance}")
         if steps_for(self) < 1:
             raise ValueError(f"{self.method} needs a budget of at least {evaluations(self, 1)} nfe, found {self.nfe}")
 

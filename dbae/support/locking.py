@@ -106,7 +106,10 @@ def _opened(lock: Path, what: Path) -> int:
         lock.parent.mkdir(parents=True, exist_ok=True)
         return os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
     except OSError as error:
-        raise UserError(f"{what}: the folder cannot be written ({error.strerror}). Name another one.") from error
+        raise UserError(
+            f"{what}: the folder cannot be written ({error.strerror}). Name another --out; for the cache, set "
+            "DBAE_CACHE."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -123,6 +123,13 @@ def test_status_says_whether_something_got_worse(tmp_path, value, stderr, tolera
     assert run(a, b, "--tolerance", tolerance) == status
 
 
+@pytest.mark.parametrize("tolerance", ["nan", "-0.1"])
+def test_a_tolerance_that_lets_anything_pass_is_refused(tmp_path, capsys, tolerance):
+    a, b = written(tmp_path / "a.csv", SSIM), written(tmp_path / "b.csv", replace(SSIM, value=0.1))
+    assert run(a, b, f"--tolerance={tolerance}") == 2
+    assert "--tolerance: expected 0 or more" in capsys.readouterr().err
+
+
 def test_lower_is_better_where_the_record_says_so(tmp_path):
     mse = replace(SSIM, metric="MSE", better="lower")
     a = written(tmp_path / "a.csv", mse)
