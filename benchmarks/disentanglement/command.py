@@ -18,6 +18,10 @@ Data whose factors are known, as drawn disks or dSprites, and labelled data whos
     python -m benchmarks.disentanglement --data 'dsprites:dsprites.npz?n=20000' --factor-images 10000
     python -m benchmarks.disentanglement --data zip:rooms.zip --factors floor_hue wall_hue scale
 
+Scores beside those published of FDAE, DisDiff and DiffAE (results/paper/factors.csv), which took so many images:
+
+    python -m benchmarks.disentanglement --data shapes3d:3dshapes.h5 --factor-protocol fdae --factor-images 10000
+
 OUT has one row a model, protocol and metric, OUT_attributes.csv every attribute, and OUT_tc.png shows TAD against FID
 where OUT has checkpoints of two or more total-correlation weights. Numbers of different protocols, or of
 other numbers of images, must not be compared. A killed run continues where it stopped; latents are kept in $DBAE_CACHE.
@@ -31,8 +35,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from baselines.interface import LoadedModel
-from benchmarks.disentanglement.report import draw_tradeoff, format_rows
-from benchmarks.disentanglement.study import DisentanglementStudy, Z, labels_of
+from benchmarks.disentanglement.report import draw_tradeoff, format_rows, published_scores
+from benchmarks.disentanglement.study import DisentanglementStudy, FactorProtocol, Z, labels_of
 from benchmarks.metrics.disentanglement import ProtocolName
 from benchmarks.results import Record, RecordFile, beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
@@ -57,6 +61,8 @@ class DisentanglementOptions(ReadingOptions):
     """Posterior means or draws, of the first two protocols; which of them the paper took is not known."""
     factors: tuple[str, ...] = ()
     """Label columns that are the factors behind the images; default: those that the data set names, as faces do."""
+    factor_protocol: tuple[FactorProtocol, ...] = ("standard",)
+    """Scores against factors: of z as it is, or of its first 36 principal components, as published (fdae)."""
     factor_images: int = 1000
     """Images to fit, and to test, scores against factors on; the field takes 10000, which costs minutes a factor."""
     generation: tuple[Path, ...] = ()
@@ -65,6 +71,7 @@ class DisentanglementOptions(ReadingOptions):
     """Images encoded at a time; changes no number beyond rounding."""
 
     least: ClassVar[dict[str, int]] = {**ReadingOptions.least, "limit": 10, "factor_images": 10}
+    different: ClassVar[tuple[str, ...]] = (*ReadingOptions.different, "factor_protocol")
 
     def check(self) -> None:
         """Raises UserError naming the option that cannot be."""
@@ -103,14 +110,15 @@ class Disentanglement(Benchmark[DisentanglementOptions, Record]):
             for subject in subjects:
                 for protocol, z in settings:
                     rows += study.rows(subject, protocol, z)
-                rows += study.factor_rows(subject)
+                for factor_protocol in options.factor_protocol:
+                    rows += study.factor_rows(subject, factor_protocol)
                 bar.update(1)
         return rows
 
     def report(self, options: DisentanglementOptions, found: Sequence[Record]) -> list[Path]:
         """Tables, and TAD against FID where OUT has models of several total-correlation weights."""
         distances = [r for path in options.generation for r in RecordFile(path).read() if r.task == "generation"]
-        print(format_rows(found, distances))
+        print(format_rows(found, distances, published_scores(found) if not options.factors else ()))
         figure = beside(options.out, "_tc.png")
         drawn = draw_tradeoff(RecordFile(options.out).read(), distances, figure)
         attributes = beside(options.out, "_attributes.csv")

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from baselines.cards import TABLES
 from benchmarks.results import Record
 from dbae.support.files import atomic_path
 from dbae.support.text import columns
 
 TAD_COLUMNS = ("TAD", "ATTRS")
+PUBLISHED_AS = {
+    "shapes3d": "Shapes3D",
+    "cars3d": "Cars3D",
+    "real3d_complicated_shapes_ordered": "MPI3D-real-complex",
+}
+"""Data set -> its name in `results/paper/factors.csv`."""
+FDAE_SCORES = ("DCI", "FactorVAE")
+"""Names there, in the order of the measured ones (`study.FDAE_SCORES`)."""
+FDAE_PROTOCOL = "PCA of each code, 36 dimensions in all"
+FDAE_IMAGES = 10_000
+"""Codes that the published scores were fitted to."""
 NOTE = "(± standard error over draws or folds of n images; standard: of the bootstrap over images, with 95 % intervals)"
 
 
@@ -18,12 +31,35 @@ def is_distance(row: Record) -> bool:
     return row.metric.startswith(("FID", "FD"))
 
 
-def format_rows(rows: Sequence[Record], distances: Sequence[Record] = ()) -> str:
+def published_scores(rows: Sequence[Record]) -> list[list[str]]:
+    """What was published of the data and by the protocol of `rows`: method, data set, n, and a cell a score."""
+    alike = {r.dataset for r in rows if r.protocol == "factors-fdae" and r.n == FDAE_IMAGES}
+    path = TABLES / "factors.csv"
+    if not alike or not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        same = [cell for cell in csv.DictReader(file) if cell["protocol"] == FDAE_PROTOCOL]
+    wanted = {PUBLISHED_AS[name] for name in alike if name in PUBLISHED_AS}
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for cell in same:
+        if cell["dataset"] in wanted:
+            spread = f" ± {cell['std']}" if cell["std"] else ""
+            lines.setdefault((cell["method"], cell["dataset"]), {})[cell["metric"]] = cell["value"] + spread
+    return [
+        [f"{method}, published", name, str(FDAE_IMAGES), *(scores.get(score, "") for score in FDAE_SCORES)]
+        for (method, name), scores in lines.items()
+    ]
+
+
+def format_rows(
+    rows: Sequence[Record], distances: Sequence[Record] = (), published: Sequence[Sequence[str]] = ()
+) -> str:
     """Text tables: TAD and ATTRS of every model and protocol, FIDs of the same checkpoints, scores against factors.
 
     Args:
         rows: of this task, attribute "mean".
         distances: of the task "generation", from any checkpoints; those of other checkpoints are not shown.
+        published: lines for the table of scores by the published protocol (`published_scores`).
     """
     ends = {(*_subject(r), r.protocol, r.metric): r.value for r in rows if r.metric.endswith(("_low", "_high"))}
     first = [["model", "data", "protocol", "z", "n", *TAD_COLUMNS]]
@@ -38,17 +74,25 @@ def format_rows(rows: Sequence[Record], distances: Sequence[Record] = ()) -> str
     if measured:
         named = [[r.model, r.dataset, r.metric, r.sampler, str(r.nfe), str(r.n), f"{r.value:.2f}"] for r in measured]
         tables.append([["model", "data", "distance", "sampler", "NFE", "n", "value"], *named])
-    factor_rows = [r for r in rows if r.protocol == "factors"]
-    names = list(dict.fromkeys(r.metric for r in factor_rows))
-    scores = [["model", "data", "n", *names]]
-    for subject in dict.fromkeys(map(_subject, factor_rows)):
-        same = {r.metric: r for r in factor_rows if _subject(r) == subject}
-        row = next(iter(same.values()))
-        scores.append([row.model, row.dataset, str(row.n), *(f"{same[name].value:.4f}" for name in names)])
-    texts = [columns(table) for table in (*tables, *([scores] if factor_rows else []))]
+    tables += [_scores(rows, protocol) for protocol in ("factors", "factors-fdae")]
+    tables[-1] += map(list, published)
+    texts = [columns(table) for table in tables if table]
     if len(first) > 1:
         texts[0] += f"\n{NOTE}"
     return "\n\n".join(texts)
+
+
+def _scores(rows: Sequence[Record], protocol: str) -> list[list[str]]:
+    """A line a subject, a column a score against factors; empty where nothing was measured."""
+    measured = [r for r in rows if r.protocol == protocol]
+    names = list(dict.fromkeys(r.metric for r in measured))
+    about = " of 36 components" if protocol == "factors-fdae" else ""
+    lines = [["model", "data", "n", *(f"{name}{about}" for name in names)]]
+    for subject in dict.fromkeys(map(_subject, measured)):
+        same = {r.metric: r for r in measured if _subject(r) == subject}
+        row = next(iter(same.values()))
+        lines.append([row.model, row.dataset, str(row.n), *(f"{same[name].value:.4f}" for name in names)])
+    return lines if measured else []
 
 
 def draw_tradeoff(rows: Sequence[Record], distances: Sequence[Record], path: Path) -> bool:

@@ -2,7 +2,9 @@
 
 Columns with a meaning of their own here (the others: `benchmarks.results.record`):
 
-    protocol    of TAD and ATTRS: see `metrics.disentanglement`; "factors" for scores against known factors
+    protocol    of TAD and ATTRS: see `metrics.disentanglement`; "factors" for scores against known factors;
+                "factors-fdae" for those of codes on their first 36 principal components, as published for FDAE,
+                DisDiff and DiffAE (wuancong/FDAE 71e5081; MIG there is of several codes an image, which are not here)
     metric      TAD, ATTRS; TAD_low ... ATTRS_high are the ends of the 95 % bootstrap interval (protocol standard),
                 whole numbers for ATTRS. The resamples lie beside the results (`benchmarks.results.noise`).
                 Of an attribute: its share of TAD and of ATTRS (they add up), AUROC_best, AUROC_next, redundancy
@@ -44,7 +46,9 @@ Z = Literal["mean", "sampled"]
 SPLITS: dict[str, str] = {"paper": "all", "infodiffusion": "train", "standard": "test"}
 SEEDS: dict[str, str] = {"paper": "mean of 0 1 2 3 4", "infodiffusion": "mean of folds 0 1 2 3 4", "standard": "0"}
 PAPER_IMAGES, INFODIFFUSION_IMAGES = 1000, 10_000
+FactorProtocol = Literal["standard", "fdae"]
 SCORES = ("MIG", "SAP", "DCI_disentanglement", "DCI_completeness", "DCI_informativeness", "FactorVAE")
+FDAE_SCORES = ("DCI_disentanglement", "FactorVAE")
 PER_ATTRIBUTE = ("TAD", "ATTRS", "AUROC_best", "AUROC_next", "redundancy")
 LOWER_IS_BETTER = frozenset({"AUROC_next", "redundancy"})
 _ENDS = ("low", "high")
@@ -110,7 +114,7 @@ class DisentanglementStudy:
         names = self.labels.binary_names
         return self._stored_or(columns, _names(protocol), names, lambda: self._measure(subject, protocol, z))
 
-    def factor_rows(self, subject: Subject) -> list[Record]:
+    def factor_rows(self, subject: Subject, protocol: FactorProtocol = "standard") -> list[Record]:
         """Rows of the scores against known factors; none where no factors are known, or all are constant."""
         if self.factors is None:
             return []
@@ -119,14 +123,18 @@ class DisentanglementStudy:
         if not factors.shape[1]:
             return []
         columns: dict[str, Any] = {**subject.cells, **subject.z_cells("mean")}
-        columns |= {"protocol": "factors", "split": "test", "seed": "0"}
+        columns |= {"protocol": "factors" if protocol == "standard" else "factors-fdae", "split": "test", "seed": "0"}
         columns |= {"n": len(train), "task_version": FACTORS_VERSION}
 
         def measure() -> Measured:
             fitted, held_out = (known.Codes(_codes(subject, images), factors[images]) for images in (train, test))
-            return _against_factors(fitted, held_out)
+            if protocol == "standard":
+                return _against_factors(fitted, held_out)
+            fitted, held_out = known.on_components(fitted, held_out)
+            values = (known.dci(fitted, held_out).disentanglement, known.factor_vae_score(fitted, held_out))
+            return Measured({name: Summary(v, np.nan) for name, v in zip(FDAE_SCORES, values, strict=True)}, {})
 
-        return self._stored_or(columns, SCORES, (), measure)
+        return self._stored_or(columns, SCORES if protocol == "standard" else FDAE_SCORES, (), measure)
 
     def setting_row(self, subject: Subject, metric: str, value: float) -> Record:
         """A row that says how a model was trained, e.g. its TC_weight, for figures over several checkpoints."""

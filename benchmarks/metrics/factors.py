@@ -39,6 +39,17 @@ class Codes:
             raise ValueError(f"factors {constant.tolist()} have one class only; leave them out")
 
 
+def on_components(train: Codes, test: Codes, *, dimensions: int = 36) -> tuple[Codes, Codes]:
+    """Both on the first principal components of the training codes, all of them where there are no more.
+
+    Vectors as codes: a factor that is spread over many dimensions may lie along one component.
+    """
+    middle = train.z.mean(axis=0, dtype=np.float64)
+    _, axes = np.linalg.eigh(np.atleast_2d(np.cov((train.z - middle).T)))  # by rising variance
+    first = axes[:, ::-1][:, :dimensions]
+    return Codes((train.z - middle) @ first, train.factors), Codes((test.z - middle) @ first, test.factors)
+
+
 def mutual_information_gap(codes: Codes, *, bins: int = 20) -> float:
     """MIG; with one dimension the second largest is 0."""
     from sklearn.metrics import mutual_info_score

@@ -14,7 +14,7 @@ import two_processes
 from benchmarks.results import RecordFile
 from benchmarks.results import record as records
 
-TASKS = ("reconstruction", "variation", "disentanglement")
+TASKS = ("reconstruction", "variation", "disentanglement", "trajectories")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Reconstruction, variation and disentanglement of small models, in as many processes as torchrun starts.
+"""Reconstruction, variation, disentanglement and trajectories of small models, in as many processes as torchrun starts.
 
 As a program: `two_processes.py FOLDER`.
 """
@@ -19,6 +19,7 @@ from baselines.interface import LoadedModel
 from benchmarks.disentanglement import command as disentanglement
 from benchmarks.reconstruction import command as reconstruction
 from benchmarks.subjects.settings import SettingOptions
+from benchmarks.trajectories import command as trajectories
 from benchmarks.variation import command as variation
 
 
@@ -31,7 +32,7 @@ def loaded() -> LoadedModel:
 
 
 def measure(folder: Path) -> None:
-    """All three, into `folder`."""
+    """All four, into `folder`."""
     settings = SettingOptions(method=("dbim",), nfe=(3,))
     options = reconstruction.ReconstructionOptions(
         data=("pixels",), out=folder / "reconstruction.csv", settings=settings, limit=7, batch_size=2, device="cpu"
@@ -45,6 +46,10 @@ def measure(folder: Path) -> None:
         data=("squares",), out=folder / "disentanglement.csv", protocol=("standard",), batch_size=16, device="cpu"
     )
     disentanglement.run(labelled, lambda source: FakeLoaded(TinyModel()), lambda source, size: Squares(size=size))
+    moving = trajectories.TrajectoriesOptions(
+        data=("disks",), out=folder / "trajectories.csv", sequences=9, frames=4, batch_size=5, device="cpu"
+    )
+    trajectories.run(moving, lambda source: FakeLoaded(TinyModel()))
 
 
 def main(folder: Path) -> None:

@@ -13,7 +13,7 @@ from stand_ins import FakeLoaded, Squares, TinyModel
 from benchmarks.disentanglement import study
 from benchmarks.disentanglement.command import DISENTANGLEMENT, DisentanglementOptions, run, tc_weight
 from benchmarks.disentanglement.factor_labels import factor_classes
-from benchmarks.disentanglement.report import draw_tradeoff, format_rows
+from benchmarks.disentanglement.report import FDAE_IMAGES, draw_tradeoff, format_rows, published_scores
 from benchmarks.disentanglement.study import SCORES
 from benchmarks.disentanglement.study import DisentanglementStudy as Study
 from benchmarks.metrics import disentanglement as tad
@@ -241,6 +241,25 @@ def test_factors_are_enough_where_no_label_is_binary(options, capsys):
     disks.factors = ()
     with pytest.raises(UserError, match="binary attributes or known factors"):
         measure(dataclasses.replace(options, force=True), dataset=disks)
+
+
+def test_the_published_protocol_is_of_principal_components_and_stands_beside_what_was_published(options):
+    disks = Disks(200, 8)
+    wanted = dataclasses.replace(options, factor_images=40, factor_protocol=("standard", "fdae"))
+    rows = measure(wanted, dataset=disks)
+    found = {r.metric: r for r in pick(rows, protocol="factors-fdae")}
+    assert set(found) == set(study.FDAE_SCORES)
+    assert len(pick(rows, protocol="factors")) == len(SCORES)
+    assert "FactorVAE of 36 components" in format_rows(rows)
+    assert published_scores(rows) == []  # of other data, and of fewer images
+    whole = [dataclasses.replace(r, dataset="cars3d", n=FDAE_IMAGES) for r in rows]
+    assert published_scores([r for r in whole if r.protocol == "factors"]) == []
+    table = published_scores(whole)
+    assert table == [
+        ["FDAE, published", "Cars3D", "10000", "0.418 ± 0.036", "0.918 ± 0.027"],
+        ["DiffAE, published", "Cars3D", "10000", "0.307", "0.959"],
+    ]
+    assert format_rows(whole, published=table).splitlines()[-1].split()[-1] == "0.959"
 
 
 def test_classes_that_a_data_set_knows_are_taken_as_they_are():

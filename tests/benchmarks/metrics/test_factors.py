@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from benchmarks.metrics import factors as fac
-from benchmarks.metrics.factors import Codes
+from benchmarks.metrics.factors import Codes, on_components
 
 
 def grid(n: int = 1500, seed: int = 0) -> np.ndarray:
@@ -104,3 +105,18 @@ def test_collapse_does_not_raise_sap():
 def test_refuses_constant_factors():
     with pytest.raises(ValueError, match=r"\[1\]"):
         Codes(np.zeros((4, 2)), np.array([[0, 1], [1, 1], [0, 1], [1, 1]]))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("d", "kept"), [(50, 36), (4, 4), (1, 1)])
+def test_components_are_those_of_scikit_learn(d, kept):
+    rng = np.random.default_rng(0)
+    z = (rng.standard_normal((300, d)) * np.arange(1, d + 1) + 5).astype(np.float32)
+    factors = np.arange(300)[:, None] % 3
+    train, test = on_components(Codes(z[:200], factors[:200]), Codes(z[200:], factors[200:]))
+    pca = PCA(kept, svd_solver="full").fit(z[:200].astype(np.float64))
+    for found, codes in ((train, z[:200]), (test, z[200:])):
+        wanted = pca.transform(codes.astype(np.float64))
+        assert found.z.shape == wanted.shape
+        np.testing.assert_allclose(np.abs(found.z), np.abs(wanted), rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(test.factors, factors[200:])
