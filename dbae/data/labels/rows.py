@@ -66,6 +66,9 @@ def _header(body: str, where: str, line: int) -> list[str]:
         header = [name.strip() for name in next(csv.reader(io.StringIO(body)), [])]
     except csv.Error as error:
         raise malformed(where, line, "comma separated values", str(error)) from None
+    for mark, marks in ((";", "semicolons"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise _bad_header(where, line, f"one column, with {marks} in its name. Put commas between columns.")
     remedy = "In pandas, write it with to_csv(..., index=False)."
     for number, name in enumerate(header, 1):
         if not name or re.fullmatch(r"Unnamed: \d+", name):

@@ -128,6 +128,8 @@ def test_the_file_says_what_is_no_target() -> None:
         ("", r"line 1: expected a header of distinct column names, one of them 'file'"),
         ("file,x\n", "line 2: expected a row for every image, found none"),
         ("name,x\na.png,1\n", "found 'name,x', none of which names the image. Call that column 'file'"),
+        ("file;x\na.png;1,5\n", "line 1: .* found one column, with semicolons in its name. Put commas between"),
+        ("file\tx\na.png\t1\n", "line 1: .* found one column, with tabs in its name. Put commas between"),
         ("File,x\na.png,1\n", "found one called file in other letters"),
         ("file,x,x\na.png,1,1\n", r"line 1: .* found 'x' twice\. Remove or rename"),
         (
