@@ -19,6 +19,7 @@ from benchmarks.results import Record
 from benchmarks.results.models import Model
 
 CONTROLS = "controls: what a model has to beat"
+PUBLISHED = "published, as printed; not measured here"
 SEEN = re.compile(r"\((\d+) images seen\)$")
 
 
@@ -80,8 +81,17 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
+class Published:
+    """A row of a published table, its numbers as printed; `source` says which table."""
+
+    name: str
+    source: str
+    values: dict[Column, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Board:
-    """One table; `shared` are the settings of all its rows."""
+    """One table; `shared` are the settings of all its rows, `published` rows that may stand beside them."""
 
     task: str
     dataset: str
@@ -91,6 +101,7 @@ class Board:
     shared: dict[str, str]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    published: tuple[Published, ...] = ()
 
     @property
     def title(self) -> str:

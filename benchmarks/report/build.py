@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.report.board import CONTROLS, SEEN, Board, Cell, Column, Row
 from benchmarks.report.marks import marked
 from benchmarks.report.numbers import Number, interval_ends, spread
+from benchmarks.report.published import published
 from benchmarks.report.sources import ResultSet
 from benchmarks.results import Record
 from benchmarks.results.models import Model, names_of
@@ -62,15 +63,17 @@ def _board(
         free.cells[column] = Cell(Number(record, path, spread(record, path, ends[path])))
     shared, found = _told_apart([row for some in drafts.values() for row in some])
     used = sorted(columns.values(), key=lambda column: (not column.lead, _place(column), column.label))
-    return Board(*key, shared, tuple(used), tuple(marked(found, used)))
+    board = Board(*key, shared, tuple(used), tuple(marked(found, used)))
+    return dataclasses.replace(board, published=published(board))
 
 
 def _told_apart(rows: Sequence[Row]) -> tuple[dict[str, str], list[Row]]:
     """Settings that all rows share, and the rows with those that tell them apart; which of them lead."""
     settings = [_settings(row) for row in rows]
     values = {h: list(dict.fromkeys(one[h] for one in settings if one[h])) for h in settings[0]}
-    shared = {heading: found[0] for heading, found in values.items() if len(found) == 1}
-    apart = [{h: text for h, text in one.items() if len(values[h]) > 1} for one in settings]
+    models = [one for row, one in zip(rows, settings, strict=True) if row.group != CONTROLS] or settings
+    shared = {h: found[0] for h, found in values.items() if len(found) == 1 and all(one[h] for one in models)}
+    apart = [{h: text for h, text in one.items() if h not in shared} for one in settings]
     found = zip(rows, apart, _leads(rows), strict=True)
     return shared, [dataclasses.replace(row, settings=told, lead=lead) for row, told, lead in found]
 
@@ -93,7 +96,7 @@ def _setting(record: Record) -> tuple[object, ...]:
         return record.model, record.checkpoint_sha256, record.precision
     sampler = (record.sampler, record.grid, record.churn, record.eta, record.boot_noise, record.end_data)
     evaluations = (record.nfe_requested, record.nfe, record.encode_nfe)
-    return (Model.of(record), *sampler, *evaluations, record.x_T, record.z, record.precision)
+    return (Model.of(record), *sampler, *evaluations, record.x_T, record.z, record.n_train, record.precision)
 
 
 def _settings(row: Row) -> dict[str, str]:
@@ -112,7 +115,8 @@ def _settings(row: Row) -> dict[str, str]:
     seen = f"{row.images_seen:,}" if row.images_seen else ""
     found = {"set": row.set, "trained on": SEEN.sub("", row.model.train_data).strip(), "images seen": seen}
     found |= {"NFE": nfe, "sampler": " ".join(filter(None, sampler)), "x_T": of("x_T")}
-    return found | {"end_data": of("end_data"), "z": of("z"), "precision": of("precision")}
+    found |= {"end_data": of("end_data"), "z": of("z"), "labels": of("n_train")}
+    return found | {"precision": of("precision")}
 
 
 def _column(record: Record) -> tuple[str, str, str, int]:
@@ -149,9 +153,13 @@ def _place(column: Column) -> int:
 
 
 def _leads(rows: Sequence[Row]) -> list[bool]:
-    """Of a long table: the longest training of a model, at the number of evaluations that most models have."""
-    if len(rows) <= _MANY:
-        return [True] * len(rows)
+    """Of a long table: the longest training of a model, at the number of evaluations that most models have.
+
+    Rows of some labels or times only do not lead where there are others.
+    """
+    whole = [not row.first.partial for row in rows]
+    if sum(whole) <= _MANY:
+        return whole if any(whole) else [True] * len(rows)
     longest: dict[tuple[str, str], int] = Counter()
     for row in rows:
         longest[row.set, row.model.model] = max(longest[row.set, row.model.model], row.images_seen)
@@ -159,6 +167,8 @@ def _leads(rows: Sequence[Row]) -> list[bool]:
     at = {budget: [r for r in rows if r.first.nfe_requested == budget] for budget in budgets}
     usual = max(at, key=lambda b: (len({r.model for r in at[b]}), len(at[b]), b), default=None)
     return [
-        row.images_seen in (0, longest[row.set, row.model.model]) and row.first.nfe_requested in (None, usual)
-        for row in rows
+        all_of_it
+        and row.images_seen in (0, longest[row.set, row.model.model])
+        and row.first.nfe_requested in (None, usual)
+        for row, all_of_it in zip(rows, whole, strict=True)
     ]

@@ -143,7 +143,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], *, across: str, up: str, lo
     values = [y for curve in curves for y in curve.y if math.isfinite(y)]
     if values and min(values) > 0 and max(values) > 30 * min(values):  # decades apart
         axes.set_yscale("log")
-    axes.set_xlabel(across)
+    axes.set_xlabel(across, loc="left")
     axes.set_title(up, fontsize=9.5, loc="left", color=INK)
     axes.grid(axis="y")
     ends = [(curve.x[-1] if not curve.level else xs[-1], curve.y[-1], curve.label, curve.number) for curve in curves]

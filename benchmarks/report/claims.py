@@ -80,7 +80,7 @@ def claims(boards: Sequence[Board]) -> Iterator[Claim]:
         if board.protocol != "standard" and (board.task, board.dataset) in usual:
             continue
         groups = board.groups()
-        rivals = [row for row in groups.pop(CONTROLS, []) if row.model.model not in _CHANCE]
+        rivals = [row for row in groups.pop(CONTROLS, []) if row.lead and row.model.model not in _CHANCE]
         for column in [c for c in board.columns if c.lead][:_METRICS]:
             for group, rows in groups.items():
                 found = [row for row in rows if row.lead and column in row.cells]

@@ -22,27 +22,33 @@ _SNAPSHOTS = 3
 
 
 def sweeps(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:
-    """Metric against network evaluations of decoding, of settings with several."""
+    """Metric against network evaluations of decoding, or labels of a probe, of settings with several."""
     for board in boards:
-        rows = [row for row in board.rows if row.group != CONTROLS and row.first.nfe]
-        for group in dict.fromkeys(row.group for row in rows):
+        rows = [row for row in board.rows if (row.first.nfe or row.first.n_train) and _is_shown(row)]
+        labels = any(row.first.n_train for row in rows)
+        across = "labelled images that the probe was given" if labels else "network evaluations of decoding"
+        for group in dict.fromkeys(row.group for row in rows if row.group != CONTROLS):
             for column in (c for c in board.columns if c.lead):
-                lines = _lines([row for row in rows if row.group == group], column)
+                lines = _lines([row for row in rows if row.group in (group, CONTROLS)], column)
                 lines = {name: points for name, points in lines.items() if len(points) > 1}
                 if not lines:
                     continue
                 curves = [_curve(label, points, column, palette, i) for i, (label, points) in _dashed(lines)]
-                drawn = _drawn(curves, "network evaluations of decoding", direction(column), logarithmic=True)
+                drawn = _drawn(curves, across, direction(column), logarithmic=True)
                 yield Figure(board.task, board.dataset, board.protocol, f"{column.label}: {group}", drawn)
 
 
+def _is_shown(row: Row) -> bool:
+    return row.group != CONTROLS or row.model.model in LEVELS
+
+
 def _lines(rows: Sequence[Row], column: Column) -> dict[str, list[tuple[float, Row]]]:
-    """Name of a curve -> its evaluations and rows; what tells the curves apart is in the name."""
+    """Name of a curve -> its evaluations (or labels) and rows; what tells the curves apart is in the name."""
     rows = [row for row in rows if column in row.cells]
     names = names_in(rows)
     found: dict[str, list[tuple[float, Row]]] = defaultdict(list)
     for row in rows:
-        found[names[id(row)]].append((float(row.first.nfe or 0), row))
+        found[names[id(row)]].append((float(row.first.nfe or row.first.n_train or 0), row))
     return {name: sorted(points, key=lambda point: point[0]) for name, points in found.items()}
 
 
@@ -57,7 +63,7 @@ def names_in(rows: Sequence[Row]) -> dict[int, str]:
         told = [
             _short(heading, text)
             for heading, text in row.settings.items()
-            if heading != "NFE" and text and len({other.settings.get(heading) for other in same}) > 1
+            if heading not in ("NFE", "labels") and text and len({other.settings.get(heading) for other in same}) > 1
         ]
         steps = {_rule(other) for other in same}
         told += [f"+ {_rule(row)}"] if len(steps) > 1 and _rule(row) else []
@@ -116,13 +122,17 @@ def learning(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:
         for row in board.rows:
             if row.images_seen:
                 seen[_training(row)].add(row.images_seen)
-        rows = [row for row in board.rows if row.images_seen and len(seen[_training(row)]) >= _SNAPSHOTS]
+        rows = [
+            row
+            for row in board.rows
+            if row.images_seen and len(seen[_training(row)]) >= _SNAPSHOTS and not row.first.partial
+        ]
         for column in (c for c in board.columns if c.lead):
             grown: dict[tuple[str, ...], list[tuple[float, Row]]] = defaultdict(list)
             for row in sorted((r for r in rows if column in r.cells), key=lambda r: r.images_seen):
                 grown[_training(row)].append((row.images_seen / 1000, row))
             curves = [_curve(key[1], points, column, palette, 0) for key, points in grown.items()]
-            curves += [_level(r, column) for r in board.rows if r.model.model in LEVELS and column in r.cells]
+            curves += [_level(r, column) for r in board.rows if _is_level(r, column)]
             if grown:
                 drawn = _drawn(curves, "training images seen, thousands", direction(column))
                 title = f"{column.label} as training goes on"
@@ -133,6 +143,10 @@ def _training(row: Row) -> tuple[str, ...]:
     """What the snapshots of one training share; the NFE and other settings, too."""
     others = [text for heading, text in row.settings.items() if heading != "images seen"]
     return (row.set, row.model.model, row.model.method, row.model.variant, row.group, *others)
+
+
+def _is_level(row: Row, column: Column) -> bool:
+    return row.model.model in LEVELS and column in row.cells and not row.first.partial
 
 
 def _level(row: Row, column: Column) -> Curve:

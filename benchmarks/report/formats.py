@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.report.board import Board, Cell, Column, Row
+from benchmarks.report.board import PUBLISHED, Board, Cell, Column, Published, Row
 from benchmarks.report.numbers import digits_in, spread_text, written
 
 LATEX = {
@@ -29,8 +29,6 @@ NOTE = (
     "where the data knows them); ±: standard error over seeds, folds or repetitions. Without intervals the order of "
     "close numbers may be chance."
 )
-Lines = tuple[str, list[list[str]]]
-"""Name of a group, and its rows as text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +45,7 @@ class Shown:
     rows: dict[str, list[Row]]
     settings: list[str]
     values: dict[Column, list[float]]
+    published: list[Published]
 
     def digits(self, column: Column, cell: Cell) -> int:
         """Digits after the point of a cell."""
@@ -62,7 +61,8 @@ def shown(board: Board, *, everything: bool = False) -> Shown:
     settings = list(dict.fromkeys(h for row in kept for h in row.settings))
     settings = [h for h in settings if any(row.settings.get(h) for row in kept)]
     values = {c: [row.cells[c].number.value for row in kept if c in row.cells] for c in columns}
-    return Shown(board, columns, groups, settings, values)
+    beside = [row for row in board.published if any(column in row.values for column in columns)]
+    return Shown(board, columns, groups, settings, values, beside)
 
 
 def caption(board: Board) -> str:
@@ -95,9 +95,8 @@ def markdown(boards: Sequence[Board], *, everything: bool = False) -> str:
         table = shown(board, everything=everything)
         head = ["", *table.settings, *(f"{c.label} {arrow(c)}" for c in table.columns)]
         lines = [head, ["---"] * (1 + len(table.settings)) + ["---:"] * len(table.columns)]
-        for group, rows in table.rows.items():
-            lines += [[f"*{_pipe(group)}*"] + [""] * (len(head) - 1)]
-            lines += [_row(row, table, style) for row in rows]
+        for group, rows in _lines(table, style).items():
+            lines += [[f"*{_pipe(group)}*"] + [""] * (len(head) - 1), *rows]
         body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         parts.append(f"### {_pipe(board.title)}\n\n{_pipe(caption(board))}\n\n{body}")
     return "\n\n".join([*parts, NOTE]) + "\n"
@@ -111,9 +110,9 @@ def latex(boards: Sequence[Board], *, everything: bool = False) -> str:
         table = shown(board, everything=everything)
         head = ["", *map(tex, table.settings), *(tex(f"{c.label} {arrow(c)}") for c in table.columns)]
         lines = [" & ".join(head) + r" \\"]
-        for group, rows in table.rows.items():
+        for group, rows in _lines(table, style).items():
             lines += [r"\midrule", rf"\multicolumn{{{len(head)}}}{{l}}{{\emph{{{tex(group)}}}}} \\"]
-            lines += [" & ".join(_row(row, table, style)) + r" \\" for row in rows]
+            lines += [" & ".join(row) + r" \\" for row in rows]
         layout = "l" * (1 + len(table.settings)) + "r" * len(table.columns)
         body = "\n".join([rf"\begin{{tabular}}{{{layout}}}", r"\toprule", *lines, r"\bottomrule", r"\end{tabular}"])
         words = tex(f"{board.title[0].upper()}{board.title[1:]}. {caption(board)}.")
@@ -127,6 +126,18 @@ def as_json(boards: Sequence[Board], *, everything: bool = False) -> str:
 
 
 FORMATS = {"markdown": markdown, "latex": latex, "json": as_json}
+
+
+def _lines(table: Shown, style: Style) -> dict[str, list[list[str]]]:
+    """Name of a group -> its rows as text, published ones last."""
+    found = {group: [_row(row, table, style) for row in rows] for group, rows in table.rows.items()}
+    if table.published:
+        blank = [""] * len(table.settings)
+        found[PUBLISHED] = [
+            [style.escape(row.name), *blank, *(style.escape(row.values.get(c, "")) for c in table.columns)]
+            for row in table.published
+        ]
+    return found
 
 
 def _row(row: Row, table: Shown, style: Style) -> list[str]:
@@ -168,7 +179,11 @@ def _plain(table: Shown) -> dict[str, Any]:
         for group, rows in table.rows.items()
         for row in rows
     ]
-    return about | {"columns": [dataclasses.asdict(c) for c in table.columns], "rows": rows}
+    beside = [
+        {"name": row.name, "source": row.source, "cells": {c.label: text for c, text in row.values.items()}}
+        for row in table.published
+    ]
+    return about | {"columns": [dataclasses.asdict(c) for c in table.columns], "rows": rows, "published": beside}
 
 
 def _cell(cell: Cell) -> dict[str, Any]:

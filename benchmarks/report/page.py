@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import curves, points
-from benchmarks.report.board import CONTROLS, Board, Cell, Row
+from benchmarks.report.board import CONTROLS, PUBLISHED, Board, Cell, Row
 from benchmarks.report.build import boards
 from benchmarks.report.charts import SALT, Figure, Palette
 from benchmarks.report.claims import changes, claims, told, verdict
@@ -16,9 +16,10 @@ from benchmarks.report.formats import Shown, arrow, caption, shown
 from benchmarks.report.numbers import decimals, spread_text, written
 from benchmarks.report.pictures import albums
 from benchmarks.report.sources import ResultSet
-from benchmarks.results import COLUMNS, Record
+from benchmarks.results import COLUMNS, LATER, Record
 
 HERE = Path(__file__).parent
+_TOLD = (*COLUMNS, *LATER)
 ABOUT = {
     "downstream": "What a linear probe reads from z: AP of yes-or-no attributes, Pearson r of continuous ones.",
     "reconstruction": "How close the decoded image is to the encoded one.",
@@ -44,12 +45,12 @@ class Facts:
         key = (path, record.identity)
         if key not in self.places:
             self.places[key] = len(self.rows)
-            cells = [f"{name}/{path.name}", *(_text(getattr(record, column)) for column in COLUMNS)]
+            cells = [f"{name}/{path.name}", *(_text(getattr(record, column)) for column in _TOLD)]
             self.rows.append([self.texts.setdefault(cell, len(self.texts)) for cell in cells])
         return self.places[key]
 
     def plain(self) -> dict[str, Any]:
-        return {"columns": ["file", *COLUMNS], "texts": list(self.texts), "rows": self.rows}
+        return {"columns": ["file", *_TOLD], "texts": list(self.texts), "rows": self.rows}
 
 
 def page(sets: Sequence[ResultSet], *, pictures: int = 8) -> str:
@@ -84,6 +85,7 @@ def page(sets: Sequence[ResultSet], *, pictures: int = 8) -> str:
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         controls=CONTROLS,
+        published=PUBLISHED,
         colour=palette.of,
     )
 
@@ -129,8 +131,16 @@ def _table(board: Board, facts: Facts, palette: Palette) -> dict[str, Any]:
         "settings": whole.settings,
         "columns": columns,
         "groups": groups,
+        "published": _published(whole),
         "more": ", ".join(f"{count} more {what}" for count, what in more if count),
     }
+
+
+def _published(whole: Shown) -> list[dict[str, Any]]:
+    return [
+        {"name": row.name, "source": row.source, "texts": [row.values.get(column, "") for column in whole.columns]}
+        for row in whole.published
+    ]
 
 
 def _row(row: Row, whole: Shown, facts: Facts, palette: Palette) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.disentanglement.report import is_distance
 from benchmarks.downstream.figure import Panel, panels
 from benchmarks.report.board import CONTROLS, Board, Column, Row, images_seen
-from benchmarks.report.charts import Figure, Palette, colour, name_ends, svg
+from benchmarks.report.charts import Figure, Palette, colour, svg
 from benchmarks.report.curves import LEVELS, direction, names_in
 from benchmarks.report.sources import attributes_of
 from benchmarks.results.models import Model
@@ -45,17 +45,18 @@ def tradeoffs(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:
 
 def _scatter(axes: Axes, points: Sequence[tuple[float, Row]], column: Column, across: str, palette: Palette) -> None:
     names = names_in([row for _, row in points])
-    ends = []
+    middle = (min(x for x, _ in points) + max(x for x, _ in points)) / 2
     for x, row in points:
         number, about = row.cells[column].number, colour(palette.of(row.model))
         axes.plot([x], [number.value], marker="o", markersize=6, color=about)
         if number.spread.known:
             axes.vlines([x], number.spread.low, number.spread.high, color=about, linewidth=1, alpha=0.6)
-        ends.append((x, number.value, names[id(row)], palette.of(row.model)))
-    axes.set_xlabel(f"{across} (lower is better)")
+        place, side = ((6, 3), "left") if x <= middle else ((-6, 3), "right")
+        axes.annotate(names[id(row)], (x, number.value), place, textcoords="offset points", ha=side, fontsize=8,
+                      color=about)  # fmt: skip
+    axes.set_xlabel(f"{across} (lower is better)", loc="left")
     axes.set_title(direction(column), fontsize=9.5, loc="left")
     axes.grid()
-    name_ends(axes, ends)
 
 
 def attributes(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:

@@ -158,3 +158,56 @@ def test_numbers_are_written_with_the_digits_that_serve():
     assert spread_text(Spread(0.5, 0.6, "images"), 2) == "[0.50, 0.60]"
     assert not spread_text(Spread(), 3)
     assert np.isnan(Spread().low)
+
+
+PAPER = dataclasses.replace(PROBE, protocol="paper", dataset="lfw", metric="Pearson_r", n=3000, value=0.6)
+
+
+def _names_of_published(folder, *rows):
+    folder.mkdir()
+    RecordFile(folder / "downstream.csv").add(rows)
+    (board,) = boards(find([folder]))
+    return {row.name: [row.values[column] for column in board.columns] for row in board.published}
+
+
+def test_published_numbers_stand_beside_those_of_the_same_data_and_protocol(tmp_path):
+    found = _names_of_published(tmp_path / "paper", PAPER)
+    assert found["DBAE stochastic, trained on CelebA"] == ["0.643"]
+    assert found["DBAE stochastic, trained on FFHQ"] == ["0.675"]
+
+
+def test_published_numbers_do_not_stand_beside_others(tmp_path):
+    others = {
+        "trial": {"n": 100},
+        "standard": {"protocol": "standard"},
+        "data": {"dataset": "faces"},
+        "control": {"weights": "control", "model": "pca"},
+        "metric": {"metric": "MAE", "better": "lower"},
+        "labels": {"n_train": 100},
+    }
+    for name, cells in others.items():
+        assert not _names_of_published(tmp_path / name, dataclasses.replace(PAPER, **cells)), name
+
+
+def test_published_evaluations_are_those_measured(tmp_path):
+    row = dataclasses.replace(DECODED, dataset="celebahq", n=30_000, nfe_requested=20, nfe=20, value=0.9)
+    RecordFile(tmp_path / "reconstruction.csv").add([row])
+    (board,) = boards(find([tmp_path]))
+    names = [row.name for row in board.published if "NFE" in row.name]
+    assert names
+    assert all(name.endswith("NFE 20") for name in names)
+
+
+def test_probes_of_few_labels_are_rows_of_their_own_and_do_not_lead(tmp_path):
+    rows = [dataclasses.replace(PROBE, n_train=n, value=0.5) for n in (None, 100, 500)]
+    RecordFile(tmp_path / "downstream.csv").add(rows)
+    (board,) = boards(find([tmp_path]))
+    assert {row.settings["labels"]: row.lead for row in board.rows} == {"": True, "100": False, "500": False}
+
+
+def test_a_setting_that_one_model_lacks_is_not_called_shared(tmp_path):
+    rows = [DECODED, dataclasses.replace(DECODED, model="theirs", end_data=None, value=0.1)]
+    RecordFile(tmp_path / "reconstruction.csv").add(rows)
+    (board,) = boards(find([tmp_path]))
+    assert "end_data" not in board.shared
+    assert {row.settings["end_data"] for row in board.rows} == {"", "0.5"}

@@ -92,3 +92,16 @@ def test_rows_that_nobody_has_are_refused(folder, capsys):
     assert "no row" in capsys.readouterr().err
     assert command([str(folder), "--where", "colour=red"]) == 2
     assert "COLUMN=VALUE" in capsys.readouterr().err
+
+
+def test_published_rows_stand_last_as_printed(tmp_path):
+    row = dataclasses.replace(PROBE, protocol="paper", dataset="lfw", metric="Pearson_r", n=3000, value=0.6)
+    RecordFile(tmp_path / "x.csv").add([row])
+    found = boards(find([tmp_path]))
+    lines = markdown(found).splitlines()
+    printed = next(i for i, line in enumerate(lines) if "DBAE stochastic, trained on CelebA" in line)
+    assert "0.643" in lines[printed]
+    assert printed > next(i for i, line in enumerate(lines) if "mine" in line)
+    assert "DBAE stochastic, trained on CelebA" in latex(found)
+    (table,) = json.loads(as_json(found))
+    assert {"name", "source", "cells"} <= table["published"][0].keys()

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from report_results import HOSTILE, write_results
+from report_results import CONTROL, HOSTILE, PROBE, write_results
 
-from benchmarks.report.charts import Curve, colour, draw_curves, spread_out, svg
+import benchmarks.report.page
+from benchmarks.report import curves
+from benchmarks.report.build import boards
+from benchmarks.report.charts import COLOURS, Curve, Palette, colour, draw_curves, spread_out, svg
 from benchmarks.report.command import command
 from benchmarks.report.page import page
 from benchmarks.report.pictures import albums
 from benchmarks.report.sources import find
 from benchmarks.results import RecordFile
+from benchmarks.results.models import Model
 
 
 class Parsed(HTMLParser):
@@ -144,3 +150,32 @@ def test_colours_of_figures_are_left_to_the_page():
     assert "a $x$ &amp; b" in text
     assert not re.search("#0102", text)
     assert colour(-1) != colour(0)
+
+
+def test_labels_of_a_probe_make_a_curve_with_controls(tmp_path):
+    rows = [dataclasses.replace(row, n_train=n, value=0.5) for row in (PROBE, CONTROL) for n in (100, 500)]
+    RecordFile(tmp_path / "downstream.csv").add(rows)
+    found = boards(find([tmp_path]))
+    (figure,) = curves.sweeps(found, Palette(row.model for row in found[0].rows))
+    assert "labelled images that the probe was given" in figure.svg
+    assert ">pca<" in figure.svg
+
+
+def test_a_page_with_published_numbers_shows_them(tmp_path):
+    row = dataclasses.replace(PROBE, protocol="paper", dataset="lfw", metric="Pearson_r", n=3000, value=0.6)
+    RecordFile(tmp_path / "downstream.csv").add([row])
+    assert any("DBAE stochastic, trained on CelebA" in part for part in Parsed(page(find([tmp_path]))).text)
+
+
+def test_there_are_as_many_colours_as_the_page_has():
+    style = (Path(benchmarks.report.page.__file__).parent / "page.css").read_text()
+    assert all(style.count(f"--c{i}: #") == 2 for i in range(COLOURS))  # light and dark
+    assert f"--c{COLOURS}" not in style
+
+
+def test_methods_share_a_colour_where_there_are_more_models_than_colours():
+    models = [Model(f"m{i}", "AB"[i % 2], "", "", 8, "trained", "") for i in range(COLOURS + 1)]
+    few, many = Palette(models[:3]), Palette(models)
+    assert len({few.of(model) for model in models[:3]}) == 3
+    assert {many.of(model) for model in models} == {0, 1}
+    assert many.of(models[0]._replace(weights="control")) == -1
