@@ -75,11 +75,15 @@ def fit_pca(batches: Iterator[Float32[Tensor, "b 3 s s"]], d: int) -> PixelPCA:
 def pca_encoder(
     dataset: ImageDataset, train: Int64[np.ndarray, " n"], d: int, *, folder: Path, workers: int = 0
 ) -> Encoder:
-    """PCA of the training images, from `folder` or fitted now; the key is its content."""
+    """PCA of the training images, from `folder` or fitted now; the key says of which images, labels play no part."""
     images = hashlib.sha256(np.asarray(train, np.int64).tobytes()).hexdigest()
-    most = min(d, max(1, len(train) - 1))
-    key = hashlib.sha256(f"pca {most} {dataset.fingerprint} {images}".encode()).hexdigest()[:32]
-    path, pixels = folder / f"pca-{key}.npz", 3 * dataset.size**2
+    most, pixels = min(d, max(1, len(train) - 1)), 3 * dataset.size**2
+
+    def named(data: str) -> Path:
+        return folder / f"pca-{hashlib.sha256(f'pca {most} {data} {images}'.encode()).hexdigest()[:32]}.npz"
+
+    with_labels = named(dataset.fingerprint)  # as older versions named it
+    path = with_labels if with_labels.exists() else named(dataset.image_fingerprint)
     full = min(d, len(train), pixels)
 
     def kept() -> dict[str, np.ndarray] | None:

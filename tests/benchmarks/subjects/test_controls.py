@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
+from image_samples import celeba_members, edited, write_zip
 from stand_ins import FakeLoaded, Squares, TinyModel
 
 from baselines.interface import LoadedModel, weights_digest
+from benchmarks.subjects import controls
 from benchmarks.subjects.controls import _blocks, fit_pca, pca_encoder, random_latents
 from benchmarks.subjects.subject import encoder_of, subjects_of
+from dbae.data.files import open_zip
 from dbae.latents import LatentCache
 
 CPU = torch.device("cpu")
@@ -76,6 +81,19 @@ def test_pca_of_few_images_is_kept_with_what_was_found(tmp_path, squares, caplog
     torch.testing.assert_close(first.posterior(x)[0], again.posterior(x)[0], rtol=0, atol=0)
     assert first.posterior(x)[0].shape[1] < 4
     assert "damaged" not in caplog.text
+
+
+def test_an_edited_label_leaves_the_pca_and_its_key(tmp_path, monkeypatch):
+    members, train = celeba_members(6), np.arange(5)
+    before = open_zip(write_zip(tmp_path / "a.zip", members))
+    after = open_zip(write_zip(tmp_path / "b.zip", edited(members, "list_attr.txt", "Young", "Old")))
+    first = pca_encoder(before, train, 2, folder=tmp_path)
+    monkeypatch.setattr(controls, "fit_pca", lambda *_: pytest.fail("fitted again"))
+    assert pca_encoder(after, train, 2, folder=tmp_path).key == first.key
+    older = tmp_path / f"{first.key}.npz"  # of a version that named it after labels too
+    key = hashlib.sha256(f"pca 2 {after.fingerprint} {hashlib.sha256(train.tobytes()).hexdigest()}".encode())
+    older.rename(tmp_path / f"pca-{key.hexdigest()[:32]}.npz")
+    assert pca_encoder(after, train, 2, folder=tmp_path).key == f"pca-{key.hexdigest()[:32]}"
 
 
 def test_subjects_are_the_model_and_its_controls(tmp_path):
