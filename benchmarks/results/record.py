@@ -33,8 +33,8 @@ class Record:
     Attributes:
         task: family of tables ("downstream", ...); protocol: "paper", "standard", ...; task_version: raised when the
             meaning of the task's numbers changes, so that old and new rows never mix.
-        model: name of the model, or random, untrained, pca, prevalence in control rows; method: e.g. "DBAE";
-            variant: e.g. "stochastic"; train_data: what the weights were trained on.
+        model: name of the model, or random, untrained, pca, prevalence, pixels, factors in control rows;
+            method: e.g. "DBAE"; variant: e.g. "stochastic"; train_data: what the weights were trained on.
         dataset, split: what was measured on. A split named "...-selected" also chose the reported epoch.
         attribute: name of the attribute, or "mean" over all of them.
         metric, value, stderr: the number and the standard error over seeds; better: which direction is good.

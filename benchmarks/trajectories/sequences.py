@@ -1,8 +1,10 @@
 """Which images make a sequence, and in what order.
 
-drawn       faces, disks: `benchmarks.trajectories.drawn`
-files       a folder or zip with a sub-folder a video: frames in the natural order of their names (2 before 10)
-groups      a data set given from Python: images of one of its `groups`, in its order
+    drawn       faces, disks: `benchmarks.trajectories.drawn`
+    files       a folder or zip with a sub-folder a video: frames in the natural order of their names (2 before 10)
+    groups      a data set given from Python: images of one of its `groups`, in its order
+
+What has fewer than three frames is left out, and a log says so.
 """
 
 from __future__ import annotations

@@ -161,7 +161,6 @@ class KnownFactors(ImageDataset):
     @functools.cached_property
     def _kept(self) -> UInt8[np.ndarray, "n s s c"]:
         folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
         shape = (len(self), self.size, self.size, self.stored.channels)
         title = f"{self.name}-{self.size}px"
         with locked(folder / f"{title}-{self.fingerprint[:16]}"):
