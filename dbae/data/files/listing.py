@@ -27,6 +27,8 @@ HIDDEN, AGAIN, SPECIAL = "hidden", "links to what is read already", "pipes, sock
 """Reasons for which a listing leaves files out."""
 
 _RESEMBLES = re.compile(r"attr|label|partition|split|identit|annot|dataset.*\.json", re.IGNORECASE)
+_ODD = re.compile(r"\\|//|^/|/$|(^|/)\.{1,2}(/|$)")
+"""In names of members that are no plain relative paths."""
 _TABLES = (".txt", ".csv", ".tsv", ".json", ".xlsx", ".xls", ".parquet", ".zip", ".gz")
 
 
@@ -45,6 +47,8 @@ def member_name(raw: str) -> str:
 
     Windows' programs write backslashes, others './name' or '../name'. Nothing is ever unpacked, so '..' leads nowhere.
     """
+    if not _ODD.search(raw):
+        return raw
     return "/".join(part for part in raw.replace("\\", "/").split("/") if part not in ("", ".", ".."))
 
 
