@@ -116,6 +116,35 @@ class EncodesCurve(Protocol):
 
 
 @runtime_checkable
+class EncodesTimes(Protocol):
+    """A model whose encoder is told how much noise z is to explain: z of an image is a curve.
+
+    Attributes:
+        encoder_times: how many times there are, from 0, no noise; 0 where the encoder is told none.
+    """
+
+    @property
+    def encoder_times(self) -> int: ...
+
+    def at(self, *times: int) -> RepresentationModel:
+        """The same weights, with the z of these times, which rise, side by side as the z of an image."""
+        ...
+
+
+@runtime_checkable
+class GuidesByAxes(Protocol):
+    """A model in which every number of z leads the decoder in a direction of its own."""
+
+    def guidance(self, x0: Float[Tensor, "b 3 s s"], t: int, noise: Noise) -> Float[Tensor, "b l"]:
+        """How strongly, at a time of 0 .. 999: mean over pixels of the square of what it adds to the predicted noise.
+
+        Args:
+            x0: images in [-1, 1]; noise: z and x_t are drawn from it.
+        """
+        ...
+
+
+@runtime_checkable
 class Drawn(Protocol):
     """What `Prior.sample` returns: z, and the evaluations of the latent network per draw."""
 

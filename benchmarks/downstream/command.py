@@ -20,14 +20,18 @@ How much a few labels are worth, beside all of them:
 
     python -m benchmarks.downstream --protocol standard --labels 100 500 2000 --out runs/labels.csv
 
+At which noise levels the code of a DRL holds what:
+
+    python -m benchmarks.downstream --ckpt drl.safetensors --data zip:faces.zip --protocol standard --times 11
+
 On four GPUs, which share the images to encode and the probes to train:
 
     torchrun --nproc-per-node 4 -m benchmarks.downstream --ckpt ema_0.9999_1020000.pt --data celeba
 
 OUT has one row a model, protocol, metric and seed, and the mean over seeds with its standard error;
 OUT_attributes.csv has the value of every attribute, and OUT_attributes.png shows them; OUT_labels.png has the curves of
---labels. A killed run continues where it stopped. Latents are computed once and kept in $DBAE_CACHE (default
-~/.cache/dbae).
+--labels and OUT_times.png those of --times. A killed run continues where it stopped. Latents are computed once and kept
+in $DBAE_CACHE (default ~/.cache/dbae).
 """
 
 from __future__ import annotations
@@ -40,16 +44,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from baselines.interface import LoadedModel
-from benchmarks.downstream.curves import draw_labels
+from benchmarks.downstream.curves import draw_labels, draw_times
 from benchmarks.downstream.figure import draw_attributes
 from benchmarks.downstream.probe import ProbeKind, ProtocolName
 from benchmarks.downstream.problems import problems_of
 from benchmarks.downstream.report import Table, format_table
 from benchmarks.downstream.study import DownstreamStudy
+from benchmarks.downstream.times import TimesTable, format_times, measure_times
 from benchmarks.downstream.trial import Manner
 from benchmarks.results import beside
 from benchmarks.runner import Benchmark, Lack, ReadingOptions, Session
-from benchmarks.subjects import limited, subjects_of
+from benchmarks.subjects import limited, subjects_at_times, subjects_of
 from dbae.data import ImageDataset
 from dbae.support.errors import UserError
 
@@ -77,7 +82,11 @@ class DownstreamOptions(ReadingOptions):
     """Numbers of labels: linear probes of protocol standard on so many training images as well, a draw of them for
     every seed; their strength is chosen by cross-validation among them."""
 
-    least: ClassVar[dict[str, int]] = {**ReadingOptions.least, "labels": 10}
+    times: int | None = None
+    """Number of times, evenly over the noise levels: linear probes of protocol standard on z at each of them, at the
+    best on validation, and at five side by side, of models whose encoder is told one."""
+
+    least: ClassVar[dict[str, int]] = {**ReadingOptions.least, "labels": 10, "times": 1}
 
     @property
     def manners(self) -> list[Manner]:
@@ -98,9 +107,11 @@ class DownstreamOptions(ReadingOptions):
             raise UserError(f"--labels: expected different numbers, found {list(self.labels)}. Name each once.")
         if self.labels and "standard" not in self.protocol:
             raise UserError("--labels: protocol paper trains on all labels; add --protocol standard.")
+        if self.times is not None and "standard" not in self.protocol:
+            raise UserError("--times: protocol paper has no best time; add --protocol standard.")
 
 
-class Downstream(Benchmark[DownstreamOptions, Table]):
+class Downstream(Benchmark[DownstreamOptions, Table | TimesTable]):
     """Every protocol of every model and its controls."""
 
     name, options = "downstream", DownstreamOptions
@@ -122,24 +133,30 @@ class Downstream(Benchmark[DownstreamOptions, Table]):
 
     def measure(
         self, loaded: LoadedModel, dataset: ImageDataset, session: Session, options: DownstreamOptions, shared: Any
-    ) -> list[Table]:
-        """One table a protocol."""
+    ) -> list[Table | TimesTable]:
+        """One table a protocol and number of labels, and one of times."""
         dataset = limited(dataset, options.limit)
         world, force = session.world, options.force
         study = DownstreamStudy(dataset, session.results, precision=options.precision, force=force, world=world)
         study.images.require(options.labels)
         started = time.perf_counter()
-        subjects = subjects_of(loaded, dataset, study.images.train, session.latents(options.batch_size))
-        tables = [study.table(subjects, manner, options.seeds) for manner in options.manners]
+        cache = session.latents(options.batch_size)
+        subjects = subjects_of(loaded, dataset, study.images.train, cache)
+        tables: list[Table | TimesTable] = [study.table(subjects, manner, options.seeds) for manner in options.manners]
+        if options.times is not None:
+            if models := subjects_at_times(loaded, subjects, dataset, cache):
+                tables.append(measure_times(study, models, options.times, options.seeds))
+            else:
+                log.warning("%s: its encoder is told no time, so that --times adds nothing", loaded.name)
         other = time.perf_counter() - started - study.probe_seconds
         log.info("%s on %s: encode %.1f s, probe %.1f s", loaded.name, dataset.name, other, study.probe_seconds)
         return tables
 
-    def report(self, options: DownstreamOptions, found: Sequence[Table]) -> list[Path]:
-        """The means as tables; single attributes of all of OUT, and its numbers against labels, as figures."""
-        print("\n\n".join(map(format_table, found)))
-        files = [beside(options.out, "_attributes.csv"), draw_attributes(options.out), draw_labels(options.out)]
-        return [file for file in files if file is not None]
+    def report(self, options: DownstreamOptions, found: Sequence[Table | TimesTable]) -> list[Path]:
+        """The means as tables; single attributes of all of OUT, and its curves over labels and times, as figures."""
+        print("\n\n".join(format_times(t) if isinstance(t, TimesTable) else format_table(t) for t in found))
+        files = [beside(options.out, "_attributes.csv"), draw_attributes(options.out)]
+        return files + [file for draw in (draw_labels, draw_times) if (file := draw(options.out))]
 
 
 DOWNSTREAM = Downstream()

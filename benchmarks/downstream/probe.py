@@ -97,7 +97,7 @@ class Outcome:
         selected_on: what chose the epoch or the strength: "val", "test" or None (the last epoch).
         chosen: the same for a person, with what was chosen.
         epoch: the epoch, where there are epochs.
-        train: the first metric on the training images, float64 (k,).
+        train, val: the first metric on the training and validation images, float64 (k,), NaN where not defined.
         gradient: norm of each attribute's gradient at the end, float64 (k,).
         rank: directions in which the codes vary.
     """
@@ -108,6 +108,7 @@ class Outcome:
     chosen: str
     epoch: int | None = None
     train: np.ndarray | None = None
+    val: np.ndarray | None = None
     gradient: np.ndarray | None = None
     rank: int | None = None
 

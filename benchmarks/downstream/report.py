@@ -55,14 +55,17 @@ def format_table(table: Table) -> str:
     means, leads = [["", *table.columns]], [["difference [95 % interval]", *(f"to {name}" for name in table.leads)]]
     for key in table.columns[table.model]:
         name, used = " ".join(key).removesuffix(" test"), table.used[key[0]]
-        cells = [_mean(measured[key][:, used]) if key in measured else "-" for measured in table.columns.values()]
+        cells = [
+            mean_and_error(measured[key][:, used]) if key in measured else "-" for measured in table.columns.values()
+        ]
         means.append([name, *cells])
         leads.append([name, *(_lead(found.get(key)) for found in table.leads.values())])
     parts = [table.title, text.columns(means), NOTE, *([text.columns(leads)] if table.leads else [])]
     return "\n".join(parts)
 
 
-def _mean(values: np.ndarray) -> str:
+def mean_and_error(values: Float64[np.ndarray, "seeds k"]) -> str:
+    """The mean, and where there are several seeds its standard error over them."""
     if not values.shape[1]:
         return "-"
     means = values.mean(axis=1)

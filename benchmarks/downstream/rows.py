@@ -14,13 +14,17 @@ Columns with a meaning of their own here (the others: `benchmarks.results.record
                 and of an MLP's weights; with n_train, of which images have labels. "mean of 0 1 2" has the mean over
                 those seeds and its standard error, std / sqrt(seeds); all seeds share the test images, so that it says
                 nothing about those
-    z           "sampled" where the protocol draws from the posterior and there is one to draw from, else "mean"
+    z           "sampled" where the protocol draws from the posterior and there is one to draw from, else "mean"; "mean
+                at t=100 300" or "mean at best t" where it is at other times than the model's own
+                (`benchmarks.downstream.times`)
     n_train     labelled images that a probe was given (`benchmarks.downstream.few`); empty: all
     seconds     to train and measure one probe; encoding is logged and kept with the latents, not recorded
 
 Metrics that start with probe_ say how good the probes of a protocol "standard" are, M being AP or Pearson_r:
 
     probe_M_train         M on the training images; its lead over M is overfitting
+    probe_M_val           M on the validation images, of attributes that vary in them, where z is at chosen times
+    probe_M_time          the time that was best there, in rows whose z is "mean at best t"
     probe_M_gradient      largest norm of an attribute's gradient at the end (linear)
     probe_M_rank          directions in which the codes vary; at most latent_dim
     probe_M_attributes    how many attributes are in the means
@@ -42,6 +46,7 @@ from jaxtyping import Bool
 from benchmarks.downstream.probe import METRICS, Outcome
 from benchmarks.downstream.problems import Problem
 from benchmarks.downstream.report import Measured
+from benchmarks.downstream.standard import mean_of_known
 from benchmarks.results import Record
 from benchmarks.results.circumstances import circumstances
 
@@ -87,9 +92,15 @@ def score_rows(
 
 
 def quality_rows(
-    cells: Cells, problem: Problem, outcome: Outcome, used: Bool[np.ndarray, " k"], *, drawn: bool | None
+    cells: Cells,
+    problem: Problem,
+    outcome: Outcome,
+    used: Bool[np.ndarray, " k"],
+    *,
+    drawn: bool | None,
+    val: bool = False,
 ) -> list[Record]:
-    """Rows about the probe itself, see the module."""
+    """Rows about the probe itself, see the module; `drawn` None and `val` False leave theirs out."""
     values: dict[str, tuple[float, Literal["higher", "lower"]]] = {
         "rank": (float(outcome.rank or 0), "higher"),
         "attributes": (float(used.sum()), "higher"),
@@ -98,6 +109,8 @@ def quality_rows(
         values["drawn"] = (float(drawn), "lower")
     if outcome.train is not None:
         values["train"] = (mean(outcome.train[used]), "higher")
+    if val and outcome.val is not None:
+        values["val"] = (mean_of_known(outcome.val[used]), "higher")
     if outcome.gradient is not None:
         values["gradient"] = (float(outcome.gradient[used].max(initial=0.0)), "lower")
     same = {**cells, **circumstances(), "split": "test"}
@@ -121,8 +134,9 @@ def line(problem: Problem, outcomes: Sequence[Outcome], records: Sequence[Record
     if ("test", f"probe_{first}_gradient") in means:
         found.append(f"gradient {means['test', f'probe_{first}_gradient']:.1g}")
     cells = records[0]
-    labels = "" if cells.n_train is None else f" {cells.n_train} labels,"
-    return f"{cells.model}, {cells.protocol},{labels} seed {cells.seed}: {'; '.join(found)}, {cells.seconds:.1f} s"
+    labels = "" if cells.n_train is None else f"{cells.n_train} labels"
+    about = ", ".join(filter(None, [cells.model, cells.protocol, labels, cells.at, f"seed {cells.seed}"]))
+    return f"{about}: {'; '.join(found)}, {cells.seconds:.1f} s"
 
 
 def mean(values: np.ndarray) -> float:

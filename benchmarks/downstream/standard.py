@@ -75,7 +75,7 @@ class LinearFit:
         x = self.axes(z)
         return (self.fits.predictions(x, s) for s in range(len(STRENGTHS[self.kind])))
 
-    def outcome(self, chosen: Int64[np.ndarray, " k"], test: Split) -> Outcome:
+    def outcome(self, chosen: Int64[np.ndarray, " k"], test: Split, val: Split | None = None) -> Outcome:
         """Of the chosen strength of each attribute."""
         weights, gradient = self.fits.chosen(chosen)
         if self.kind == "classification" and float(gradient.max()) > solver.TOLERANCE:
@@ -87,15 +87,19 @@ class LinearFit:
             "val",
             _listed("C" if self.kind == "classification" else "l", [STRENGTHS[self.kind][i] for i in chosen]),
             train=_first(self.kind, self.targets, solver.predict(self.x, weights)),
+            val=None if val is None else self._first_of(val, weights),
             gradient=gradient.numpy(),
             rank=self.axes.rank,
         )
+
+    def _first_of(self, split: Split, weights: Float64[Tensor, "w k"]) -> Float64[np.ndarray, " k"]:
+        return _first(self.kind, split.targets, solver.predict(self.axes(split.latents.mean()), weights))
 
 
 def run_linear(train: Split, val: Split, test: Split, kind: Kind) -> Outcome:
     """For each attribute the strength of its own."""
     fit = LinearFit(kind, train.latents.mean(), train.targets)
-    return fit.outcome(choose(kind, val.targets, fit.predictions(val.latents.mean()), DEFAULT_STRENGTH), test)
+    return fit.outcome(choose(kind, val.targets, fit.predictions(val.latents.mean()), DEFAULT_STRENGTH), test, val)
 
 
 def run_neighbours(train: Split, val: Split, test: Split, kind: Kind) -> Outcome:
@@ -135,7 +139,7 @@ def run_mlp(train: Split, val: Split, test: Split, kind: Kind, seed: int) -> Out
         return network(codes).double().numpy() * std + mean
 
     epochs = training_epochs(network, lambda epoch: z, (train.targets - mean) / std, LOSSES[kind], MLP, order)
-    best, _ = select_epoch(network, (_mean(_first(kind, val.targets, predictions(held_out))) for _ in epochs))
+    best, _ = select_epoch(network, (mean_of_known(_first(kind, val.targets, predictions(held_out))) for _ in epochs))
     predicted = predictions(shown)
     return Outcome(
         measured(kind, test.targets, predicted),
@@ -179,8 +183,8 @@ def _first(kind: Kind, targets: np.ndarray, predicted: np.ndarray) -> Float64[np
     return np.where(np.ptp(targets.astype(np.float64), axis=0) > 0, found, np.nan)
 
 
-def _mean(values: Float64[np.ndarray, " k"]) -> float:
-    """Of those that are defined; 0 where none is."""
+def mean_of_known(values: Float64[np.ndarray, " k"]) -> float:
+    """Mean of those that are no NaN; 0 where none is."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
 

@@ -92,11 +92,18 @@ class DownstreamStudy:
 
     def measure(self, subject: Subject, manner: Manner, seeds: Sequence[int]) -> tuple[Measured, list[Record]]:
         """Values of attributes, and the mean rows: over seeds where there are several."""
+        return self.summary(self.runs(self.trials(subject, manner, seeds)), seeds)
+
+    def trials(self, subject: Subject, manner: Manner, seeds: Sequence[int]) -> list[Trial]:
+        """Every kind of attribute, and of it every seed."""
+        return [Trial(subject, problem, manner, seed) for problem in self.images.problems for seed in seeds]
+
+    def summary(self, runs: Sequence[list[Record]], seeds: Sequence[int]) -> tuple[Measured, list[Record]]:
+        """As `measure`, of the rows of its `trials`."""
         measured: Measured = {}
         means: list[Record] = []
-        runs = iter(self.runs([Trial(subject, p, manner, seed) for p in self.images.problems for seed in seeds]))
-        for _ in self.images.problems:
-            own = list(itertools.islice(runs, len(seeds)))
+        for start in range(0, len(runs), len(seeds)):
+            own = runs[start : start + len(seeds)]
             if len(seeds) > 1:
                 over_seeds = means_over_seeds(own, seeds)
                 self.results.update(over_seeds)
@@ -140,6 +147,8 @@ class DownstreamStudy:
                 self.results.find(columns | {"split": split}, metrics, ("mean", *trial.problem.names))
                 for split in splits
             ]
+            if trial.subject.at:  # what the best time is chosen by
+                found.append(self.results.find(columns | {"split": "test"}, [f"probe_{criterion(trial.problem)}_val"]))
             if rows := [record for records in found for record in records or ()] if all(found) else []:
                 return rows
         return []
@@ -159,7 +168,7 @@ class DownstreamStudy:
         records = score_rows(cells, problem, scores, used)
         if not paper:
             drawn = None if val is None else self.images.val is None or trial.seed > 0
-            records += quality_rows(cells, problem, outcomes[0], used, drawn=drawn)
+            records += quality_rows(cells, problem, outcomes[0], used, drawn=drawn, val=bool(trial.subject.at))
         message = line(problem, outcomes, records)
         return _Found(records, message, self._scores(problem, outcomes, records, used))
 

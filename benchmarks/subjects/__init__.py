@@ -4,10 +4,12 @@ from benchmarks.subjects.decoding import decode, decodes, reads_latents
 from benchmarks.subjects.inputs import cells_of, cells_of_data, limited, require_names, require_size, split_of
 from benchmarks.subjects.settings import Setting, SettingOptions, decodes_at_once, sampler_columns
 from benchmarks.subjects.subject import Subject, encoder_of, subjects_of
+from benchmarks.subjects.times import AtTimes, subjects_at_times
 from dbae.decoding import Decoding
 from dbae.interface import on_device
 
 __all__ = [
+    "AtTimes",
     "Decoding",
     "Setting",
     "SettingOptions",
@@ -25,5 +27,6 @@ __all__ = [
     "require_size",
     "sampler_columns",
     "split_of",
+    "subjects_at_times",
     "subjects_of",
 ]

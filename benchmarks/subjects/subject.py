@@ -30,6 +30,7 @@ class Subject:
     `latents(indices, seed, mirrored)` gives the latents of images `indices`; only random ones depend on the seed.
     `checkpoint_sha256` of an untrained encoder is the hash of its weights, so that two architectures are two controls.
     `encode_nfe` is what z costs where it is the endpoint that an inversion finds (DDIM), and 0 elsewhere.
+    `at` says at which times z is, where they are not the model's own: "t=100 300".
     """
 
     model: str
@@ -40,17 +41,20 @@ class Subject:
     checkpoint_sha256: str = ""
     latent_dim: int
     encode_nfe: int = 0
+    at: str = ""
     latents: Callable[[np.ndarray, int, bool], Latents]
 
     @property
     def cells(self) -> dict[str, str | int]:
         """The columns of a record that this subject fills, but z."""
-        names = (field.name for field in dataclasses.fields(self) if field.name not in ("latents", "encode_nfe"))
+        names = (field.name for field in dataclasses.fields(self) if field.name not in ("latents", "encode_nfe", "at"))
         return {name: getattr(self, name) for name in names}
 
     def z_cells(self, z: str) -> dict[str, str | int]:
         """The columns that say what z is: "mean" or "sampled", as given, of an encoder."""
-        return {"z": "inferred x_T", "encode_nfe": self.encode_nfe} if self.encode_nfe else {"z": z}
+        if self.encode_nfe:
+            return {"z": "inferred x_T", "encode_nfe": self.encode_nfe}
+        return {"z": f"{z} at {self.at}" if self.at else z}
 
 
 def subjects_of(loaded: LoadedModel, dataset: ImageDataset, train: np.ndarray, cache: LatentCache) -> list[Subject]:

@@ -31,7 +31,7 @@ def small_files(folder: Path) -> dict[str, Path]:
     found = {"dbae": folder / "dbae.safetensors"}
     own.save(found["dbae"], small_card(model), raw=model.state_dict(), ema=model.state_dict())
     configs: dict[str, Any] = {name: vae.config_of(name, tiny()) for name in ("ae", "vae", "beta_tcvae")}
-    configs |= {"infodiffusion": infodiffusion._sized_as(tiny()), "sami": sami._sized_as(tiny())}
+    configs |= {"infodiffusion": infodiffusion._sized_as(tiny()), "sami": sami.sized_as(tiny())}
     configs |= {"drl": drl.sized_as(tiny()), "diffae": tiny(), "ddim": DDIMConfig(8, tiny().unet)}
     for method, config in configs.items():
         made = METHODS[method].fresh(config, 0, "small")

@@ -107,6 +107,11 @@ class DRL(DiffusionModel):
         kind = TimeEncoder if config.timed else Encoder
         self.encoder = kind(config.encoder, image_size=size, outputs=latent * (2 if config.variational else 1))
 
+    @property
+    def encoder_times(self) -> int:
+        """1000; 0 where the encoder is told none."""
+        return T if self.config.timed else 0
+
     def at(self: _D, *times: int) -> _D:
         """The same weights, with z at other times for probes: one of them, or a curve.
 

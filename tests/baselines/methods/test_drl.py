@@ -15,6 +15,7 @@ from baselines.interface import InfersEndpoint, RepresentationModel
 from baselines.methods import diffae, drl
 from baselines.methods.diffae import DiffAE
 from baselines.methods.drl import DRL, DRLConfig
+from dbae.interface import EncodesTimes
 from dbae.networks.encoder import Encoder
 from dbae.noise import GeneratorNoise, PerImageNoise
 from dbae.samplers import SamplerConfig
@@ -107,6 +108,8 @@ def test_z_at_times_and_the_curve():
     curve, passes = model.encode_curve(X, z, TEN)
     assert (curve.shape, passes) == ((4, 10, 4), 10)
     torch.testing.assert_close(curve[:, 3], model.posterior_at(X, times(300))[0])
+    assert isinstance(model, EncodesTimes)
+    assert (model.encoder_times, small(timed=False).encoder_times) == (1000, 0)
     one = model.at(700)
     assert one.latent_dim == 4
     assert torch.equal(one.encode(X), z[:, 12:16])

@@ -15,7 +15,9 @@ from baselines.diffusion.process import alpha_bar
 from baselines.interface import InfersEndpoint, LoadedModel, RepresentationModel
 from baselines.methods import ddim, sami
 from baselines.methods.ddim import DDIM, DDIMConfig
-from baselines.methods.sami import METHOD, SAMI, SAMIConfig, SAMIOptions
+from baselines.methods.sami import METHOD, SAMI, SAMIConfig, SAMIOptions, method
+from baselines.methods.sami.model import _noise_of
+from dbae.interface import EncodesTimes, GuidesByAxes
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
@@ -26,7 +28,7 @@ THREE = SamplerConfig("ddim", nfe=3)
 
 
 def config(**options: object) -> SAMIConfig:
-    return dataclasses.replace(sami._sized_as(tiny()), **options)  # type: ignore[arg-type]
+    return dataclasses.replace(sami.sized_as(tiny()), **options)  # type: ignore[arg-type]
 
 
 def small(**options: object) -> SAMI:
@@ -164,15 +166,15 @@ def test_precision_and_inference_mode_leave_the_guide_alone():
 
 def test_collapse_is_said(caplog):
     model = small()
-    model.train().batches = sami.CHECK_EVERY - 2
+    model.train().batches = method.CHECK_EVERY - 2
     with caplog.at_level(logging.WARNING):
-        sami._watch(model, torch.full((4, 4), 0.001))
+        method._watch(model, torch.full((4, 4), 0.001))
         assert not caplog.records
-        sami._watch(model, torch.full((4, 4), 0.001))
+        method._watch(model, torch.full((4, 4), 0.001))
         assert "z has collapsed: after 100 batches an image's KL is 0.004 nats" in caplog.text
         caplog.clear()
-        model.batches = sami.CHECK_EVERY - 1
-        sami._watch(model, torch.full((4, 4), 1.0))
+        model.batches = method.CHECK_EVERY - 1
+        method._watch(model, torch.full((4, 4), 1.0))
         assert not caplog.records
 
 
@@ -200,3 +202,46 @@ def test_what_is_impossible_is_refused():
             config(**options)
     with pytest.raises(UserError, match="expected a plain model of 8 px that predicts no variance"):
         around(plain_model(learn_sigma=True))
+
+
+def test_z_of_scorevae_at_a_time_is_what_it_sees_of_a_noised_image():
+    """The same of an image in every batch; SAMI's encoder is told no time."""
+    model = small(time_conditioned=True)
+    assert isinstance(model, EncodesTimes)
+    assert (model.encoder_times, small().encoder_times) == (1000, 0)
+    pair = model.at(100, 900)
+    assert (pair.latent_dim, model.latent_dim) == (8, 4)
+    mean, sigma = pair.posterior(X)
+    assert mean.shape == sigma.shape == (4, 8)
+    alone = [pair.posterior(x[None])[0] for x in X]
+    torch.testing.assert_close(mean, torch.cat(alone), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(mean[:, 4:], model.at(900).posterior(X)[0])
+    torch.testing.assert_close(model.at(0).posterior(X)[0], model.posterior(X)[0], rtol=0.1, atol=0.05)
+    eps = _noise_of(X)
+    assert abs(float(eps.mean())) < 0.1
+    assert abs(float(eps.std()) - 1) < 0.1
+    assert not torch.equal(eps[0], eps[1])
+    ab = float(alpha_bar("linear")[900])
+    state = ab**0.5 * X + (1 - ab) ** 0.5 * eps
+    torch.testing.assert_close(mean[:, 4:], model.posterior_at(state, torch.full((4,), 900))[0])
+
+
+@pytest.mark.parametrize("timed", [False, True], ids=["sami", "scorevae"])
+def test_guidance_of_axes_is_their_share_of_the_gradient(timed):
+    """Against torch's density of one number, one image at a time; and all of them together are what guides."""
+    model = small(time_conditioned=timed, guidance=2.0)
+    assert isinstance(model, GuidesByAxes)
+    found = model.guidance(X, 400, PerImageNoise(0, range(4)))
+    noise = PerImageNoise(0, range(4))
+    z, ab = model.encode(X, noise=noise), float(alpha_bar("linear")[400])
+    state = ab**0.5 * X + (1 - ab) ** 0.5 * noise.normal(X.shape)
+
+    def log_q(x: torch.Tensor) -> torch.Tensor:
+        mean, sigma = model.posterior_at(x, torch.full((4,), 400))
+        return Normal(mean, sigma).log_prob(z)
+
+    every = torch.autograd.functional.jacobian(lambda x: log_q(x).sum(0), state)  # (l, b, 3, s, s)
+    expected = 4 * (1 - ab) * every.square().mean((2, 3, 4)).T
+    assert found.min() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+    torch.testing.assert_close(model.guide(state, torch.full((4,), 400), z), every.sum(0), rtol=1e-4, atol=1e-6)

@@ -22,12 +22,12 @@ as the algorithm printed in the paper, not its ELBO.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import logging
-import math
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,20 +35,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from baselines.diffusion import DiffusionModel, Predict, Schedule, T, TimeEncoder, alpha_bar, draw, noise_loss
-from baselines.method import Built, Load, Method
-from baselines.methods.ddim import NoiseUNet, NormalPrior, plain_model
-from baselines.methods.diffae import DiffAEConfig, small_presets
-from baselines.options import ConfigOptions, differences, require
-from baselines.regularisers import RegularisedLoss, gaussian_kl
+from baselines.diffusion import DiffusionModel, Predict, Schedule, T, TimeEncoder, alpha_bar
+from baselines.methods.ddim import NoiseUNet
+from baselines.methods.diffae import DiffAEConfig
+from baselines.options import require
+from dbae.images import to_uint8
 from dbae.networks.encoder import Encoder
-
-COLLAPSED = 0.1
-"""Nats of KL, all dimensions together, below which z tells nothing of an image."""
-CHECK_EVERY = 100
-"""Batches between two looks at it."""
-
-log = logging.getLogger(__name__)
+from dbae.noise import Noise, PerImageNoise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +98,33 @@ class SAMI(DiffusionModel):
         self.encoder = kind(config.encoder, image_size=config.image_size, outputs=2 * config.latent_dim)
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
         self.batches = 0
+        self.read_at: tuple[int, ...] = ()
+
+    @property
+    def encoder_times(self) -> int:
+        """1000 for ScoreVAE; 0 for SAMI, whose encoder is told none."""
+        return T if self.config.time_conditioned else 0
+
+    def at(self, *times: int) -> SAMI:
+        """The same weights, with the mu(x_t) of these times side by side as the z of an image: what the encoder still
+        sees of it there. The noise of x_t is a function of the image's 8-bit pixels.
+        """
+        other = copy.copy(self)
+        other.read_at, other.latent_dim = times, self.config.latent_dim * len(times)
+        return other
 
     def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"]]:
         """Mean and standard deviation of q(z | x) of images in [-1, 1]."""
-        return self.posterior_at(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
+        if not self.read_at:
+            return self.posterior_at(x, torch.zeros(len(x), dtype=torch.int64, device=x.device))
+        eps = _noise_of(x)
+        found = [self.posterior_at(self._noised(x, t, eps), _same(t, x)) for t in self.read_at]
+        return torch.cat([mean for mean, _ in found], 1), torch.cat([sigma for _, sigma in found], 1)
+
+    def _noised(self, x: Tensor, t: int, eps: Tensor) -> Tensor:
+        """x_t of an image."""
+        ab = float(alpha_bar(self.schedule)[t])
+        return ab**0.5 * x + (1 - ab) ** 0.5 * eps
 
     def posterior_at(
         self, x: Float[Tensor, "b 3 s s"], t: Int[Tensor, " b"]
@@ -125,9 +141,27 @@ class SAMI(DiffusionModel):
         with _differentiable(x.device):
             x = x.detach().float().clone().requires_grad_()
             z = z.float() if create_graph else z.detach().float().clone()
-            mean, sigma = self.posterior_at(x.view_as(x), t.clone())  # torch's counter of operations takes no leaf
-            log_q = -0.5 * ((z - mean) / sigma).square() - sigma.log()
-            return torch.autograd.grad(log_q.sum(), x, create_graph=create_graph)[0]
+            return torch.autograd.grad(self._log_q(x, t, z).sum(), x, create_graph=create_graph)[0]
+
+    def _log_q(self, x: Tensor, t: Tensor, z: Tensor) -> Float[Tensor, "b l"]:
+        """log q(z_d | x_t), but for a constant."""
+        mean, sigma = self.posterior_at(x.view_as(x), t.clone())  # torch's counter of operations takes no leaf
+        return -0.5 * ((z - mean) / sigma).square() - sigma.log()
+
+    def guidance(self, x0: Float[Tensor, "b 3 s s"], t: int, noise: Noise) -> Float[Tensor, "b l"]:
+        """How strongly each number of z guides at time t: mean over pixels of (1 - ab_t) (d/dx_t log q(z_d | x_t))^2,
+        on the scale of the noise that the network predicts; z ~ q(z | x0), then x_t, are drawn from `noise`.
+
+        Args:
+            x0: images in [-1, 1].
+        """
+        z = self.encode(x0, noise=noise)
+        with _differentiable(x0.device):
+            x = self._noised(x0, t, noise.normal(x0.shape)).detach().float().clone().requires_grad_()
+            each = self._log_q(x, _same(t, x0), z.detach().float().clone()).unbind(1)
+            gradients = [torch.autograd.grad(log_q.sum(), x, retain_graph=True)[0] for log_q in each]
+        scale = self.config.guidance**2 * (1 - float(alpha_bar(self.schedule)[t]))
+        return scale * torch.stack([g.square().mean((1, 2, 3)) for g in gradients], 1)
 
     def guided(
         self, x: Float[Tensor, "b 3 s s"], t: Int[Tensor, " b"], z: Float[Tensor, "b l"], *, create_graph: bool = False
@@ -145,7 +179,7 @@ class SAMI(DiffusionModel):
         """Guided noise; that of the network alone without z."""
 
         def predict(x: Tensor, t: int) -> Tensor:
-            times = torch.full((len(x),), t, device=x.device)
+            times = _same(t, x)
             return self.network(x, times) if z is None else self.guided(x, times, z)
 
         return predict
@@ -170,112 +204,13 @@ def _differentiable(device: torch.device) -> Iterator[None]:
         yield
 
 
-# --- training ---------------------------------------------------------------------------------------------------------
+def _same(t: int, x: Tensor) -> Tensor:
+    """t for every image."""
+    return torch.full((len(x),), t, device=x.device)
 
 
-def loss(model: SAMI, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> RegularisedLoss:
-    """The objective (order of draws: t, eps, eps of z, then dropout). free_bits counts a batch's KL for each image."""
-    t, noise = draw(x0, generator)
-    if model.config.times == "late":
-        t = (T * ((t + 0.5) / T) ** 0.25).long()
-    with torch.autocast(x0.device.type, enabled=False):
-        mean, sigma = model.posterior(x0)
-
-    def predict(x: Tensor, t: Tensor) -> Tensor:
-        z = mean + sigma * noise.normal(mean.shape)
-        return model.guided(x, t, z, create_graph=True)
-
-    found = noise_loss(predict, model.schedule, x0, t, noise=noise)
-    weight = _kl_weight(model) if model.config.kl else 0.0
-    kl = _kl(model, mean, sigma)
-    if model.training:
-        model.images_seen += len(x0)
-    return RegularisedLoss(found.loss + weight * kl if model.config.kl else found.loss, found.mse)
-
-
-def _kl_weight(model: SAMI) -> Tensor:
-    """kl of the module docstring by now, on the model's device."""
-    c = model.config
-    progress = (model.images_seen / c.anneal_images).clamp(max=1)
-    return c.kl_start * torch.exp(progress * math.log(c.kl / c.kl_start))
-
-
-def _kl(model: SAMI, mean: Tensor, sigma: Tensor) -> Tensor:
-    """What is paid of KL, of each image."""
-    each = gaussian_kl(mean, sigma)
-    _watch(model, each)
-    if not model.config.free_bits:
-        return each.sum(1)
-    return each.mean(0).clamp(min=model.config.free_bits).sum()
-
-
-def _watch(model: SAMI, kl: Tensor) -> None:
-    """Now and then, says if z has collapsed."""
-    if not model.training:
-        return
-    model.batches += 1
-    if model.batches % CHECK_EVERY:
-        return
-    nats = float(kl.detach().sum(1).mean())
-    if nats < COLLAPSED:
-        log.warning(
-            "z has collapsed: after %d batches an image's KL is %.3g nats, so that z tells nothing of it. A smaller "
-            "--kl, a longer --anneal-images or --free-bits 0.1 may help.",
-            model.batches,
-            nats,
-        )
-
-
-# --- presets ----------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class SAMIOptions(ConfigOptions):
-    """What SAMI can be told. None keeps the preset's value.
-
-    Attributes:
-        time_conditioned: ScoreVAE: the encoder is told the time.
-        guidance: factor of the encoder's gradient.
-        kl: weight of KL at last, beside a mean over pixels.
-        kl_start: its weight at first.
-        anneal_images: training images in between.
-        free_bits: nats of KL a dimension that cost nothing.
-        times: of training: uniform, or late for much noise.
-        pretrained: checkpoint of a ddim, which is guided and stays as it is; None trains both.
-    """
-
-    time_conditioned: bool = False
-    guidance: float | None = None
-    kl: float | None = None
-    kl_start: float | None = None
-    anneal_images: int | None = None
-    free_bits: float | None = None
-    times: Literal["uniform", "late"] | None = None
-    pretrained: str | None = None
-
-    def built(self, method: Method, config: Any, seed: int, name: str, load: Load) -> Built:
-        """With `pretrained`, its network frozen, of which the model takes architecture and schedule."""
-        if self.pretrained is None:
-            return super().built(method, config, seed, name, load)
-        plain, about = plain_model(self.pretrained, load, config.image_size)
-        config = dataclasses.replace(config, unet=plain.config.unet, schedule=plain.schedule, frozen=True)
-        model = method.fresh(config, seed, name)
-        model.get_submodule("network").load_state_dict(plain.network.state_dict())
-        return Built(model, about)
-
-
-def _sized_as(config: DiffAEConfig) -> SAMIConfig:
-    return SAMIConfig(config.image_size, config.latent_dim, config.unet, config.encoder)
-
-
-METHOD = Method(
-    key="sami",
-    label="SAMI",
-    config=SAMIConfig,
-    model=SAMI,
-    loss=loss,
-    presets=small_presets(_sized_as),
-    options=SAMIOptions,
-    variant=lambda config: differences(config, _sized_as(config)),
-    prior=lambda model: NormalPrior(model.latent_dim),
-)
+def _noise_of(x: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 s s"]:
+    """N(0, I) of each image, the same wherever it stands."""
+    digests = [hashlib.sha256(image.numpy().tobytes()).digest()[:7] for image in to_uint8(x).cpu()]
+    numbers = [int.from_bytes(digest, "big") for digest in digests]
+    return PerImageNoise(0, numbers, stream="state of an image", device=x.device).normal(x.shape)
