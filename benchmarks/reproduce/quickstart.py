@@ -1,0 +1,110 @@
+"""A first look: every benchmark of the built-in models on drawn faces, small, then a comparison and a report page.
+
+Examples:
+  python -m benchmarks.reproduce.quickstart
+  python -m benchmarks.reproduce.quickstart --faces 500 --out runs/look --open
+
+`dbae-bench quickstart` is the same. Nothing is downloaded; it takes minutes on two cores. Every step is a command that
+is shown before it runs, to be copied and changed. A killed run continues where it stopped. The numbers are of small
+models and few drawn faces: they show what is measured and how, and are no row of the paper's tables.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shlex
+import time
+import webbrowser
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.__main__ import main as door
+from dbae.pretrained import BUILTIN
+from dbae.support import cli
+from dbae.support.errors import UserError
+
+log = logging.getLogger(__name__)
+OF_PRIOR = "builtin:dbae"
+"""The model that `builtin:prior` is for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QuickstartOptions:
+    """The command line."""
+
+    out: Path = Path("runs/quickstart")
+    """Folder of the results, figures and the report page."""
+    ckpt: tuple[str, ...] = tuple(BUILTIN)
+    """Models to measure: names or files."""
+    faces: int = 2000
+    """Faces to draw: eight of ten to learn from, one for validation, one to measure on."""
+    open: bool = False
+    """Open the report page in a browser at the end."""
+
+
+def steps(options: QuickstartOptions) -> Iterator[list[str]]:
+    """Command lines in their order, without `dbae-bench`; the last two show what the others measured."""
+    out, models = options.out, ["--ckpt", *options.ckpt]
+    data = ["--data", f"faces:?n={options.faces}"]
+
+    def to(name: str) -> list[str]:
+        return ["--out", str(out / f"{name}.csv")]
+
+    few = str(max(10, min(100, options.faces // 20)))
+    yield ["downstream", *models, *data, "--protocol", "standard", *to("downstream")]
+    yield ["reconstruction", *models, *data, "--nfe", "5", "20", "--limit", few, *to("reconstruction")]
+    yield ["variation", *models, *data, "--draws", "20", *to("variation")]
+    half = str(options.faces // 2)
+    sizes = ["--limit", half, "--factor-images", str(options.faces // 10)]
+    yield ["disentanglement", *models, *data, *sizes, *to("disentanglement")]
+    sample = [*data, "-n", str(options.faces // 4), "--nfe", "10", "--extractor", "faces", *to("generation")]
+    if OF_PRIOR in options.ckpt:
+        yield ["generation", "--ckpt", OF_PRIOR, "--prior", "builtin:prior", "--prior-nfe", "50", *sample]
+    if others := [name for name in options.ckpt if name != OF_PRIOR]:
+        yield ["generation", "--ckpt", *others, "--mode", "ae", *sample]
+    yield ["cost", *models, "--measure", "parameters", "operations", "sampling", "--repeats", "3", *to("cost")]
+    yield ["trajectories", *models, "--sequences", "16", *to("trajectories")]
+    yield ["compare", str(out / "downstream.csv"), "--baseline", "pca"]
+    yield ["report", str(out), "--html", str(out / "report.html")]
+
+
+def quickstart(options: QuickstartOptions) -> None:
+    """Run the command.
+
+    Raises:
+        UserError: a step failed (those before it are kept), or there are too few faces.
+    """
+    if options.faces < 200:
+        raise UserError(f"--faces {options.faces}: expected 200 or more, of which a tenth is measured on.")
+    started, lines = time.monotonic(), list(steps(options))
+    for number, words in enumerate(lines, 1):
+        log.info("\n[%d of %d, %s] dbae-bench %s\n", number, len(lines), _clock(started), shlex.join(words))
+        if status := _run(words):
+            raise UserError(f"dbae-bench {shlex.join(words)}: ended with status {status}; what it said stands above.")
+    page = (options.out / "report.html").resolve()
+    print(f"\nDone in {_clock(started)} minutes. Open this page: {page.as_uri()}")
+    if options.open:
+        webbrowser.open(page.as_uri())
+
+
+def _run(words: list[str]) -> int:
+    """The exit status of a command of this package. Raises KeyboardInterrupt where it was stopped by one."""
+    try:
+        status = door(words)
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    if status == 130:
+        raise KeyboardInterrupt
+    return status
+
+
+def _clock(started: float) -> str:
+    minutes, seconds = divmod(int(time.monotonic() - started), 60)
+    return f"{minutes}:{seconds:02d}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(
+        cli.run(quickstart, QuickstartOptions, module="benchmarks.reproduce.quickstart", description=__doc__)
+    )
