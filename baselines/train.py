@@ -6,7 +6,7 @@ Examples:
   python -m baselines.train --method pdae --preset faces32 --data zip:photos.zip --out runs/pdae \
     --pretrained runs/ddim/checkpoints/images-000600000.safetensors
 
-PDAE and DiTi learn a representation for a diffusion model that is there already: `--pretrained` names a ddim.
+PDAE, DiTi and DisDiff learn a representation for a diffusion model that is there already, the ddim of `--pretrained`.
 Training options that are left out have the preset's values: those of the method's authors, or for faces32 and faces64
 those that dbae.train uses for the same preset.
 """

@@ -26,6 +26,7 @@ _FILES = (
     "soda",
     "fdae",
     "sb_vae",
+    "disdiff",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

@@ -73,9 +73,12 @@ class PDAE(DiffusionModel):
         super().__init__(config, name=name)
         size, self.latent_dim, self.schedule = config.image_size, config.latent_dim, config.schedule
         self.encoder = PDAEEncoder(config.encoder, image_size=size, latent_dim=self.latent_dim)
-        self.decoder = ShiftUNet(
-            config.unet, image_size=size, latent_dim=self.latent_dim, learn_sigma=config.learn_sigma
-        )
+        self.decoder = self.built_decoder()
+
+    def built_decoder(self) -> ShiftUNet:
+        """The network, fresh."""
+        c = self.config
+        return ShiftUNet(c.unet, image_size=c.image_size, latent_dim=c.latent_dim, learn_sigma=c.learn_sigma)
 
     @classmethod
     def on_pretrained(cls: type[_M], model: ddim.DDIM, config: PDAEConfig, seed: int, *, name: str) -> _M:

@@ -68,13 +68,14 @@ class ShiftUNet(Trunk):
         e = self.embed(t.float())
         maps = self.down(x, e)
         eps = self.up(maps, e)
-        if z is None:
-            return eps, None
+        return eps, None if z is None else self.shift(maps, e, z)
+
+    def shift(self, maps: list[Tensor], e: Float[Tensor, "b e"], z: Float[Tensor, "b l"]) -> Float[Tensor, "b 3 s s"]:
+        """G, from the maps on the way down."""
         # In training the last map is the first input of a group norm that needs a gradient and has none to pass on: on
         # the CPU, PyTorch (2.13) crashes there if the map is channels-last.
-        maps[-1] = maps[-1].contiguous()
-        G = climb(self.shift_middle_block, self.shift_output_blocks, self.shift_out, maps, e, self.label_emb(z))
-        return eps, G
+        maps = [*maps[:-1], maps[-1].contiguous()]
+        return climb(self.shift_middle_block, self.shift_output_blocks, self.shift_out, maps, e, self.label_emb(z))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ class OnPretrained(LatentOptions):
     """Options of methods that learn a representation for a diffusion model that is there already.
 
     Attributes:
-        pretrained: checkpoint of a ddim, for pdae and diti.
+        pretrained: checkpoint of a ddim, for pdae, diti and disdiff.
     """
 
     pretrained: str | None = None

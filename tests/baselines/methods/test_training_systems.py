@@ -26,7 +26,7 @@ X = plain_images(2)
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The preset faces32 with a few thousand parameters, on images of 8 px."""
-    for key in ("ddim", "lcg_dm", *CASES):
+    for key in ("ddim", "lcg_dm", "disdiff", *CASES):
         monkeypatch.setitem(METHODS[key].presets, "faces32", tiny_preset(key, preview_every=12))
 
 
@@ -95,18 +95,18 @@ def test_resumed_run_is_the_same_run_and_its_checkpoint_opens(tmp_path, method):
         assert drawn.z.shape == z.shape
 
 
-@pytest.mark.parametrize("method", ["infodiffusion", "sami"])
+@pytest.mark.parametrize("method", ["infodiffusion", "sami", "disdiff"])
 def test_methods_that_may_build_on_a_plain_model(tmp_path, method):
     plain = command(tmp_path / "ddim", "ddim", "--images", "4")
     path = command(tmp_path / method, method, "--pretrained", str(plain), "--images", "8")
     card, states = checkpoint.read(path)
     assert card.command.startswith(f"python -m baselines.train --method {method} --preset faces32 --pretrained images-")
     assert card.objective == {"pretrained": "ddim-faces32", "sha256": sha256(plain)}
-    part = {"infodiffusion": "network_plain", "sami": "network"}[method]
+    part = {"infodiffusion": "network_plain", "sami": "network", "disdiff": "decoder"}[method]
     for key, value in checkpoint.read(plain)[1]["ema"].items():
         assert torch.equal(states["raw"][key.replace("network", part, 1)], value), key
     found = load(path)
-    assert found.variant == {"infodiffusion": "plain=True", "sami": "frozen=True"}[method]
+    assert found.variant == {"infodiffusion": "plain=True", "sami": "frozen=True", "disdiff": ""}[method]
 
 
 def test_lcg_dm_has_the_encoder_of_a_vae_as_it_is(tmp_path):

@@ -1,0 +1,90 @@
+"""Two steps of training of small systems, in as many processes as torchrun starts.
+
+As a program: `systems_two_processes.py FOLDER`. It leaves every system's parameters in `FOLDER/RANK.pt`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from systems import fresh, stirred, tiny_config
+from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).parent))
+from small_model import Pixels
+
+from baselines.methods import METHODS
+from dbae.checkpoints.own import Card
+from dbae.data import TrainingStream
+from dbae.noise import mixed_seed
+from dbae.support import distributed
+from dbae.training.config import TrainConfig
+from dbae.training.loop import fit
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "ae": {},
+    "vae": {},
+    "info_vae": {},
+    "infodiffusion": {},
+    "drl": {},
+    "vdrl": {},
+    "sami": dict(kl_start=1e-3, kl=1e-3),
+    "sb_vae": dict(steps=2, drift_every=1),
+    "disdiff": dict(weight=1.0),
+}
+"""Systems, with what makes a step the same however many images a process has seen."""
+
+# RAdam's first steps follow the gradient itself: Adam's would make much of the rounding of a gradient near 0.
+CONFIG = TrainConfig(images=8, batch_size=4, accumulate=1, lr=0.1, flip=False, clip_grad=1.0, log_every=1)
+
+
+def image_by_image(objective: Callable[..., Any]) -> Callable[..., Any]:
+    """An objective whose draws are functions of the image: its mean over a batch is the same wherever that is cut.
+
+    What is a statistic of a batch is then one of each image.
+    """
+
+    def each(model: nn.Module, x0: Tensor, generator: torch.Generator) -> SimpleNamespace:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.eval()
+        found = []
+        for image in x0:
+            key = int((image.double().sum() * 1000).round().abs())
+            seeded = torch.Generator().manual_seed(mixed_seed(key, "image"))
+            found.append(objective(model, image[None], seeded))
+        return SimpleNamespace(loss=torch.cat([f.loss for f in found]), mse=torch.cat([f.mse for f in found]))
+
+    return each
+
+
+def initial(key: str) -> nn.Module:
+    """A small system, a function of its name."""
+    return stirred(fresh(METHODS[key].model, dataclasses.replace(tiny_config(key), **OPTIONS[key])))
+
+
+def trained(key: str, out: Path) -> dict[str, Tensor]:
+    """Its parameters after two steps."""
+    model = initial(key)
+    stream = TrainingStream(Pixels(8, 8), np.arange(8), CONFIG.batch_size, seed=0, flip=False)
+    card = Card(method=key, name="small", config={})
+    fit(model, image_by_image(METHODS[key].loss), stream, CONFIG, out, card)
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def main(folder: Path) -> None:
+    """Train all of them in this process, one of several."""
+    torch.set_num_threads(1)
+    world = distributed.world(torch.device("cpu"))
+    torch.save({key: trained(key, folder / key) for key in OPTIONS}, folder / f"{world.rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
