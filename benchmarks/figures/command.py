@@ -12,6 +12,10 @@ The way of the sampler; samples; what several reconstructions have in common, an
     python -m benchmarks.figures statistics --image photos --crop top --out runs/draws.png
     python -m benchmarks.figures reconstruct --image a.jpg b.jpg --ckpt diffae/ffhq128 --out runs/reconstructions.png
 
+What single numbers of z change, those that guide most first, of a model guided by its encoder; and a CSV:
+
+    python -m benchmarks.figures axes --ckpt sami.safetensors --image photos --out runs/axes.png
+
 Every model that the benchmarks take is drawn, by what it can do: x_T is decoded, inferred or drawn. Small images are
 enlarged pixel by pixel, and a line says what the model was trained on: images of anything else come out as that.
 """
@@ -22,6 +26,7 @@ from pathlib import Path
 
 from baselines.load import load
 from benchmarks.figures import sheet
+from benchmarks.figures.axes import Axes
 from benchmarks.figures.interpolate import Interpolate
 from benchmarks.figures.reconstruct import Reconstruct, Statistics
 from benchmarks.figures.samples import Samples
@@ -29,7 +34,7 @@ from benchmarks.figures.scene import Load
 from benchmarks.figures.trajectory import Trajectory
 from dbae.support import cli, distributed
 
-Figure = Interpolate | Trajectory | Samples | Statistics | Reconstruct
+Figure = Interpolate | Trajectory | Samples | Statistics | Reconstruct | Axes
 
 
 def main(figure: Figure, load: Load = load) -> Path:
