@@ -70,8 +70,8 @@ def data() -> list[Row]:
     found: list[Row] = []
     for name, kind in KINDS.items():
         about, here = (importlib.import_module(kind.open.__module__).__doc__ or "").partition("\n")[0], None
-        if kind.layout is not None:
-            about = f"As its authors publish it, {kind.layout.images:,} images."
+        if published := kind.images or ((kind.layout.images,) if kind.layout else ()):
+            about = f"As its authors publish it, {' or '.join(f'{images:,}' for images in published)} images."
             here = root is not None and Path(root, name).exists()
         found.append({"name": name, "here": here, "about": about, "options": list(kind.options)})
     return found

@@ -61,6 +61,8 @@ def test_data_are_the_kinds_with_their_options(tmp_path, monkeypatch, capsys):
         "folder": None,
     }
     assert rows["celeba"]["about"] == "As its authors publish it, 202,599 images."
+    assert rows["mpi3d"]["about"] == "As its authors publish it, 1,036,800 or 460,800 images."
+    assert (rows["mpi3d"]["here"], rows["disks"]["here"]) == (False, None)
 
 
 def test_tasks_are_the_benchmarks_with_their_protocols(capsys):
