@@ -5,6 +5,15 @@ Between two images, with the x_T that each starts at, and the same as a film:
     python -m benchmarks.figures interpolate --image "faces:?n=2" --out runs/between.png
     python -m benchmarks.figures interpolate --image a.jpg b.jpg --ckpt diffae/ffhq128 --out runs/between.gif
 
+More and less of an attribute, along a direction that is trained on labelled images and kept for other pictures, or that
+the authors of DiffAE, PDAE or DBAE publish:
+
+    python -m benchmarks.figures manipulate --image "faces:?n=2" --attribute Blond_Hair --out runs/hair.png
+    python -m benchmarks.figures manipulate --image me.jpg --attribute age --data folder:labelled \
+        --save-direction runs/age.npz --out runs/age.png
+    python -m benchmarks.figures manipulate --image me.jpg --ckpt diffae/ffhq128 --attribute Smiling \
+        --direction ffhq128_autoenc_cls/last.ckpt --out runs/me.png
+
 The way of the sampler; samples; what several reconstructions have in common, and each beside its x_T:
 
     python -m benchmarks.figures trajectory --image "faces:?n=3" --out runs/trajectory.png
@@ -28,13 +37,14 @@ from baselines.load import load
 from benchmarks.figures import sheet
 from benchmarks.figures.axes import Axes
 from benchmarks.figures.interpolate import Interpolate
+from benchmarks.figures.manipulate import Manipulate
 from benchmarks.figures.reconstruct import Reconstruct, Statistics
 from benchmarks.figures.samples import Samples
 from benchmarks.figures.scene import Load
 from benchmarks.figures.trajectory import Trajectory
 from dbae.support import cli, distributed
 
-Figure = Interpolate | Trajectory | Samples | Statistics | Reconstruct | Axes
+Figure = Interpolate | Manipulate | Trajectory | Samples | Statistics | Reconstruct | Axes
 
 
 def main(figure: Figure, load: Load = load) -> Path:
