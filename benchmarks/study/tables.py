@@ -26,6 +26,7 @@ from benchmarks.results import Record, RecordFile
 from benchmarks.results.evidence import evidence
 from benchmarks.study.plan import Plan, Training
 from benchmarks.study.rows import units
+from dbae.data import parse_source
 from dbae.support.files import atomic_path
 
 METRICS = {
@@ -138,5 +139,11 @@ def _training(training: Training) -> Line:
         "units": training.scale.units,
         "frozen_network": training.row.builds_on and ("free" if training.row.free else "half of the units"),
         "seconds": round(sum(float(line["seconds"]) for line in rows), 1),
-        "command": "python " + " ".join(training.command(training.images)),
+        "command": _portable(training),
     }
+
+
+def _portable(training: Training) -> str:
+    """The command with the names of data and folders that it has on any machine."""
+    command = " ".join(["python", *training.command(training.images)])
+    return command.replace(training.data, parse_source(training.data).portable).replace(str(training.runs), "RUNS")

@@ -48,6 +48,7 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
         (run,) = csv.DictReader(file)
     assert (run["images"], run["own_units"]) == ("64", "86")
     assert "--method vae" in run["command"]
+    assert str(tmp_path) not in run["command"]
     assert (tmp_path / "o" / "curve.png").stat().st_size > 1000
 
 
