@@ -79,6 +79,9 @@ ROWS: dict[str, Row] = {
         _method("info_vae", "InfoVAE"),
         _method("lcg_dm", "LCG-DM", builds_on="beta_tcvae"),
         _method("soda", "SODA-lite"),
+        _method("fdae", "FDAE"),
+        _method("disdiff", "DisDiff", builds_on="ddim"),
+        _method("sb_vae", "SB-VAE"),
         _method("simclr", "SimCLR"),
     )
 }
