@@ -134,11 +134,12 @@ class SettingOptions:
         own = [method for method in model.samplers if method != "one_step"]
         methods = _available(self.method or own[:1], own, f"{model.name}: no sampler")
         endpoints = _available(self.endpoint or model.endpoints, model.endpoints, f"{model.name}: no x_T")
+        guidance = guidance_of(model, self.guidance)
         try:
             return [
                 Setting(sampler, endpoint, steps, bridge=not decodes_at_once(model))
                 for endpoint in endpoints
-                for sampler in self._samplers(model, methods)
+                for sampler in self._samplers(model, methods, guidance)
                 for steps in (self._inference(sampler) if endpoint == "inferred" else [0])
             ]
         except ValueError as error:
@@ -146,14 +147,13 @@ class SettingOptions:
                 f"--method, --nfe, --grid, --rho, --variance, --guidance, --churn, --eta or --end-data: {error}."
             ) from error
 
-    def _samplers(self, model: RepresentationModel, methods: Sequence[str]) -> Iterator[SamplerConfig]:
+    def _samplers(self, model: RepresentationModel, methods: Sequence[str], guidance: float) -> Iterator[SamplerConfig]:
         for end_data in (0.5,) if decodes_at_once(model) else self.end_data:
             if "one_step" in model.samplers:
                 yield SamplerConfig("one_step", nfe=1, end_data=end_data)
             for method in methods:
                 if method in BRIDGE_METHODS:
                     yield from self._sweep(method, end_data=end_data)
-        guidance = guidance_of(model, self.guidance)
         for method in methods:
             if method not in BRIDGE_METHODS:
                 yield from self._sweep(method, guidance=guidance)
