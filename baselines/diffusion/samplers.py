@@ -34,6 +34,7 @@ from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
 from dbae.samplers.base import finite_images, new_run
 from dbae.samplers.strides import stride_times
+from dbae.support.errors import UserError
 from dbae.support.progress import progress_bar
 
 Predict = Callable[[Tensor, int], Tensor]
@@ -230,7 +231,7 @@ def sample(
         noise: needed by ddpm, and by ddim with eta > 0; one draw of the shape of x_T a step.
 
     Raises:
-        UserError: no such number of steps.
+        UserError: no such number of steps, or guidance.
         ValueError: another method, an option that these models lack, noise is missing, or a variance is named for a
             network that predicts its own.
     """
@@ -254,9 +255,12 @@ def sample(
 
 
 def require_unguided(config: SamplerConfig) -> None:
-    """Raise ValueError if the configuration weighs z, which asks for a model with `takes_guidance`."""
+    """Raise UserError if the configuration weighs z, which asks for a model with `takes_guidance`."""
     if config.guidance != 1:
-        raise ValueError("guidance belongs to models that have learned to do without z too (`takes_guidance`)")
+        raise UserError(
+            f"--guidance {config.guidance:g}: expected 1 of a model that has not learned to do without z, as soda has; "
+            "leave out --guidance."
+        )
 
 
 def variance_of(config: SamplerConfig) -> Variance | None:

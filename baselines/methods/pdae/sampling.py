@@ -106,7 +106,7 @@ def decode(
         noise: needed by ddpm, and by ddim with eta > 0; one draw of the shape of x_T a step.
 
     Raises:
-        UserError: no such number of steps of ddpm.
+        UserError: no such number of steps of ddpm, or guidance.
         ValueError: another method, or noise is missing.
     """
     require_unguided(config)

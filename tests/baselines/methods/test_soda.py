@@ -103,7 +103,7 @@ def test_models_that_always_see_z_refuse_guidance():
     for model in (small_diffae(), filled_pdae(small_config())):
         size = model.image_size
         z, x_T = torch.zeros(1, model.latent_dim), torch.zeros(1, 3, size, size)
-        with pytest.raises(ValueError, match="guidance belongs to models that have learned to do without z"):
+        with pytest.raises(UserError, match="--guidance 2: expected 1 of a model that has not learned to do without z"):
             model.decode(z, x_T=x_T, sampler=sampler)
 
 
