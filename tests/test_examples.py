@@ -1,0 +1,75 @@
+"""The scripts of examples/, run on a few images."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas
+import pytest
+from PIL import Image
+
+from dbae.checkpoints import own as checkpoint
+from dbae.data import open_data
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"examples_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn faces in a folder a class, light ones and dark ones."""
+    folder, data = tmp_path_factory.mktemp("photos"), open_data("faces:?n=30&size=32")
+    images = data.batch(range(30)).permute(0, 2, 3, 1).numpy()
+    light = images.mean((1, 2, 3)) > np.median(images.mean((1, 2, 3)))
+    for i, image in enumerate(images):
+        path = folder / ("light" if light[i] else "dark") / f"{i:02d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+    return folder
+
+
+def test_every_example_is_run_here():
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert all(f'example("{path.stem}")' in source for path in EXAMPLES.glob("*.py"))
+    assert all(f"python examples/{path.name}" in path.read_text(encoding="utf-8") for path in EXAMPLES.glob("*.py"))
+
+
+def test_photographs_are_classified(photos):
+    assert example("classify_photos").main(str(photos)) > 0.75
+
+
+def test_images_between_two_photographs(photos, tmp_path):
+    files = sorted(str(path) for path in photos.glob("*/*"))
+    example("between_two_photos").main(files[0], files[-1], str(tmp_path / "between.png"))
+    assert Image.open(tmp_path / "between.png").size == (9 * 34 + 2, 36)
+
+
+def test_training_goes_on_where_it_stopped(photos, tmp_path):
+    out = str(tmp_path / "run")
+    quick = ("--batch-size", "4", "--accumulate", "1", "--device", "cpu", "--preview-every", "8")
+    for images in ("8", "16"):
+        found = example("train_on_photos").main(str(photos), out, images, *quick)
+        assert checkpoint.read(found)[0].images_seen == int(images)
+    assert len(list((tmp_path / "run" / "previews").glob("*.png"))) == 2
+
+
+def test_a_model_of_ones_own_is_measured(tmp_path, capsys):
+    example("measure_own_model").main(str(tmp_path), "faces:?n=60&size=32")
+    shown = capsys.readouterr().out
+    probes, images = (pandas.read_csv(tmp_path / f"{name}.csv") for name in ("downstream", "reconstruction"))
+    assert "thumbnail" in shown
+    assert {"AP", "Pearson_r"} <= set(probes.metric)
+    mse = images[(images.metric == "MSE") & (images.model == "thumbnail")].value
+    assert 0 < mse.iloc[0] < 0.1
