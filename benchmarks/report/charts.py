@@ -77,6 +77,10 @@ class Palette:
         """Number of a model's colour; -1 for controls."""
         return self.numbers.get(self._key(model), -1) if model.weights != "control" else -1
 
+    def chip(self, model: Model) -> str:
+        """Name of a model's colour in the page's style; empty for controls."""
+        return f"c{self.of(model) % COLOURS}" if self.of(model) >= 0 else ""
+
     def logs(self, name: str) -> int:
         """Colour of a training log, which knows no model: that of a model of this name, else the first unused."""
         return self.numbers.setdefault(name, len(self.numbers))

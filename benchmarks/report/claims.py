@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from benchmarks.report.board import CONTROLS, Board, Column, Row, rank
-from benchmarks.report.numbers import decimals, digits_in, written
+from benchmarks.report.numbers import digits_in, written
 from benchmarks.report.sources import ResultSet
 from benchmarks.results import Record
 from benchmarks.results.difference import Difference, difference
@@ -57,7 +57,8 @@ class Claim:
 
 def told(found: Difference, digits: int) -> str:
     """A difference with its interval: +0.041 [+0.034, +0.048]; with more digits where it takes them to see it."""
-    digits = max(digits, decimals([found.value]) - 1)
+    if found.value and math.isfinite(found.value):
+        digits = max(digits, min(6, -math.floor(math.log10(abs(found.value)))))
     ends = (
         "" if math.isnan(found.low) else ", ".join(written(end, digits, sign=True) for end in (found.low, found.high))
     )

@@ -70,7 +70,8 @@ def caption(board: Board) -> str:
     sizes = sorted({column.n for column in board.columns if column.lead})
     about = [f"{heading} {text}" for heading, text in board.shared.items() if text and heading != "set"]
     n = f"n {' and '.join(f'{size:,}' for size in sizes)}" if board.task != "cost" else ""
-    return "; ".join(filter(None, [n, *about, f"version {board.version} of the task"]))
+    data = f"data {board.data_sha256[:8]}" if board.data_sha256 else ""
+    return "; ".join(filter(None, [n, *about, data, f"version {board.version} of the task"]))
 
 
 def arrow(column: Column) -> str:

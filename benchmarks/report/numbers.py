@@ -116,7 +116,8 @@ def digits_in(value: float, values: Iterable[float]) -> int:
     """`decimals` of the column `values` that a number stands in; of the number alone where they span decades."""
     sizes = [abs(v) for v in values if math.isfinite(v) and v]
     wide = bool(sizes) and max(sizes) > 100 * min(sizes)
-    return decimals([value] if wide and value else sizes)
+    shares = bool(sizes) and max(sizes) <= 1 and float(np.median(sizes)) > 0.1  # a score beside one of about 0
+    return decimals([value] if wide and value and not shares else sizes)
 
 
 def written(value: float, digits: int, *, sign: bool = False) -> str:

@@ -86,7 +86,7 @@ def page(sets: Sequence[ResultSet], *, pictures: int = 8) -> str:
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         controls=CONTROLS,
         published=PUBLISHED,
-        colour=palette.of,
+        chip=palette.chip,
     )
 
 
@@ -149,7 +149,7 @@ def _row(row: Row, whole: Shown, facts: Facts, palette: Palette) -> dict[str, An
         cell = row.cells.get(column)
         cells.append(None if cell is None else _cell(cell, whole.digits(column, cell), facts, row.set))
     settings = [row.settings.get(heading, "") for heading in whole.settings]
-    return {"row": row, "colour": palette.of(row.model), "settings": settings, "cells": cells}
+    return {"row": row, "chip": palette.chip(row.model), "settings": settings, "cells": cells}
 
 
 def _cell(cell: Cell, digits: int, facts: Facts, name: str) -> dict[str, Any]:

@@ -116,4 +116,5 @@ def _by_gain(panel: Panel) -> list[str]:
         found = panel[model][name].value - panel[base][name].value if name in panel[base] else math.nan
         return -math.inf if np.isnan(found) else found
 
-    return sorted(panel[model], key=gain)
+    known = [name for name in panel[model] if any(np.isfinite(p[name].value) for p in panel.values() if name in p)]
+    return sorted(known, key=gain)

@@ -157,7 +157,8 @@ def of_scores(value: float, a: Resampled, b: Resampled, resample: Resample) -> I
 
     It is laid around the difference of the records: scores are kept in half precision.
     """
-    drawn = b.drawn.astype(np.float64) - a.drawn
+    with np.errstate(invalid="ignore"):  # where a resample has no value
+        drawn = b.drawn.astype(np.float64) - a.drawn
     if resample == "both":
         found = bootstrap.of_two_ways(b.values - a.values, drawn, a.units)
         return found._replace(

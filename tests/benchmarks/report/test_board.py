@@ -153,6 +153,7 @@ def test_numbers_are_written_with_the_digits_that_serve():
     assert decimals([19.3, 22.1]) == 1
     assert decimals([4.0, 3.0]) == 0
     assert [digits_in(v, [1.34, 634.0]) for v in (1.34, 634.0)] == [2, 0]
+    assert [digits_in(v, [0.8, 0.7, -0.001]) for v in (0.8, -0.001)] == [3, 3]
     assert written(float("nan"), 3) == "–"
     assert spread_text(Spread(error=0.0004, over="seeds"), 3) == "± 0.0004"
     assert spread_text(Spread(0.5, 0.6, "images"), 2) == "[0.50, 0.60]"

@@ -179,3 +179,6 @@ def test_methods_share_a_colour_where_there_are_more_models_than_colours():
     assert len({few.of(model) for model in models[:3]}) == 3
     assert {many.of(model) for model in models} == {0, 1}
     assert many.of(models[0]._replace(weights="control")) == -1
+    assert many.chip(models[0]._replace(weights="control")) == ""
+    others = Palette(model._replace(method=model.model) for model in models)
+    assert [others.chip(m._replace(method=m.model)) for m in (models[0], models[-1])] == ["c0", "c0"]  # markers differ
