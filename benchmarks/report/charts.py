@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = 8
-SALT = "SALT"
+SALT = "salt-6f1d0c4e"
 """Where the page writes the number of a figure, so that ids are unlike those of others."""
 INK, LINE, PALE = "#010203", "#010204", "#010205"
 _VARIABLES = {INK: "var(--ink)", LINE: "var(--line)", PALE: "var(--pale)"}

@@ -58,7 +58,7 @@ function contrast() {
     if (!change) continue;
     const line = document.createElement("small");
     line.className = "change " + change[1].replace(" ", "-");
-    line.textContent = change.join(" ");
+    line.textContent = change.filter(Boolean).join(" ");
     number.parentNode.append(line);
   }
 }

@@ -168,7 +168,7 @@ def _cell(cell: Cell, digits: int, facts: Facts, name: str) -> dict[str, Any]:
 
 
 def _changes(sets: Sequence[ResultSet], facts: Facts) -> dict[str, dict[int, list[str]]]:
-    """Set that is compared with -> number of a fact -> the difference as text, and its verdict."""
+    """Set that is compared with -> number of a fact -> the difference, its verdict, and to whom if to another model."""
     found: dict[str, dict[int, list[str]]] = {}
     for before in sets:
         for after in (one for one in sets if one is not before):
@@ -176,8 +176,10 @@ def _changes(sets: Sequence[ResultSet], facts: Facts) -> dict[str, dict[int, lis
             for change in changes(before, after):
                 key = (paths[change.pair.after.identity], change.pair.after.identity)
                 if key in facts.places:
-                    text = told(change, decimals([change.pair.after.value]))
-                    found.setdefault(before.name, {})[facts.places[key]] = [text, verdict(change)]
+                    a, b = change.pair.before, change.pair.after
+                    against = "" if a.model == b.model else f"against {a.model}"
+                    line = [told(change, decimals([b.value])), verdict(change), against]
+                    found.setdefault(before.name, {})[facts.places[key]] = line
     return found
 
 

@@ -124,6 +124,19 @@ def test_sets_are_compared_where_there_are_two(tmp_path):
     assert set(verdicts) == {"ahead", "equal"}
 
 
+def test_a_change_from_another_model_says_which(tmp_path):
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        row = dataclasses.replace(PROBE, model=f"{name}-model", value=0.5, checkpoint_sha256=name)
+        RecordFile(tmp_path / name / "downstream.csv").add([row])
+    text = page(find([tmp_path]))
+    changes = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["changes"]
+    assert changes == {
+        "new": {"1": ["+0.000", "equal", "against new-model"]},
+        "old": {"0": ["+0.000", "equal", "against old-model"]},
+    }
+
+
 def test_a_training_run_alone_makes_a_page(tmp_path):
     folder = write_results(tmp_path / "run")
     for file in folder.glob("*.csv"):
