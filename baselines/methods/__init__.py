@@ -27,6 +27,7 @@ _FILES = (
     "fdae",
     "sb_vae",
     "disdiff",
+    "ib_gan",
 )
 METHODS: dict[str, Method] = {
     method.key: method for method in (importlib.import_module(f"{__name__}.{file}").METHOD for file in _FILES)

@@ -23,6 +23,7 @@ from small_model import Pixels
 from baselines.methods import METHODS
 from dbae.checkpoints.own import Card
 from dbae.data import TrainingStream
+from dbae.networks.endpoint_decoder import SpectralConv2d
 from dbae.noise import mixed_seed
 from dbae.support import distributed
 from dbae.training.config import TrainConfig
@@ -38,6 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sami": dict(kl_start=1e-3, kl=1e-3),
     "sb_vae": dict(steps=2, drift_every=1),
     "disdiff": dict(weight=1.0),
+    "ib_gan": {},
 }
 """Systems, with what makes a step the same however many images a process has seen."""
 
@@ -53,7 +55,7 @@ def image_by_image(objective: Callable[..., Any]) -> Callable[..., Any]:
 
     def each(model: nn.Module, x0: Tensor, generator: torch.Generator) -> SimpleNamespace:
         for module in model.modules():
-            if isinstance(module, nn.Dropout):
+            if isinstance(module, nn.Dropout | nn.BatchNorm2d | SpectralConv2d):
                 module.eval()
         found = []
         for image in x0:

@@ -58,6 +58,7 @@ CASES = {
     ),
     "fdae": (["--latent-dim", "12", "--parts", "3", "--entropy", "0.01"], "FDAE", "parts=3, entropy=0.01"),
     "sb_vae": (["--steps", "2", "--drift-every", "2"], "SB-VAE", "steps=2, drift_every=2"),
+    "ib_gan": (["--code", "noise", "--beta", "0.5"], "IB-GAN", "code=noise, beta=0.5"),
 }
 
 
@@ -140,7 +141,9 @@ def test_every_system_has_the_trunk_of_diffae(monkeypatch):
                 if (key, part) == ("sb_vae", "unet"):  # what is dropped out would be noise of its own
                     expected = dataclasses.replace(expected, dropout=0.0)
                 assert getattr(ours, part) == expected, (key, part)
-            own = {"batch_size": 256} if key == "simclr" else {}
+            own = {"simclr": {"batch_size": 256}, "ib_gan": {"lr": {"faces32": 2e-4, "faces64": 1e-4}[name]}}.get(
+                key, {}
+            )
             assert METHODS[key].presets[name].training == METHODS["diffae"].presets[name].training | own
 
 
