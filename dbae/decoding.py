@@ -103,7 +103,7 @@ def starting_point(
     if endpoint == "random":
         if hasattr(model, "draw_endpoint"):  # its choice between Dec(z) and noise comes first in the stream
             return model.draw_endpoint(z, noise, blend=0.0)
-        return noise.normal((len(z), 3, model.image_size, model.image_size)).to(z)
+        return noise.normal((len(z), 3, model.image_size, model.image_size))  # float32, also where z is not
     return None
 
 

@@ -5,8 +5,8 @@
     .parquet   the same columns, numbers as float32; needs pyarrow
 
 Tables have rows of images that could be read alone, and their numbers are the float32 of the arrays: read as float32
-they are equal. In the names of files, bytes that are no UTF-8 are escaped there. Memory holds what was just added; the
-file appears when it is complete.
+they are equal. In the names of files, bytes that are no UTF-8 are escaped there. Memory holds what was just added, of
+Parquet some thousand rows; the file appears when it is complete.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class _Drawn(ImageOptions):
             Block({label: row[i : i + ACROSS] for label, row in rows.items()}, scene.names[i : i + ACROSS])
             for i in range(0, len(scene.names), ACROSS)
         ]
-        scale = f"deviation from 0 (black) to {top:.3f} (light), of pixels in [0, 1]"
+        scale = f"deviation from 0 (black) to {top:.3f} (light), of pixels from 0 to 1"
         note = f"Mean and standard deviation are of {self.draws} draws; {scale}."
         return [Sheet(self.headline(scene), blocks, [note, *scene.notes(x_T="x_T" in rows)])]
 

@@ -20,6 +20,7 @@ from baselines.load import load
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints.own import as_json
 from dbae.data.named import read_images
+from dbae.decoding import starting_point
 from dbae.images import save_png
 from dbae.noise import PerImageNoise
 from dbae.prior import METHOD
@@ -123,3 +124,11 @@ def test_a_prior_of_another_program_serves(tmp_path, monkeypatch, capfd):
     command(monkeypatch, "sample", "-n", 2, "--ckpt", path, "--nfe", 4, "--out", out, *options)
     assert json.loads((out / "run.json").read_text())["prior_nfe"] == 10
     assert len(list((out / "images").iterdir())) == 2
+
+
+def test_a_drawn_x_T_is_of_full_precision(tmp_path):
+    """Under bf16 z is rounded, and the state of a sampler must not be."""
+    model, z = load(saved(tmp_path, "diffae")).model, torch.zeros(2, 4, dtype=torch.bfloat16)
+    x_T = starting_point(model, z, "random", PerImageNoise(0, range(2)))
+    assert torch.equal(x_T, PerImageNoise(0, range(2)).normal((2, 3, SIZE, SIZE)))
+    assert x_T.dtype == torch.float32
