@@ -162,7 +162,7 @@ class SBVAE(nn.Module):
         """z, without gradient; `noise` is not used."""
         return self.posterior(x)[0]
 
-    def endpoint(self, z: Float[Tensor, "b l"], noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
+    def completed(self, z: Float[Tensor, "b l"], noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
         """X_T that has the coordinates z, and is otherwise drawn."""
         shape = (len(z), 3, self.image_size, self.image_size)
         if self.directions is None:
@@ -186,7 +186,7 @@ class SBVAE(nn.Module):
         There is no prediction of x_0 on the way that could be clamped.
 
         Args:
-            x_T: where it starts, whatever z; None asks `endpoint`.
+            x_T: where it starts, whatever z; None asks `completed`.
             sampler: ddim is the flow, with eta noise is added; ddpm is the decoder. Default: ddim, 100 evaluations.
             noise: draws x_T first if it is to be drawn, then one draw a step.
 
@@ -197,7 +197,7 @@ class SBVAE(nn.Module):
         config = sampler or SamplerConfig("ddim")
         if config.method not in self.samplers or config.stop or config.variance != "native":
             raise ValueError(f"{self.name} has ddim and ddpm, without stop and variance")
-        x = self.endpoint(z, noise) if x_T is None else x_T
+        x = self.completed(z, noise) if x_T is None else x_T
         eta = 1.0 if config.method == "ddpm" else config.eta
         each = 1 if eta == 1 else 2
         n = _steps(config.nfe, each)

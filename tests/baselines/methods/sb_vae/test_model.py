@@ -103,12 +103,12 @@ def test_z_is_a_part_of_x_T_whose_rest_is_drawn():
     model, noise = small(), PerImageNoise(0, range(4)).normal((4, 3, 8, 8))
     P, z = model.basis(), torch.randn(4, 4, generator=seeded())
     torch.testing.assert_close(P.T @ P, torch.eye(4), rtol=0, atol=1e-5)
-    x_T = model.endpoint(z, PerImageNoise(0, range(4))).flatten(1)
+    x_T = model.completed(z, PerImageNoise(0, range(4))).flatten(1)
     torch.testing.assert_close(x_T @ P, z, rtol=0, atol=1e-4)
     rest = noise.flatten(1)
     torch.testing.assert_close(x_T - x_T @ P @ P.T, rest - rest @ P @ P.T, rtol=0, atol=1e-4)
     whole = small(latent_dim=192)
-    assert torch.equal(whole.endpoint(noise.flatten(1), None), noise)
+    assert torch.equal(whole.completed(noise.flatten(1), None), noise)
     with pytest.raises(ValueError, match="whose rest is drawn"):
         model.decode(z)
 
