@@ -5,7 +5,8 @@ pictures that lie in the folders, and where every number comes from:
 
     python -m benchmarks.report results/utkface --html report.html
 
-Several sets of results and training runs; each folder with results is a set, and one can be compared with another:
+Several sets of results and training runs; each folder with results is a set, and can be compared with any other (of
+more than ten, with the first ten):
 
     python -m benchmarks.report results runs/mine runs/photos --html report.html
 

@@ -20,6 +20,8 @@ from benchmarks.results import COLUMNS, LATER, Record
 
 HERE = Path(__file__).parent
 _TOLD = (*COLUMNS, *LATER)
+_COMPARED = 10
+"""Sets that all others can be compared with: the first. Every set with every other would grow with their square."""
 ABOUT = {
     "downstream": "What a linear probe reads from z: AP of yes-or-no attributes, Pearson r of continuous ones.",
     "reconstruction": "How close the decoded image is to the encoded one.",
@@ -74,6 +76,7 @@ def page(sets: Sequence[ResultSet], *, pictures: int = 8) -> str:
     return environment.get_template("page.html").render(
         title=", ".join(one.name for one in sets),
         sets=[one.name for one in sets],
+        compared=[one.name for one in sets[:_COMPARED]],
         counts=_counts(sets),
         claims=list(claims(found)),
         sections=sections,
@@ -170,7 +173,7 @@ def _cell(cell: Cell, digits: int, facts: Facts, name: str) -> dict[str, Any]:
 def _changes(sets: Sequence[ResultSet], facts: Facts) -> dict[str, dict[int, list[str]]]:
     """Set that is compared with -> number of a fact -> the difference, its verdict, and to whom if to another model."""
     found: dict[str, dict[int, list[str]]] = {}
-    for before in sets:
+    for before in sets[:_COMPARED]:
         for after in (one for one in sets if one is not before):
             paths = {record.identity: path for path, records in after.files.items() for record in records}
             for change in changes(before, after):

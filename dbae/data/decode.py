@@ -50,6 +50,7 @@ _TURNS = {
 _MARKS = (b"xif", b"XIf", b"XIF", b"tiff:Orientation", b"ftypavi")
 """One of them is in every file that can say so: "Exif", "eXIf", "EXIF", XMP's; AVIF says it in ways of its own."""
 
+_DEEP = re.compile("16|65535")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _SHALLOW = 1 << 12
 """Values below this fill no more than 12 bits, whose high byte out of 16 is black to the eye."""
@@ -68,7 +69,7 @@ def decode_rgb(data: bytes, where: str, *, upright: bool = False) -> Image.Image
     """
     with _explained(data, where):
         image = _opened(data, where)
-        deep = any(re.search("16|65535", str(tile.args)) for tile in getattr(image, "tile", []))
+        deep = any(_DEEP.search(str(tile.args)) for tile in getattr(image, "tile", []))
         turn = _TURNS.get(_orientation(image)) if upright else None
         image.load()
         rgb = _to_rgb(image, where, deep)
@@ -137,7 +138,7 @@ def _to_rgb(image: Image.Image, where: str, deep: bool) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
-    rgb = image.convert("RGB")
+    rgb = image if image.mode == "RGB" else image.convert("RGB")  # which would copy
     if deep and int(np.asarray(rgb).max()) <= _SHALLOW >> 8:  # high bytes, or values that Pillow has rounded
         _require_visible(_SHALLOW - 1 if np.asarray(rgb).any() else 0, where)
     return rgb

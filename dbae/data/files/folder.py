@@ -52,8 +52,9 @@ class FolderFiles:
         """The bytes of a file. Raises UserError where it cannot be read, or is a pipe or device."""
         where = self.locate(name)
         try:
-            require_ordinary(where, os.stat(self.path / name))
-            return (self.path / name).read_bytes()
+            require_ordinary(where, os.stat(where))
+            with open(where, "rb", buffering=0) as file:
+                return file.readall()
         except OSError as error:
             raise UserError(
                 f"{shown(where)}: expected a readable file, found: {error.strerror}. "

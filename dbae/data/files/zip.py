@@ -62,6 +62,7 @@ class ZipFiles:
         self.left_out: Mapping[str, Sequence[str]] = {listing.HIDDEN: list(filter(listing.worth_saying, hidden))}
         self._members = {name: info for name, info in members.items() if name not in out}
         self._file = open(self.path, "rb")  # noqa: SIM115  lives as long as this object
+        self._length = os.fstat(self._file.fileno()).st_size
 
     def names(self) -> list[str]:
         """All members, in the archive's order."""
@@ -90,7 +91,7 @@ class ZipFiles:
                 raise self._corrupt(name)
             _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
             start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-            return os.pread(self._file.fileno(), min(info.compress_size, os.fstat(self._file.fileno()).st_size), start)
+            return os.pread(self._file.fileno(), min(info.compress_size, self._length), start)
         except (OSError, OverflowError):  # places in the file that there are not
             raise self._corrupt(name) from None
 

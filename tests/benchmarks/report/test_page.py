@@ -137,6 +137,17 @@ def test_a_change_from_another_model_says_which(tmp_path):
     }
 
 
+def test_of_many_sets_the_first_ten_are_compared_with(tmp_path):
+    for i in range(12):
+        RecordFile(tmp_path / f"run{i:02d}" / "downstream.csv").add([dataclasses.replace(PROBE, value=i / 20)])
+    shown = page(find([tmp_path]), pictures=0)
+    first = [f"run{i:02d}" for i in range(10)]
+    data = json.loads(re.search(r'id="data">(.*?)</script>', shown, re.DOTALL)[1])
+    assert list(data["changes"]) == first
+    choices = re.search(r'<select id="against">(.*?)</select>', shown)[1]
+    assert re.findall("<option>(.*?)</option>", choices) == first
+
+
 def test_a_training_run_alone_makes_a_page(tmp_path):
     folder = write_results(tmp_path / "run")
     for file in folder.glob("*.csv"):
