@@ -72,7 +72,7 @@ def _table(name: str, trainings: Sequence[Training], out: Path) -> list[Line]:
 
 
 def _grouped(records: Iterable[Record], trainings: Sequence[Training]) -> dict[tuple[Any, ...], list[Record]]:
-    """(label, setting) -> records of complete trainings, and of the controls: one untrained encoder a method."""
+    """(label, setting) -> records of complete trainings, and of the controls: one untrained encoder a method and variant."""
     last = {training.name: training for training in trainings}
     order = list(dict.fromkeys(training.row.label for training in trainings))
     found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
@@ -81,7 +81,7 @@ def _grouped(records: Iterable[Record], trainings: Sequence[Training]) -> dict[t
         if row.model in last and _seen(row) == last[row.model].images:
             found[last[row.model].row.label, *setting].append(row)
         elif row.model in CONTROLS:
-            found[" ".join(filter(None, (row.model, row.method))), *setting].append(row)
+            found[" ".join(filter(None, (row.model, row.method, row.variant))), *setting].append(row)
     return dict(sorted(found.items(), key=lambda item: order.index(item[0][0]) if item[0][0] in order else len(order)))
 
 
