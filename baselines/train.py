@@ -1,4 +1,4 @@
-"""Train one of the models that DBAE is compared with: the same images, loop and trunk.
+r"""Train one of the models that DBAE is compared with: the same images, loop and trunk.
 
 Examples:
   python -m baselines.train --method diffae --preset faces32 --data faces --out runs/diffae
@@ -92,7 +92,7 @@ def _options_of_methods() -> dict[str, tuple[Any, list[str]]]:
     return found
 
 
-def options_of(method: str) -> type[Args]:
+def options_of(method: str) -> type[Any]:
     """`Args` with the options of all methods; where two disagree on a default, `method` has its own."""
     first = sorted(TRAINED, key=lambda key: key != method)
     kinds = list(dict.fromkeys(kind for key in first if (kind := TRAINED[key].options)))

@@ -85,7 +85,7 @@ def strengths(scene: Scene, times: list[int]) -> Float64[np.ndarray, "t n l"]:
     if not isinstance(model, GuidesByAxes):
         raise UserError(
             f"{scene.loaded.name}: expected a model that is guided by the gradient of its encoder, found "
-            f"{scene.loaded.method or 'another'}. Name another --ckpt (python -m baselines.list)."
+            f"{scene.loaded.method or 'another'}. Name one that `python -m baselines.train --method sami` trained."
         )
     keys = range(len(scene.x))
     found = [model.guidance(scene.x, t, scene.noise(f"guidance at {t}", keys)) for t in times]

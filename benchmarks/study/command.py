@@ -38,7 +38,7 @@ from tyro.conf import Positional
 from benchmarks.study.figure import draw_curves
 from benchmarks.study.measure import measure
 from benchmarks.study.plan import SCALES, Plan, Scale, Training, planned
-from benchmarks.study.rows import Row, fresh, units
+from benchmarks.study.rows import ROWS, fresh, units
 from benchmarks.study.tables import write_tables
 from benchmarks.study.work import Worker
 from dbae.data import open_data, require_apart
@@ -82,14 +82,14 @@ def main(options: StudyOptions) -> None:
     scale = SCALES[options.scale]
     given = {name: value for name in ("units", "rates", "seeds") if (value := getattr(options, name)) is not None}
     scale = dataclasses.replace(scale, **given)
+    if options.dry_run:
+        print(describe(planned(options.rows, scale, options.data, Path("runs"))))
+        return
     dataset = open_data(options.data, size=scale.size)
     name = f"study-{dataset.name}-{options.scale}"
     out, runs = options.out or Path("results", name), options.runs or Path("runs", name)
     require_apart([options.data], runs)
     plan = planned(options.rows, scale, options.data, runs)
-    if options.dry_run:
-        print(describe(plan))
-        return
     for split in ("train", "test"):
         dataset.split(split)
     complete: list[Training] = []
@@ -135,13 +135,14 @@ def describe(plan: Plan) -> str:
     """The plan in words, with the time that trainings would take here one after the other."""
     lines, total = [["row", "seeds", "units an image", "images", "minutes"]], 0.0
     first: dict[str, Training] = {}
+    second = seconds_a_unit(plan.scale)
     for row in plan.rows:
         first[row.key] = plan.training(row, plan.scale.seeds[0], plan.scale.rates[0], first.get(row.builds_on))
         images, seeds = first[row.key].images, plan.seeds(row)
-        minutes = seconds_an_image(row, plan.scale) * images * (len(seeds) + plan.searched) / 60
+        cost = units(row, plan.scale.preset)
+        minutes = second * cost * images * (len(seeds) + plan.searched) / 60
         total += minutes
-        cost = f"{units(row, plan.scale.preset):.3f}"
-        lines.append([row.key, " ".join(map(str, seeds)), cost, f"{images:,}", f"{minutes:.1f}"])
+        lines.append([row.key, " ".join(map(str, seeds)), f"{cost:.3f}", f"{images:,}", f"{minutes:.1f}"])
     threads = torch.get_num_threads()
     return (
         f"{columns(lines)}\n\n{plan.scale.units:,} units a row; about {total / 60:.1f} hours of training here, on "
@@ -149,9 +150,9 @@ def describe(plan: Plan) -> str:
     )
 
 
-def seconds_an_image(row: Row, scale: Scale) -> float:
-    """Of a training step here, without the optimiser's: the better of two."""
-    model, objective = fresh(row, scale.preset)
+def seconds_a_unit(scale: Scale) -> float:
+    """Of an image of the unconditional U-Net's training here, without the optimiser's: the better of two steps."""
+    model, objective = fresh(ROWS["ddim"], scale.preset)
     model = model.to(memory_format=torch.channels_last).train()
     batch = min(scale.batch, 16)
     x = torch.zeros(batch, 3, scale.size, scale.size).contiguous(memory_format=torch.channels_last)

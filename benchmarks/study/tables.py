@@ -72,7 +72,7 @@ def _table(name: str, trainings: Sequence[Training], out: Path) -> list[Line]:
 
 
 def _grouped(records: Iterable[Record], trainings: Sequence[Training]) -> dict[tuple[Any, ...], list[Record]]:
-    """(label, setting) -> records of complete trainings, and of the controls: one untrained encoder a method and variant."""
+    """(label, setting) -> records of complete trainings, and of controls: an untrained encoder of every variant."""
     last = {training.name: training for training in trainings}
     order = list(dict.fromkeys(training.row.label for training in trainings))
     found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)

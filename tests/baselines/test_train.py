@@ -110,7 +110,7 @@ def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method,
         (["--method", "pdae"], "--method pdae: name the ddim checkpoint it builds on with --pretrained."),
         (
             ["--method", "ddim", "--pretrained", "x"],
-            "--pretrained x: only for pdae, diti, infodiffusion, sami, lcg_dm; leave it out for ddim.",
+            "--pretrained x: only for pdae, diti, infodiffusion, sami, lcg_dm, disdiff; leave it out for ddim.",
         ),
         (["--method", "pdae", "--pretrained", "builtin:dbae"], "builtin:dbae: expected a plain diffusion model (ddim)"),
     ],
