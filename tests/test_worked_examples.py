@@ -59,7 +59,7 @@ def test_a_metric_and_its_benchmark_are_new_files_only(project):
     before = (project / "d.csv").read_bytes()
     assert run(project, *command) == table  # found, not measured again
     assert (project / "d.csv").read_bytes() == before
-    assert "\ndbae-bench dimension " in run(project, "benchmarks")
+    assert "\ndimension " in run(project, "benchmarks")
 
 
 def test_a_folder_with_labels_of_its_own_is_measured(tmp_path):

@@ -40,7 +40,7 @@ from benchmarks.study.measure import measure
 from benchmarks.study.plan import SCALES, Plan, Scale, Training, planned
 from benchmarks.study.rows import ROWS, fresh, units
 from benchmarks.study.tables import write_tables
-from benchmarks.study.work import Worker
+from benchmarks.study.work import Worker, require_same_study
 from dbae.data import open_data, require_apart
 from dbae.support import cli
 from dbae.support.errors import UserError
@@ -97,22 +97,23 @@ def main(options: StudyOptions) -> None:
     def measured(training: Training) -> None:
         measure(training, out)
         complete.append(training)
-        report(plan, complete, out)
+        report(plan, complete, out, dataset.fingerprint)
 
     out.mkdir(parents=True, exist_ok=True)
+    require_same_study(plan, dataset.fingerprint)
     failed = Worker(plan, measured, options.jobs).run()
-    print(columns(_lines(report(plan, complete, out))))
+    print(columns(_lines(report(plan, complete, out, dataset.fingerprint))))
     if failed:
         raise UserError(
             "\n".join([f"{len(failed)} runs failed, the others are in {out}:", *map(": ".join, failed.items())])
         )
 
 
-def report(plan: Plan, complete: Sequence[Training], out: Path) -> Any:
-    """Write tables and figure of the trainings that are complete; the first table."""
+def report(plan: Plan, complete: Sequence[Training], out: Path, data: str) -> Any:
+    """Write tables and figure of the trainings that are complete, on the data of this fingerprint; the first table."""
     order = list(plan.rows)
     complete = sorted(complete, key=lambda training: (order.index(training.row), training.seed))
-    tables = write_tables(plan, complete, out)
+    tables = write_tables(complete, out, data)
     if "curve" in tables:
         draw_curves(tables["curve"], out / "curve.png")
     return tables.get("table1")

@@ -141,8 +141,14 @@ def planned(names: Sequence[str], scale: Scale, data: str, runs: Path) -> Plan:
     for name in names:
         if name not in ROWS:
             raise UserError(f"--rows {name}: expected names of rows, which are {', '.join(ROWS)}.")
-    if scale.units < 1 or not scale.rates or not scale.seeds or not all(0 < r < math.inf for r in scale.rates):
-        raise UserError("--units, --rates, --seeds: expected 1 or more units, positive learning rates, and a seed.")
+    if scale.units < 1:
+        raise UserError(f"--units {scale.units}: expected 1 or more.")
+    for option, values, good, what in (
+        ("--rates", scale.rates, [0 < rate < math.inf for rate in scale.rates], "positive numbers"),
+        ("--seeds", scale.seeds, [seed >= 0 for seed in scale.seeds], "whole numbers of 0 or more"),
+    ):
+        if not values or not all(good) or len(set(values)) < len(values):
+            raise UserError(f"{option}: expected one or more different {what}, found {list(values)}.")
     wanted = dict.fromkeys(names or ROWS)
     needed = {ROWS[name].builds_on for name in wanted} - {""}
     rows = [row for key, row in ROWS.items() if key in wanted or key in needed]

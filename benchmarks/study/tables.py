@@ -17,17 +17,17 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas
 
 from benchmarks.results import Record, RecordFile
 from benchmarks.results.evidence import evidence
-from benchmarks.study.plan import Plan, Training
+from benchmarks.study.plan import POINTS, Training
 from benchmarks.study.rows import units
 from dbae.data import parse_source
-from dbae.support.files import atomic_path
+from dbae.support.files import atomic_path, sha256
 
 METRICS = {
     "table1": ("downstream", ("AP", "Pearson_r", "MSE")),
@@ -39,10 +39,15 @@ CONTROLS = ("untrained", "pca", "random")
 Line = dict[str, Any]
 
 
-def write_tables(plan: Plan, trainings: Sequence[Training], out: Path) -> dict[str, pandas.DataFrame]:
-    """Write all tables of the trainings that are complete; name -> table."""
-    found: dict[str, list[Line]] = {name: _table(name, trainings, out) for name in METRICS}
-    found["curve"] = _curve(trainings, out)
+def write_tables(trainings: Sequence[Training], out: Path, data: str) -> dict[str, pandas.DataFrame]:
+    """Write all tables of complete trainings, from rows about the data of this fingerprint; name -> table."""
+    points = {
+        sha256(training.checkpoint(part)): Point(training, training.images * part // POINTS)
+        for training in trainings
+        for part in range(1, POINTS + 1)
+    }
+    found: dict[str, list[Line]] = {name: _table(name, points, out, data) for name in METRICS}
+    found["curve"] = _curve(points, out, data)
     found["training"] = [_training(training) for training in trainings]
     tables = {name: pandas.DataFrame(lines) for name, lines in found.items() if lines}
     for name, table in tables.items():
@@ -51,17 +56,28 @@ def write_tables(plan: Plan, trainings: Sequence[Training], out: Path) -> dict[s
     return tables
 
 
-def _records(out: Path, task: str, metrics: Sequence[str]) -> list[Record]:
+class Point(NamedTuple):
+    """A training after so many of its images."""
+
+    training: Training
+    images: int
+
+
+Points = dict[str, Point]
+"""Hash of a checkpoint -> what it is."""
+
+
+def _records(out: Path, task: str, metrics: Sequence[str], data: str) -> list[Record]:
     path = out / f"{task}.csv"
     rows = RecordFile(path).read() if path.exists() else []
-    rows = [row for row in rows if row.attribute == "mean" and row.metric in metrics]
+    rows = [row for row in rows if row.attribute == "mean" and row.metric in metrics and row.data_sha256 == data]
     return [row for row in rows if row.task != "downstream" or row.seed.startswith("mean of")]
 
 
-def _table(name: str, trainings: Sequence[Training], out: Path) -> list[Line]:
+def _table(name: str, points: Points, out: Path, data: str) -> list[Line]:
     task, metrics = METRICS[name]
     lines = []
-    for (model, *setting), rows in _grouped(_records(out, task, metrics), trainings).items():
+    for (model, *setting), rows in _grouped(_records(out, task, metrics, data), points).items():
         line: Line = {"row": model}
         if task == "reconstruction":
             line |= zip(SETTING, setting, strict=True)
@@ -71,23 +87,18 @@ def _table(name: str, trainings: Sequence[Training], out: Path) -> list[Line]:
     return lines
 
 
-def _grouped(records: Iterable[Record], trainings: Sequence[Training]) -> dict[tuple[Any, ...], list[Record]]:
+def _grouped(records: Iterable[Record], points: Points) -> dict[tuple[Any, ...], list[Record]]:
     """(label, setting) -> records of complete trainings, and of controls: an untrained encoder of every variant."""
-    last = {training.name: training for training in trainings}
-    order = list(dict.fromkeys(training.row.label for training in trainings))
+    order = list(dict.fromkeys(point.training.row.label for point in points.values()))
     found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for row in records:
         setting = [getattr(row, name) for name in SETTING]
-        if row.model in last and _seen(row) == last[row.model].images:
-            found[last[row.model].row.label, *setting].append(row)
-        elif row.model in CONTROLS:
+        point = points.get(row.checkpoint_sha256)
+        if row.model in CONTROLS:
             found[" ".join(filter(None, (row.model, row.method, row.variant))), *setting].append(row)
+        elif point and point.images == point.training.images:
+            found[point.training.row.label, *setting].append(row)
     return dict(sorted(found.items(), key=lambda item: order.index(item[0][0]) if item[0][0] in order else len(order)))
-
-
-def _seen(row: Record) -> int:
-    """Training images that the model of a row had seen."""
-    return int(row.train_data.rpartition("(")[2].partition(" ")[0])
 
 
 def _cells(metric: str, rows: Sequence[Record], path: Path) -> Line:
@@ -113,13 +124,13 @@ def standard_error(row: Record, path: Path) -> float | None:
     return None if known.noise is None else known.noise.error
 
 
-def _curve(trainings: Sequence[Training], out: Path) -> list[Line]:
-    last = {training.name: training for training in trainings}
+def _curve(points: Points, out: Path, data: str) -> list[Line]:
     lines = []
-    for row in _records(out, "downstream", ("AP", "Pearson_r")):
-        if training := last.get(row.model):
-            share = _seen(row) / training.images
-            about = {"row": training.row.label, "seed": training.seed, "units": share * training.scale.units}
+    for row in _records(out, "downstream", ("AP", "Pearson_r"), data):
+        if point := points.get(row.checkpoint_sha256):
+            training = point.training
+            done = training.scale.units * point.images / training.images
+            about = {"row": training.row.label, "seed": training.seed, "units": done}
             value = {"metric": row.metric, "value": row.value, "se": standard_error(row, out / "downstream.csv")}
             lines.append(about | value)
     return lines
@@ -129,6 +140,7 @@ def _training(training: Training) -> Line:
     each = units(training.row, training.scale.preset)
     with open(training.folder.log_file, newline="") as file:
         rows = list(csv.DictReader(file))
+    logged = int(rows[-1]["images"]) if rows else 0  # the last steps of a run may have no row
     return {
         "row": training.row.label,
         "seed": training.seed,
@@ -138,7 +150,7 @@ def _training(training: Training) -> Line:
         "own_units": round(training.images * each),
         "units": training.scale.units,
         "frozen_network": training.row.builds_on and ("free" if training.row.free else "half of the units"),
-        "seconds": round(sum(float(line["seconds"]) for line in rows), 1),
+        "seconds": round(sum(float(line["seconds"]) for line in rows) / logged * training.images) if logged else None,
         "command": _portable(training),
     }
 

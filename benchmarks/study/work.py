@@ -92,7 +92,8 @@ class Worker:
         rates = self.plan.scale.rates
         if len(rates) == 1:
             return rates[0]
-        path = self.plan.runs / row.key / "rates.json"
+        images = self.plan.training(row, seed, rates[0], base).first_images
+        path = self.plan.runs / row.key / f"rates-seed{seed}-images{images}.json"
         losses: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
         for rate in rates:
             if f"{rate:g}" not in losses:
@@ -128,6 +129,25 @@ class Worker:
     def _environment(self) -> dict[str, str]:
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+
+def require_same_study(plan: Plan, fingerprint: str) -> None:
+    """Note in the folder of the runs what they are trained on and how.
+
+    Raises:
+        UserError: it holds the runs of another study.
+    """
+    path, scale = plan.runs / "study.json", plan.scale
+    about = {"data": fingerprint, "preset": scale.preset, "batch": scale.batch, "flags": list(scale.flags)}
+    found = json.loads(path.read_text()) if path.exists() else about
+    if found != about:
+        other = ", ".join(name for name in about if found.get(name) != about[name])
+        raise UserError(
+            f"{plan.runs}: expected runs of this study, found those of one with other {other}. Name another --runs and "
+            "--out."
+        )
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(about, indent=1))
 
 
 def validation_loss(training: Training, checkpoint: Path) -> float:

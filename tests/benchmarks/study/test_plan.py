@@ -57,7 +57,13 @@ def test_rates_are_compared_after_whole_batches():
 
 
 @pytest.mark.parametrize(
-    ("changes", "option"), [({"units": 0}, "--units"), ({"rates": (-1.0,)}, "--rates"), ({"seeds": ()}, "--seeds")]
+    ("changes", "option"),
+    [
+        ({"units": 0}, "--units"),
+        ({"rates": (-1.0,)}, "--rates"),
+        ({"seeds": ()}, "--seeds"),
+        ({"seeds": (0, 0)}, "--seeds"),
+    ],
 )
 def test_a_plan_that_cannot_be_is_refused(changes, option):
     with pytest.raises(UserError, match=option):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pandas
@@ -41,6 +42,10 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     assert table.loc["VAE", "AP"] == pytest.approx(next(v for k, v in of_vae.items() if "(64 images" in k), abs=1e-5)
     assert table.loc["VAE", "AP_se"] > 0
     assert table.loc["pca", "AP"] == pytest.approx(next(r.value for r in means if r.model == "pca"), abs=1e-5)
+    stranger = next(r for r in rows if r.model == "vae-seed0")
+    RecordFile(tmp_path / "o" / "downstream.csv").add([dataclasses.replace(stranger, checkpoint_sha256="0", value=0.9)])
+    main(options)  # rows of other weights under the same name change nothing
+    assert pandas.read_csv(tmp_path / "o" / "table1.csv").set_index("row").equals(table)
     reconstructed = pandas.read_csv(tmp_path / "o" / "table2.csv")
     assert reconstructed["SSIM"].between(-1, 1).all()
     assert (reconstructed["SSIM_se"] > 0).all()

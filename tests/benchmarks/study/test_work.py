@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.study import work
 from benchmarks.study.plan import SCALES, planned
-from benchmarks.study.work import Worker
+from benchmarks.study.work import Worker, require_same_study
 from dbae.support.errors import UserError
 
 SMALL = dataclasses.replace(SCALES["cpu"], units=2000)
@@ -61,3 +61,13 @@ def test_what_fails_is_named_and_takes_along_only_what_builds_on_it(tmp_path, mo
     found = worker(tmp_path, "pdae", "vae", jobs=jobs, rates=(0.001,), seeds=(0,))
     assert set(found.run()) == {"ddim-seed0", "pdae-seed0"}
     assert found.measured == ["vae-seed0"]
+
+
+def test_runs_of_another_study_are_not_taken_over(tmp_path):
+    plan = planned(("dbae",), SMALL, "faces", tmp_path)
+    require_same_study(plan, "one")
+    require_same_study(planned(("vae",), dataclasses.replace(SMALL, units=9000), "faces", tmp_path), "one")
+    with pytest.raises(UserError, match=r"other data. Name another --runs"):
+        require_same_study(plan, "another")
+    with pytest.raises(UserError, match=r"other batch"):
+        require_same_study(planned((), dataclasses.replace(SMALL, batch=8), "faces", tmp_path), "one")
