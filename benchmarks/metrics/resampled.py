@@ -36,6 +36,10 @@ class AveragePrecision:
         return result
 
 
+_ROUNDING = 1e-12
+"""What is left of the variance of a constant, as a share of its square."""
+
+
 class Pearson:
     """Pearson r under weights."""
 
@@ -49,8 +53,8 @@ class Pearson:
         w = weights.astype(np.float64)
         sums = (w @ self._moments / w.sum(axis=1, keepdims=True)).reshape(len(w), 5, self._k)
         y, f, yf, yy, ff = sums.transpose(1, 0, 2)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return (yf - y * f) / np.sqrt((yy - y * y).clip(min=0) * (ff - f * f).clip(min=0))
+        variances = [np.where(v > _ROUNDING * square, v, np.nan) for v, square in ((yy - y * y, yy), (ff - f * f, ff))]
+        return (yf - y * f) / np.sqrt(variances[0] * variances[1])
 
 
 class SquaredError:

@@ -103,7 +103,8 @@ def fit(
         if hasattr(batches, "close"):
             batches.close()
         saved = trainer.save()
-    log.info("%s: the checkpoint after %d images", saved, trainer.images)  # below the bar, which is closed
+    ended = "" if trainer.images >= config.images else f" of {config.images}: stopped by a signal, --resume goes on"
+    log.info("%s: the checkpoint after %d images%s", saved, trainer.images, ended)  # below the bar, which is closed
     return saved
 
 

@@ -37,3 +37,14 @@ def test_a_resample_without_positives_has_no_ap():
     assert found[0, 0] == 0.5
     assert np.isnan(found[1, 0])
     assert np.isnan(AveragePrecision(labels * 0, np.ones((3, 1)))(np.ones((1, 3)))).all()
+
+
+def test_r_of_a_resample_in_which_one_side_is_constant_is_not_defined():
+    rng = np.random.default_rng(0)
+    target, prediction = rng.standard_normal((2, 40, 3)) + 5
+    target[:39] = target[0]  # all images but one have the same value
+    weights = np.ones((2, 40))
+    weights[1, 39] = 0
+    found = Pearson(target, prediction)(weights)
+    assert np.abs(found[0]).max() <= 1
+    assert np.isnan(found[1]).all()
