@@ -129,7 +129,8 @@ def test_sigterm_saves_and_exits_0(tmp_path):
     assert card.images_seen == int(newest.stem.removeprefix("images-")) >= 64
     lines = errors.splitlines()
     assert re.match(r"1,\d{3},\d{3} parameters \(score [\d,]+, encoder [\d,]+, decoder [\d,]+\); 51 training", lines[0])
-    assert lines[-1] == f"{newest}: the checkpoint after {card.images_seen} images"
+    seen = f"{newest}: the checkpoint after {card.images_seen} images"
+    assert lines[-1] == f"{seen} of 1000000: stopped by a signal, --resume goes on"
     assert all(p.isfinite().all() for p in model.parameters())
 
 
