@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -50,7 +51,14 @@ class Worker:
         self.one = threading.Lock()
 
     def run(self) -> dict[str, str]:
-        """All of it; what failed: name of the run -> why."""
+        """All of it; what failed: name of the run -> why. SIGTERM and Ctrl-C end trainings, which save."""
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return self._run()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _run(self) -> dict[str, str]:
         failed: dict[str, str] = {}
         total = sum(1 for _ in self.plan.all())
         with ThreadPoolExecutor(self.jobs) as pool, progress_bar(total, "study", unit="runs") as bar:
@@ -67,11 +75,12 @@ class Worker:
                     bar.update(1)
             except BaseException:
                 self.stop()
+                pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return failed
 
     def stop(self) -> None:
-        """End the trainings, which save their state."""
+        """End the trainings."""
         self.stopping.set()
         for process in list(self.running):
             process.terminate()
