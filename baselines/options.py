@@ -6,10 +6,12 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from baselines.method import LatentOptions
 from dbae.support.errors import UserError
+
+Config = TypeVar("Config")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +47,30 @@ def require(config: Any, expected: str, holds: Callable[[Any], bool], *names: st
             raise UserError(f"--{option}: expected {expected}, found {getattr(config, name)}; change --{option}.")
 
 
+SIZES = ("image_size", "latent_dim", "unet", "encoder")
+"""Fields of configurations that say how large a model is."""
+
+
+def in_sizes(kind: Callable[..., Config], other: Any, **own: Any) -> Config:
+    """A configuration of the class `kind` in the sizes of another method's; the rest is `own`, or has its default."""
+    names = {field.name for field in dataclasses.fields(kind)} & set(SIZES)  # type: ignore[arg-type]
+    return kind(**{name: getattr(other, name) for name in names}, **own)
+
+
+def unusual(config: Any) -> str:
+    """`differences` from the defaults of its class."""
+    return differences(config, in_sizes(type(config), config))
+
+
 def differences(config: Any, usual: Any) -> str:
     """Fields of a configuration that are not as usual, "beta=8, tc=2"; sizes, which other columns tell, left out.
 
     Those that its class declares come first, in its order: rows are known by this text, whatever a parent has too.
     """
-    sizes = {"image_size", "latent_dim", "unet", "encoder"}
     own = list(inspect.get_annotations(type(config)))
     names = sorted((f.name for f in dataclasses.fields(config)), key=lambda n: own.index(n) if n in own else len(own))
     return ", ".join(
         f"{name}={getattr(config, name)}"
         for name in names
-        if name not in sizes and getattr(config, name) != getattr(usual, name)
+        if name not in SIZES and getattr(config, name) != getattr(usual, name)
     )

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from baselines.diffusion import DiffusionModel, NoiseLoss, Predict, Schedule, draw, noise_loss
-from baselines.method import Load, Method, Official, Preset
+from baselines.method import Built, Load, Method, Official, Preset
 from dbae import model as dbae_models
 from dbae.checkpoints.facts import DIFFUSION, UNET, Facts, Question, applied
 from dbae.checkpoints.shapes import unet_shape
@@ -117,23 +117,36 @@ def loss(model: DDIM, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) 
     return noise_loss(model.network, model.config.schedule, x0, t, noise=noise)
 
 
-def plain_model(source: str, load: Load, image_size: int) -> tuple[DDIM, dict[str, str]]:
-    """A plain diffusion model to build on, and what a card says of it.
+def plain_model(source: str, load: Load) -> tuple[DDIM, dict[str, str]]:
+    """A plain diffusion model to build on, and what a card says of it. Raises UserError where it is another kind."""
+    found = load(source)
+    if not isinstance(found.model, DDIM):
+        raise UserError(f"{source}: expected a plain diffusion model (ddim) to build on, found {found.method}.")
+    return found.model, {"pretrained": found.name, "sha256": found.sha256}
+
+
+def on_plain_model(
+    source: str, load: Load, method: Method, config: Any, seed: int, name: str, *, part: str, **changed: Any
+) -> Built:
+    """A fresh model whose `part` is the network of a plain one, of which it takes architecture and schedule.
+
+    Args:
+        changed: what else its configuration says then.
 
     Raises:
         UserError: another kind of model, images of another size, or a network that predicts a variance.
     """
-    found = load(source)
-    model = found.model
-    if not isinstance(model, DDIM):
-        raise UserError(f"{source}: expected a plain diffusion model (ddim) to build on, found {found.method}.")
-    if model.image_size != image_size or model.config.learn_sigma:
+    plain, about = plain_model(source, load)
+    if plain.image_size != config.image_size or plain.config.learn_sigma:
         raise UserError(
-            f"{source}: expected a plain model of {image_size} px that predicts no variance, found one of "
-            f"{model.image_size} px{' that does' if model.config.learn_sigma else ''}. Take the preset of its size, or "
+            f"{source}: expected a plain model of {config.image_size} px that predicts no variance, found one of "
+            f"{plain.image_size} px{' that does' if plain.config.learn_sigma else ''}. Take the preset of its size, or "
             "train another with `python -m baselines.train --method ddim`."
         )
-    return model, {"pretrained": found.name, "sha256": found.sha256}
+    config = dataclasses.replace(config, unet=plain.config.unet, schedule=plain.schedule, **changed)
+    model = method.fresh(config, seed, name)
+    model.get_submodule(part).load_state_dict(plain.network.state_dict())
+    return Built(model, about)
 
 
 # --- files of others --------------------------------------------------------------------------------------------------

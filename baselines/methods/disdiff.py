@@ -34,7 +34,7 @@ from baselines.methods import pdae
 from baselines.methods.pdae import PDAE, OnPretrained, PDAEConfig
 from baselines.methods.pdae.networks import ShiftUNet
 from baselines.methods.pdae.sampling import shift_coefficients
-from baselines.options import ConfigOptions, differences, require
+from baselines.options import ConfigOptions, differences, in_sizes, require
 from baselines.regularisers import RegularisedLoss
 from dbae.support.errors import UserError
 from dbae.training.config import SMALL_PRESETS
@@ -193,11 +193,6 @@ class DisDiffOptions(OnPretrained, ConfigOptions):
     weight: float | None = None
 
 
-def sized_as(config: PDAEConfig) -> DisDiffConfig:
-    """The configuration in the sizes of a PDAE."""
-    return DisDiffConfig(config.image_size, config.latent_dim, config.unet, config.encoder)
-
-
 METHOD = Method(
     key="disdiff",
     label="DisDiff",
@@ -205,9 +200,9 @@ METHOD = Method(
     model=DisDiff,
     loss=loss,
     presets={
-        "faces64": Preset(lambda: sized_as(pdae.faces64()), SMALL_PRESETS["faces64"]),
-        "faces32": Preset(lambda: sized_as(pdae.faces32()), SMALL_PRESETS["faces32"]),
+        "faces64": Preset(lambda: in_sizes(DisDiffConfig, pdae.faces64()), SMALL_PRESETS["faces64"]),
+        "faces32": Preset(lambda: in_sizes(DisDiffConfig, pdae.faces32()), SMALL_PRESETS["faces32"]),
     },
     options=DisDiffOptions,
-    variant=lambda config: differences(config, dataclasses.replace(sized_as(config), schedule=config.schedule)),
+    variant=lambda config: differences(config, in_sizes(DisDiffConfig, config, schedule=config.schedule)),
 )

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ from baselines.diffusion import DiffusionModel, Predict, draw, noise_loss
 from baselines.method import Method
 from baselines.methods import diffae
 from baselines.methods.diffae import DiffAEConfig
-from baselines.options import ConfigOptions, differences, require
+from baselines.options import ConfigOptions, differences, in_sizes, require
 from baselines.regularisers import RegularisedLoss
 from dbae.networks.blocks import GroupNorm
 from dbae.networks.encoder import Encoder
@@ -216,17 +217,13 @@ class FDAEOptions(ConfigOptions):
     entropy: float | None = None
 
 
-def _sized_as(config: DiffAEConfig) -> FDAEConfig:
-    return FDAEConfig(config.image_size, config.latent_dim, config.unet, config.encoder)
-
-
 METHOD = Method(
     key="fdae",
     label="FDAE",
     config=FDAEConfig,
     model=FDAE,
     loss=loss,
-    presets=diffae.small_presets(_sized_as),
+    presets=diffae.small_presets(partial(in_sizes, FDAEConfig)),
     options=FDAEOptions,
-    variant=lambda config: differences(config, _sized_as(diffae.faces32())),
+    variant=lambda config: differences(config, in_sizes(FDAEConfig, diffae.faces32())),
 )

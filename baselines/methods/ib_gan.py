@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from baselines.method import Method, Preset
 from baselines.methods.ddim import DrawnNoise, NormalPrior
+from baselines.one_step import OneStepModel
 from baselines.options import ConfigOptions, differences, require
 from baselines.regularisers import RegularisedLoss, gaussian_kl
 from dbae import model as dbae_models
@@ -35,7 +36,6 @@ from dbae.model import DBAEConfig
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.networks.endpoint_decoder import EndpointDecoder, EndpointDecoderConfig
 from dbae.noise import GeneratorNoise, Noise
-from dbae.samplers import Sampled, SamplerConfig
 from dbae.training.config import SMALL_PRESETS
 
 Code = Literal["r", "noise"]
@@ -75,18 +75,13 @@ class IBGANConfig:
         require(self, "a positive number", lambda value: value > 0, "noise_dim", "noise_images")
 
 
-class IBGAN(nn.Module):
+class IBGAN(OneStepModel):
     """An IB-GAN as a `RepresentationModel`. Its state dict is `generator.*`, `bottleneck.*`, `encoder.*`.
 
     Args:
         config: architecture and objective.
         name: name used in result rows.
     """
-
-    images_seen: Tensor
-    samplers = ("one_step",)
-    endpoints = ("decoded",)
-    encode_nfe = 0
 
     def __init__(self, config: IBGANConfig, *, name: str = "ib_gan") -> None:
         super().__init__()
@@ -96,11 +91,6 @@ class IBGAN(nn.Module):
         self.generator = EndpointDecoder(config.generator, image_size=size, latent_dim=r)
         self.bottleneck = nn.Sequential(nn.Linear(n, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2 * r))
         self.encoder = Encoder(config.encoder, image_size=size, outputs=1 + n)
-        self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def device(self) -> torch.device:
-        return self.images_seen.device
 
     def squeezed(self, n: Float[Tensor, "b n"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"]]:
         """Mean and standard deviation of e(r | n)."""
@@ -116,29 +106,10 @@ class IBGAN(nn.Module):
         n = self.encoder(x)[:, 1:].float()
         return (self.squeezed(n)[0] if self.config.code == "r" else n), None
 
-    @torch.no_grad()
-    def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z, without gradient; `noise` is not used."""
-        return self.posterior(x)[0]
-
-    @torch.no_grad()
-    def decode(
-        self,
-        z: Float[Tensor, "b l"],
-        *,
-        x_T: Float[Tensor, "b 3 s s"] | None = None,
-        sampler: SamplerConfig | None = None,
-        noise: Noise | None = None,
-    ) -> Sampled:
-        """G of r, or of the mean of r given n, in one evaluation; `noise` is not used.
-
-        Raises:
-            ValueError: another sampler than one_step, or an x_T.
-        """
-        if x_T is not None or (sampler is not None and sampler.method != "one_step"):
-            raise ValueError(f"{self.name} decodes z in one step: expected no x_T and the sampler one_step")
+    def images(self, z: Float[Tensor, "b l"]) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 3 s s"]]:
+        """G of r, or of the mean of r given n, twice: nothing is clamped."""
         images = self.generated(z if self.config.code == "r" else self.squeezed(z)[0])
-        return Sampled(images, 1, images)
+        return images, images
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ is read, so that every step is the plain model's; here as its paper says. Its `b
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -24,9 +25,9 @@ from torch import Tensor
 
 from baselines.diffusion import Predict, Schedule, T, draw, noise_loss, sample
 from baselines.method import Built, Load, Method
-from baselines.methods.ddim import NoiseUNet, NormalPrior, plain_model
+from baselines.methods.ddim import NoiseUNet, NormalPrior, on_plain_model
 from baselines.methods.diffae import DiffAE, DiffAEConfig, small_presets
-from baselines.options import ConfigOptions, differences, require
+from baselines.options import ConfigOptions, in_sizes, require, unusual
 from baselines.regularisers import RegularisedLoss, mmd
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
@@ -144,15 +145,7 @@ class InfoDiffusionOptions(ConfigOptions):
         """With `pretrained`, a model that carries the plain network, of which it takes architecture and schedule."""
         if self.pretrained is None:
             return super().built(method, config, seed, name, load)
-        plain, about = plain_model(self.pretrained, load, config.image_size)
-        config = dataclasses.replace(config, unet=plain.config.unet, schedule=plain.schedule, plain=True)
-        model = method.fresh(config, seed, name)
-        model.get_submodule("network_plain").load_state_dict(plain.network.state_dict())
-        return Built(model, about)
-
-
-def _sized_as(config: DiffAEConfig) -> InfoDiffusionConfig:
-    return InfoDiffusionConfig(config.image_size, config.latent_dim, config.unet, config.encoder)
+        return on_plain_model(self.pretrained, load, method, config, seed, name, part="network_plain", plain=True)
 
 
 METHOD = Method(
@@ -161,8 +154,8 @@ METHOD = Method(
     config=InfoDiffusionConfig,
     model=InfoDiffusion,
     loss=loss,
-    presets=small_presets(_sized_as),
+    presets=small_presets(partial(in_sizes, InfoDiffusionConfig)),
     options=InfoDiffusionOptions,
-    variant=lambda config: differences(config, _sized_as(config)),
+    variant=unusual,
     prior=lambda model: NormalPrior(model.latent_dim),
 )

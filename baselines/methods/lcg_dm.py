@@ -12,6 +12,7 @@ DEVIATION: no program is public. The network is the shared trunk's, and the cond
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from baselines.method import Built, Load, Method, TrainingOptions
 from baselines.methods import diffae
 from baselines.methods.diffae import DiffAE, DiffAEConfig
 from baselines.methods.vae import VAE
+from baselines.options import in_sizes
 from dbae.networks.encoder import Encoder
 from dbae.support.errors import UserError
 
@@ -93,16 +95,12 @@ class LCGDMOptions(TrainingOptions):
         return {} if self.pretrained is None else {"pretrained": Path(self.pretrained).name}
 
 
-def _sized_as(config: DiffAEConfig) -> LCGDMConfig:
-    return LCGDMConfig(**{field.name: getattr(config, field.name) for field in dataclasses.fields(DiffAEConfig)})
-
-
 METHOD = Method(
     key="lcg_dm",
     label="LCG-DM",
     config=LCGDMConfig,
     model=LCGDM,
     loss=diffae.loss,
-    presets=diffae.small_presets(_sized_as),
+    presets=diffae.small_presets(partial(in_sizes, LCGDMConfig)),
     options=LCGDMOptions,
 )

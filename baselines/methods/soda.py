@@ -18,6 +18,7 @@ the other), and the views of an image are not described well enough to repeat th
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Literal
 
 import torch
@@ -28,7 +29,7 @@ from baselines.diffusion import Predict, draw, noise_loss, sample
 from baselines.method import Method
 from baselines.methods.diffae import DiffAE, DiffAEConfig, small_presets
 from baselines.methods.simclr import Views
-from baselines.options import ConfigOptions, differences, require
+from baselines.options import ConfigOptions, in_sizes, require, unusual
 from baselines.regularisers import RegularisedLoss
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig, steps_for
@@ -126,17 +127,13 @@ class SODAOptions(ConfigOptions):
     schedule: Literal["linear", "inverted_cosine"] | None = None
 
 
-def _sized_as(config: DiffAEConfig) -> SODAConfig:
-    return SODAConfig(config.image_size, config.latent_dim, config.unet, config.encoder)
-
-
 METHOD = Method(
     key="soda",
     label="SODA-lite",
     config=SODAConfig,
     model=SODA,
     loss=loss,
-    presets=small_presets(_sized_as),
+    presets=small_presets(partial(in_sizes, SODAConfig)),
     options=SODAOptions,
-    variant=lambda config: differences(config, _sized_as(config)),
+    variant=unusual,
 )

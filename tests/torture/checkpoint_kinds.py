@@ -19,8 +19,12 @@ from kind import Kind
 from small_model import small_card, small_model
 from systems import tiny
 
-from baselines.methods import METHODS, drl, infodiffusion, sami, vae
+from baselines.methods import METHODS, vae
 from baselines.methods.ddim import DDIMConfig
+from baselines.methods.drl import DRLConfig
+from baselines.methods.infodiffusion import InfoDiffusionConfig
+from baselines.methods.sami import SAMIConfig
+from baselines.options import in_sizes
 from dbae.checkpoints import official, own
 from dbae.model import DBAE
 
@@ -31,8 +35,8 @@ def small_files(folder: Path) -> dict[str, Path]:
     found = {"dbae": folder / "dbae.safetensors"}
     own.save(found["dbae"], small_card(model), raw=model.state_dict(), ema=model.state_dict())
     configs: dict[str, Any] = {name: vae.config_of(name, tiny()) for name in ("ae", "vae", "beta_tcvae")}
-    configs |= {"infodiffusion": infodiffusion._sized_as(tiny()), "sami": sami.sized_as(tiny())}
-    configs |= {"drl": drl.sized_as(tiny()), "diffae": tiny(), "ddim": DDIMConfig(8, tiny().unet)}
+    configs |= {"infodiffusion": in_sizes(InfoDiffusionConfig, tiny()), "sami": in_sizes(SAMIConfig, tiny())}
+    configs |= {"drl": in_sizes(DRLConfig, tiny()), "diffae": tiny(), "ddim": DDIMConfig(8, tiny().unet)}
     for method, config in configs.items():
         made = METHODS[method].fresh(config, 0, "small")
         card = own.Card(method=method, name="small", config=own.as_json(dataclasses.asdict(config)))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Literal
 
 from baselines.diffusion.emphasis import Emphasis
 from baselines.method import Method
-from baselines.methods.diffae import DiffAEConfig, small_presets
+from baselines.methods.diffae import small_presets
 from baselines.methods.drl.model import DRL, DRLConfig, loss
-from baselines.options import ConfigOptions, differences
+from baselines.options import ConfigOptions, differences, in_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,22 +32,18 @@ class DRLOptions(ConfigOptions):
     times: tuple[int, ...] | None = None
 
 
-def sized_as(config: DiffAEConfig, *, variational: bool = False) -> DRLConfig:
-    """The configuration of DRL, or VDRL, on the trunk of a DiffAE's."""
-    return DRLConfig(config.image_size, config.latent_dim, config.unet, config.encoder, variational=variational)
-
-
 def method_of_kind(key: str, label: str, model: type[DRL], *, variational: bool) -> Method:
     """DRL or VDRL; each has a class of its own, by which it is known."""
+    usual = partial(in_sizes, DRLConfig, variational=variational)
     return Method(
         key=key,
         label=label,
         config=DRLConfig,
         model=model,
         loss=loss,
-        presets=small_presets(lambda config: sized_as(config, variational=variational)),
+        presets=small_presets(usual),
         options=DRLOptions,
-        variant=lambda config: differences(config, sized_as(config, variational=variational)),
+        variant=lambda config: differences(config, usual(config)),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from baselines.method import Built, LatentOptions, Load, Method
-from baselines.methods import ddim
+from baselines.methods.ddim import plain_model
 from dbae.support.errors import UserError
 
 
@@ -25,13 +25,9 @@ class OnPretrained(LatentOptions):
         """A fresh model on the plain one of `pretrained`. Raises UserError where that is none, or of another method."""
         if self.pretrained is None:
             raise UserError(f"--method {method.key}: name the ddim checkpoint it builds on with --pretrained.")
-        found = load(self.pretrained)
-        if not isinstance(found.model, ddim.DDIM):
-            raise UserError(
-                f"{self.pretrained}: expected a plain diffusion model (ddim) to build on, found {found.method}."
-            )
-        model = method.model.on_pretrained(found.model, config, seed, name=name)
-        return Built(model, {"pretrained": found.name, "sha256": found.sha256})
+        plain, about = plain_model(self.pretrained, load)
+        kind: Any = method.model
+        return Built(kind.on_pretrained(plain, config, seed, name=name), about)
 
     def shown(self) -> dict[str, str]:
         """Options as of any method, and the file name of `pretrained`."""

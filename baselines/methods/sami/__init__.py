@@ -1,6 +1,6 @@
 """SAMI and ScoreVAE: the `model`, and how it trains (`method`)."""
 
-from baselines.methods.sami.method import METHOD, SAMIOptions, loss, sized_as
+from baselines.methods.sami.method import METHOD, SAMIOptions, loss
 from baselines.methods.sami.model import SAMI, SAMIConfig
 
-__all__ = ["METHOD", "SAMI", "SAMIConfig", "SAMIOptions", "loss", "sized_as"]
+__all__ = ["METHOD", "SAMI", "SAMIConfig", "SAMIOptions", "loss"]

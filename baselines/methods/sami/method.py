@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,10 +14,10 @@ from torch import Tensor
 
 from baselines.diffusion import T, draw, noise_loss
 from baselines.method import Built, Load, Method
-from baselines.methods.ddim import NormalPrior, plain_model
-from baselines.methods.diffae import DiffAEConfig, small_presets
+from baselines.methods.ddim import NormalPrior, on_plain_model
+from baselines.methods.diffae import small_presets
 from baselines.methods.sami.model import SAMI, SAMIConfig
-from baselines.options import ConfigOptions, differences
+from baselines.options import ConfigOptions, in_sizes, unusual
 from baselines.regularisers import RegularisedLoss, gaussian_kl
 
 COLLAPSED = 0.1
@@ -108,15 +109,7 @@ class SAMIOptions(ConfigOptions):
         """With `pretrained`, its network frozen, of which the model takes architecture and schedule."""
         if self.pretrained is None:
             return super().built(method, config, seed, name, load)
-        plain, about = plain_model(self.pretrained, load, config.image_size)
-        config = dataclasses.replace(config, unet=plain.config.unet, schedule=plain.schedule, frozen=True)
-        model = method.fresh(config, seed, name)
-        model.get_submodule("network").load_state_dict(plain.network.state_dict())
-        return Built(model, about)
-
-
-def sized_as(config: DiffAEConfig) -> SAMIConfig:
-    return SAMIConfig(config.image_size, config.latent_dim, config.unet, config.encoder)
+        return on_plain_model(self.pretrained, load, method, config, seed, name, part="network", frozen=True)
 
 
 METHOD = Method(
@@ -125,8 +118,8 @@ METHOD = Method(
     config=SAMIConfig,
     model=SAMI,
     loss=loss,
-    presets=small_presets(sized_as),
+    presets=small_presets(partial(in_sizes, SAMIConfig)),
     options=SAMIOptions,
-    variant=lambda config: differences(config, sized_as(config)),
+    variant=unusual,
     prior=lambda model: NormalPrior(model.latent_dim),
 )

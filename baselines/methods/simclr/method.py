@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
@@ -23,9 +24,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from baselines.method import Method
-from baselines.methods.diffae import DiffAEConfig, small_presets
+from baselines.methods.diffae import small_presets
 from baselines.methods.simclr.views import Views
-from baselines.options import ConfigOptions, differences, require
+from baselines.options import ConfigOptions, in_sizes, require, unusual
 from baselines.regularisers import RegularisedLoss
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.noise import Noise
@@ -136,12 +137,8 @@ class SimCLROptions(ConfigOptions):
 
 def _variant(config: SimCLRConfig) -> str:
     """Whether it crops, and what is not as usual."""
-    changed = differences(dataclasses.replace(config, crop=False), _sized_as(config))
+    changed = unusual(dataclasses.replace(config, crop=False))
     return ", ".join(filter(None, ["crop" if config.crop else "no crop", changed]))
-
-
-def _sized_as(config: DiffAEConfig | SimCLRConfig) -> SimCLRConfig:
-    return SimCLRConfig(config.image_size, config.latent_dim, config.encoder)
 
 
 LARGE = dict(batch_size=256)
@@ -153,7 +150,7 @@ METHOD = Method(
     config=SimCLRConfig,
     model=SimCLR,
     loss=loss,
-    presets=small_presets(_sized_as, **LARGE),
+    presets=small_presets(partial(in_sizes, SimCLRConfig), **LARGE),
     options=SimCLROptions,
     variant=_variant,
 )

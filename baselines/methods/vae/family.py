@@ -9,7 +9,7 @@ from baselines.method import Method
 from baselines.methods.ddim import NormalPrior
 from baselines.methods.diffae import DiffAEConfig, small_presets
 from baselines.methods.vae.model import VAE, Family, Likelihood, VAEConfig, Weights, loss
-from baselines.options import ConfigOptions, differences
+from baselines.options import ConfigOptions, differences, in_sizes
 
 _OBJECTIVES: dict[Weights, dict[Family, dict[str, Any]]] = {
     "published": {
@@ -32,8 +32,7 @@ _OBJECTIVES: dict[Weights, dict[Family, dict[str, Any]]] = {
 
 def config_of(family: Family, sizes: DiffAEConfig | VAEConfig, weights: Weights = "calibrated") -> VAEConfig:
     """The configuration of a method of the family on the trunk of `sizes`."""
-    shapes = (sizes.image_size, sizes.latent_dim, sizes.unet, sizes.encoder)
-    return VAEConfig(*shapes, family=family, weights=weights, **_OBJECTIVES[weights][family])
+    return in_sizes(VAEConfig, sizes, family=family, weights=weights, **_OBJECTIVES[weights][family])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,12 +31,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from baselines.methods.diffae import SemanticUNet
+from baselines.one_step import OneStepModel
 from baselines.options import require
 from baselines.regularisers import RegularisedLoss, gaussian_kl, mmd, total_correlation
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.networks.trunk import UNetConfig
 from dbae.noise import GeneratorNoise, Noise
-from dbae.samplers import Sampled, SamplerConfig
 from dbae.support.errors import UserError
 
 Likelihood = Literal["gaussian", "learned", "bernoulli", "mean"]
@@ -92,20 +92,13 @@ class VAEConfig:
             )
 
 
-class VAE(nn.Module):
+class VAE(OneStepModel):
     """A model of the family as a `RepresentationModel`. Its state dict is `network.*`, `encoder.*`, `image`.
-
-    It decodes in one evaluation, from z alone. There is no x_T.
 
     Args:
         config: architecture and objective.
         name: name used in result rows.
     """
-
-    images_seen: Tensor
-    samplers = ("one_step",)
-    endpoints = ("decoded",)
-    encode_nfe = 0
 
     def __init__(self, config: VAEConfig, *, name: str = "vae") -> None:
         super().__init__()
@@ -116,12 +109,6 @@ class VAE(nn.Module):
         self.image = nn.Parameter(torch.randn(3, size, size))
         if config.likelihood == "learned":
             self.log_variance = nn.Parameter(torch.tensor(math.log(config.variance)))
-        self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return self.image.device
 
     def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:
         """Mean and standard deviation of q(z | x); None for the AE, whose z is a function of x. x in [-1, 1]."""
@@ -131,36 +118,16 @@ class VAE(nn.Module):
         mean, log_variance = out.chunk(2, dim=1)
         return mean, (0.5 * log_variance.float()).exp()
 
-    @torch.no_grad()
-    def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z = mu + sigma eps; mu without noise."""
-        mean, sigma = self.posterior(x)
-        return mean if sigma is None or noise is None else mean + sigma * noise.normal(mean.shape)
-
     def expected(self, z: Float[Tensor, "b l"]) -> Float[Tensor, "b 3 s s"]:
         """xhat of the module docstring: what the network puts out, neither clamped nor, for Bernoulli, a mean yet."""
         image = self.image if torch.is_grad_enabled() else self.image.detach()  # for torch's counter of operations
         return self.network(image.expand(len(z), -1, -1, -1), z.new_zeros(len(z), dtype=torch.int64), z)
 
-    @torch.no_grad()
-    def decode(
-        self,
-        z: Float[Tensor, "b l"],
-        *,
-        x_T: Float[Tensor, "b 3 s s"] | None = None,
-        sampler: SamplerConfig | None = None,
-        noise: Noise | None = None,
-    ) -> Sampled:
-        """Images in [-1, 1], the mean of p(x | z), in one evaluation; `noise` is not used.
-
-        Raises:
-            ValueError: another sampler than one_step, or an x_T.
-        """
-        if x_T is not None or (sampler is not None and sampler.method != "one_step"):
-            raise ValueError(f"{self.name} decodes z in one step: expected no x_T and the sampler one_step")
+    def images(self, z: Float[Tensor, "b l"]) -> tuple[Float[Tensor, "b 3 s s"], Float[Tensor, "b 3 s s"]]:
+        """The mean of p(x | z) in [-1, 1], and the same before it is clamped."""
         out = self.expected(z).float()
         out = 2 * out.sigmoid() - 1 if self.config.likelihood == "bernoulli" else out
-        return Sampled(out.clamp(-1, 1), 1, out)
+        return out.clamp(-1, 1), out
 
 
 def loss(model: VAE, x0: Float[Tensor, "b 3 s s"], generator: torch.Generator) -> RegularisedLoss:

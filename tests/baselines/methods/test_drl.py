@@ -15,6 +15,7 @@ from baselines.interface import InfersEndpoint, RepresentationModel
 from baselines.methods import diffae, drl
 from baselines.methods.diffae import DiffAE
 from baselines.methods.drl import DRL, DRLConfig
+from baselines.options import in_sizes
 from dbae.interface import EncodesTimes
 from dbae.networks.encoder import Encoder
 from dbae.noise import GeneratorNoise, PerImageNoise
@@ -28,7 +29,7 @@ TEN = SamplerConfig("ddim", nfe=10)
 
 
 def config(**options: object) -> DRLConfig:
-    return dataclasses.replace(drl.sized_as(tiny()), **options)  # type: ignore[arg-type]
+    return dataclasses.replace(in_sizes(DRLConfig, tiny()), **options)  # type: ignore[arg-type]
 
 
 def small(**options: object) -> DRL:

@@ -16,6 +16,7 @@ from baselines.methods import diffae, infodiffusion
 from baselines.methods.ddim import DDIM, DDIMConfig
 from baselines.methods.diffae import DiffAE
 from baselines.methods.infodiffusion import METHOD, InfoDiffusion, InfoDiffusionConfig, InfoDiffusionOptions
+from baselines.options import in_sizes
 from baselines.regularisers import mmd
 from dbae.noise import GeneratorNoise, PerImageNoise
 from dbae.samplers import SamplerConfig
@@ -26,7 +27,7 @@ NOISE = X.flip(0)
 
 
 def config(**options: object) -> InfoDiffusionConfig:
-    return dataclasses.replace(infodiffusion._sized_as(tiny()), **options)  # type: ignore[arg-type]
+    return dataclasses.replace(in_sizes(InfoDiffusionConfig, tiny()), **options)  # type: ignore[arg-type]
 
 
 def small(**options: object) -> InfoDiffusion:

@@ -8,11 +8,12 @@ from systems import fresh, gradients, losses_of_training, plain_images, stirred,
 
 from baselines.conformance import check
 from baselines.interface import LoadedModel
-from baselines.methods import diffae, lcg_dm, vae
+from baselines.methods import diffae, vae
 from baselines.methods.diffae import DiffAE
-from baselines.methods.lcg_dm import LCGDM, METHOD, LCGDMOptions
+from baselines.methods.lcg_dm import LCGDM, METHOD, LCGDMConfig, LCGDMOptions
 from baselines.methods.vae import VAE, config_of
 from baselines.methods.vae.ae import AE
+from baselines.options import in_sizes
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
 
@@ -27,7 +28,8 @@ def small_vae(family: vae.Family = "beta_tcvae", kind: type[VAE] = VAE) -> VAE:
 def on(model: VAE, method: str = "beta-TCVAE") -> LCGDM:
     """A fresh one on a VAE."""
     loaded = LoadedModel.of(model, method=method)
-    return LCGDMOptions("vae.safetensors").built(METHOD, lcg_dm._sized_as(tiny()), 0, "small", lambda _: loaded).model
+    config = in_sizes(LCGDMConfig, tiny())
+    return LCGDMOptions("vae.safetensors").built(METHOD, config, 0, "small", lambda _: loaded).model
 
 
 def test_z_is_the_mean_of_the_vae_and_stays_it():
@@ -63,6 +65,6 @@ def test_loss_falls_and_z_is_used():
 
 def test_what_it_cannot_build_on_is_refused():
     with pytest.raises(UserError, match="--method lcg_dm: name the checkpoint of a VAE"):
-        LCGDMOptions().built(METHOD, lcg_dm._sized_as(tiny()), 0, "small", lambda _: LoadedModel.of(small_vae()))
+        LCGDMOptions().built(METHOD, in_sizes(LCGDMConfig, tiny()), 0, "small", lambda _: LoadedModel.of(small_vae()))
     with pytest.raises(UserError, match=r"vae\.safetensors: expected a VAE of 8 px with a posterior, .* found AE of 8"):
         on(small_vae("ae", AE), "AE")

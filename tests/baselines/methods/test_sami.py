@@ -17,6 +17,7 @@ from baselines.methods import ddim, sami
 from baselines.methods.ddim import DDIM, DDIMConfig
 from baselines.methods.sami import METHOD, SAMI, SAMIConfig, SAMIOptions, method
 from baselines.methods.sami.model import _noise_of
+from baselines.options import in_sizes
 from dbae.interface import EncodesTimes, GuidesByAxes
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
@@ -28,7 +29,7 @@ THREE = SamplerConfig("ddim", nfe=3)
 
 
 def config(**options: object) -> SAMIConfig:
-    return dataclasses.replace(sami.sized_as(tiny()), **options)  # type: ignore[arg-type]
+    return dataclasses.replace(in_sizes(SAMIConfig, tiny()), **options)  # type: ignore[arg-type]
 
 
 def small(**options: object) -> SAMI:

@@ -16,6 +16,7 @@ from baselines.diffusion import alpha_bar
 from baselines.methods import diffae, soda
 from baselines.methods.diffae import DiffAE
 from baselines.methods.soda import SODA, SODAConfig
+from baselines.options import in_sizes
 from baselines.train import pictures
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
@@ -26,7 +27,7 @@ TEN = SamplerConfig("ddim", nfe=10)
 
 
 def config(**options: object) -> SODAConfig:
-    return dataclasses.replace(soda._sized_as(tiny()), **options)  # type: ignore[arg-type]
+    return dataclasses.replace(in_sizes(SODAConfig, tiny()), **options)  # type: ignore[arg-type]
 
 
 def small(**options: object) -> SODA:

@@ -11,9 +11,9 @@ import torch
 from systems import fresh, stirred, tiny
 
 from baselines.interface import LoadedModel
-from baselines.methods import sami
 from baselines.methods.ddim import DDIM, DDIMConfig
-from baselines.methods.sami import SAMI
+from baselines.methods.sami import SAMI, SAMIConfig
+from baselines.options import in_sizes
 from benchmarks.figures.axes import Axes
 from dbae.samplers import OwnSampler
 from dbae.support.errors import UserError
@@ -26,7 +26,7 @@ def options(folder: Path) -> Axes:
 
 def model() -> SAMI:
     """Its first number of z hardly depends on the image."""
-    found = stirred(fresh(SAMI, sami.sized_as(tiny())))
+    found = stirred(fresh(SAMI, in_sizes(SAMIConfig, tiny())))
     with torch.no_grad():
         last = [m for m in found.encoder.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)][-1]
         last.weight[0] *= 1e-3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from systems import fresh, plain_images, stirred, tiny
 
-from baselines.methods import drl
-from baselines.methods.drl import DRL
+from baselines.methods.drl import DRL, DRLConfig
+from baselines.options import in_sizes
 from benchmarks.subjects.decoding import decode
 from benchmarks.subjects.settings import Setting
 from dbae.noise import PerImageNoise
@@ -18,7 +18,7 @@ TEN = SamplerConfig("ddim", nfe=10)
 
 @torch.no_grad()
 def test_codes_at_every_step():
-    model = stirred(fresh(DRL, drl.sized_as(tiny())))
+    model = stirred(fresh(DRL, in_sizes(DRLConfig, tiny())))
     z = model.encode(X)
     curve, _ = model.encode_curve(X, z, TEN)
     x_T = PerImageNoise(0, range(4), stream="x_T").normal(X.shape)
