@@ -150,29 +150,32 @@ def draw_curves(axes: Axes, curves: Sequence[Curve], *, across: str, up: str, lo
     axes.set_xlabel(across, loc="left")
     axes.set_title(up, fontsize=9.5, loc="left", color=INK)
     axes.grid(axis="y")
-    ends = [(curve.x[-1] if not curve.level else xs[-1], curve.y[-1], curve.label, curve.number) for curve in curves]
-    name_ends(axes, ends)
+    name_ends(axes, [(curve.y[-1], curve.label, colour(curve.number)) for curve in curves])
 
 
 def _marker(number: int) -> str:
     return MARKERS[number // COLOURS % len(MARKERS)] if number >= 0 else "s"
 
 
-def name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, int]]) -> None:
-    """Names to the right of the axes at the heights of the curves' ends, apart enough to be read, in their colours."""
-    ends = [end for end in ends if end[2] and math.isfinite(end[1])]
+def name_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Names to the right of the axes at the heights of the curves' ends, apart enough to be read, in their colours.
+
+    Args:
+        ends: height, name and colour of each; a pale one's name is in ink.
+    """
+    ends = [end for end in ends if end[1] and math.isfinite(end[0])]
     if not ends:
         return
     axes.set_ylim(*axes.get_ylim())  # the places below are for these
     to_share = axes.transData + axes.transAxes.inverted()
-    wanted = np.array([to_share.transform((x, y))[1] for x, y, *_ in ends])
+    wanted = np.array([to_share.transform((1.0, y))[1] for y, *_ in ends])
     size = axes.get_figure().get_size_inches()[1]  # type: ignore[union-attr]
     places = spread_out(wanted, 0.155 / (size - 0.9))
-    for (_, _, label, number), at, place in zip(ends, wanted, places, strict=True):
-        leader = {"arrowstyle": "-", "color": colour(number), "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0}
+    for (_, label, shade), at, place in zip(ends, wanted, places, strict=True):
+        leader = {"arrowstyle": "-", "color": shade, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0}
         axes.annotate(
             label, (1.0, at), (1.06, place), xycoords="axes fraction", textcoords="axes fraction", va="center",
-            fontsize=8, color=INK if number < 0 else colour(number), annotation_clip=False,
+            fontsize=8, color=INK if shade == PALE else shade, annotation_clip=False,
             arrowprops={**leader, "relpos": (0, 0.5)},
         )  # fmt: skip
 

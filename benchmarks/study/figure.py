@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.downstream.figure import COLOURS
+from benchmarks.report.charts import name_ends
 from dbae.support.files import atomic_path
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.axes import Axes
 
 
 def draw_curves(curve: pandas.DataFrame, path: Path) -> None:
@@ -31,21 +31,11 @@ def draw_curves(curve: pandas.DataFrame, path: Path) -> None:
             style = "-" if i < len(COLOURS) else "--"
             axes.errorbar(means.index, means["value"], means["se"], marker="o", ms=3, lw=1, ls=style, color=colour)
             if len(means):
-                ends.append((means["value"].iloc[-1], row, colour))
-        _name_ends(axes, ends, curve["units"].max())
+                ends.append((float(means["value"].iloc[-1]), row, colour))
+        axes.set_xlim(left=0)
+        name_ends(axes, ends)
         axes.set_xlabel("trunk units")
         axes.set_title(metric.replace("_", " "), fontsize=10)
         axes.grid(alpha=0.3)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
-
-
-def _name_ends(axes: Axes, ends: list[tuple[float, str, str]], last: float) -> None:
-    """Names beside the ends of the lines, pushed apart where they would overlap."""
-    low, high = axes.get_ylim()
-    step, place = (high - low) / 22, -float("inf")
-    for value, name, colour in sorted(ends):
-        place = max(value, place + step)
-        axes.annotate(name, (last, value), (last * 1.03, place), color=colour, fontsize=8, va="center")
-    axes.set_xlim(0, last * 1.45)
-    axes.set_ylim(low, max(high, place + step))
