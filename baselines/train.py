@@ -38,6 +38,7 @@ from dbae.training.command import (
     card,
     named,
     parameters_in_words,
+    require_dropout,
     training_images,
     with_defaults,
 )
@@ -59,12 +60,15 @@ class Args(ImageTraining):
         method: what to train.
         preset: architecture: faces32 and faces64, with the trunk of `dbae.train`'s, or a published one of the method (a
             name that it lacks is answered by those that it has).
+        dropout: probability in the blocks of the U-Net; None keeps the preset's, or those of `--pretrained`.
     """
 
     method: Literal[tuple(TRAINED)] = "diffae"  # type: ignore[valid-type]
     preset: str = "faces32"
+    dropout: float | None = None
 
     def __post_init__(self) -> None:
+        require_dropout(self.dropout)
         TRAINED[self.method].preset(self.preset)
         own = {field.name for field in dataclasses.fields(self.own)}  # whose values are checked here
         for name, (default, having) in _options_of_methods().items():
@@ -125,12 +129,26 @@ def train(args: Args) -> Path:
 def built(args: Args, load: Load) -> Built:
     """The model with its initial weights. `load` opens the checkpoint that it builds on, if it does."""
     method = TRAINED[args.method]
-    config = args.own.configured(method.preset(args.preset).config())
-    return args.own.built(method, config, args.train.seed, args.name or f"{args.method}-{args.preset}", load)
+    config = _with_dropout(args, args.own.configured(method.preset(args.preset).config()))
+    fresh = args.own.built(method, config, args.train.seed, args.name or f"{args.method}-{args.preset}", load)
+    model: Any = fresh.model
+    if args.dropout is not None and model.config.unet.dropout != args.dropout:
+        found = model.config.unet.dropout
+        raise UserError(f"--dropout {args.dropout}: the U-Net is that of --pretrained, with {found}; leave it out.")
+    return fresh
+
+
+def _with_dropout(args: Args, config: Any) -> Any:
+    if args.dropout is None:
+        return config
+    if not hasattr(config, "unet"):
+        raise UserError(f"--dropout {args.dropout}: {args.method} has no U-Net; leave it out.")
+    return dataclasses.replace(config, unet=dataclasses.replace(config.unet, dropout=args.dropout))
 
 
 def _card(args: Args, built: Built, images: TrainingImages) -> Card:
     flags = "".join(f" --{name} {value}".rstrip() for name, value in args.own.shown().items())
+    flags += "" if args.dropout is None else f" --dropout {args.dropout}"
     flags = f"--method {args.method} --preset {args.preset}{flags}"
     found = card(args.method, built.model, images, args, module="baselines.train", flags=flags)
     return dataclasses.replace(found, objective=built.objective)

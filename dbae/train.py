@@ -37,6 +37,7 @@ from dbae.training.command import (
     card,
     named,
     parameters_in_words,
+    require_dropout,
     training_images,
     with_defaults,
 )
@@ -62,6 +63,7 @@ class Args(ImageTraining):
         tc_weight: of the total correlation of z in the loss; 0 leaves it out.
         tc_estimator: how it is estimated from a micro-batch (`dbae.losses`); give it many images: --accumulate 1.
         endpoint_blend: share of images whose x_T is decoded from z; that of the others is noise.
+        dropout: probability in the blocks of the score network; None keeps the preset's.
     """
 
     preset: Preset = "faces32"
@@ -70,8 +72,10 @@ class Args(ImageTraining):
     tc_weight: float = 0.0
     tc_estimator: TCEstimator = "weighted"
     endpoint_blend: float = 1.0
+    dropout: float | None = None
 
     def __post_init__(self) -> None:
+        require_dropout(self.dropout)
         if self.latent_dim is not None and self.latent_dim < 1:
             raise UserError(f"--latent-dim: expected 1 or more, found {self.latent_dim}; change --latent-dim.")
         if not 0 <= self.endpoint_blend <= 1:
@@ -115,7 +119,9 @@ def built(args: Args, images: int) -> tuple[DBAE, Objective]:
 def _config(args: Args) -> DBAEConfig:
     config: DBAEConfig = getattr(presets, args.preset)(stochastic=args.stochastic)
     latent_dim = config.latent_dim if args.latent_dim is None else args.latent_dim
-    return dataclasses.replace(config, latent_dim=latent_dim, endpoint_blend=args.endpoint_blend)
+    dropout = config.score.dropout if args.dropout is None else args.dropout
+    score = dataclasses.replace(config.score, dropout=dropout)
+    return dataclasses.replace(config, latent_dim=latent_dim, score=score, endpoint_blend=args.endpoint_blend)
 
 
 def _objective(args: Args, images: int) -> Objective:
@@ -141,6 +147,7 @@ def _card(args: Args, model: DBAE, images: TrainingImages) -> Card:
         + ("" if args.latent_dim is None else f" --latent-dim {args.latent_dim}")
         + (f" --tc-weight {args.tc_weight} --tc-estimator {args.tc_estimator}" if args.tc_weight else "")
         + ("" if args.endpoint_blend == 1 else f" --endpoint-blend {args.endpoint_blend}")
+        + ("" if args.dropout is None else f" --dropout {args.dropout}")
     )
     objective = {"tc_weight": args.tc_weight, "tc_estimator": args.tc_estimator} if args.tc_weight else {}
     return dataclasses.replace(card("dbae", model, images, args, module="dbae.train", flags=flags), objective=objective)

@@ -134,6 +134,12 @@ class Preview:
             log.warning("%s: not drawn, %s", path, error)
 
 
+def require_dropout(value: float | None) -> None:
+    """Raise UserError unless it is a value of --dropout."""
+    if value is not None and not 0 <= value < 1:
+        raise UserError(f"--dropout: expected a number from 0 to less than 1, found {value}; change --dropout.")
+
+
 def with_defaults(options: type, loop: TrainConfig) -> type:
     """`options`, a dataclass derived from `ImageTraining`, with other defaults for the loop."""
     train = ("train", tyro.conf.OmitArgPrefixes[TrainConfig], loop)

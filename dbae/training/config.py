@@ -10,12 +10,14 @@ from dbae.support.errors import UserError
 from dbae.support.precision import Precision
 
 _COUNTS = ("batch_size", "accumulate", "log_every", "save_every", "preview_every", "milestone_every", "keep")
+_FROM_ZERO = ("images", "seed", "workers", "warmup_images")
 
 FIXED = (
     *("batch_size", "accumulate", "optimizer", "lr", "weight_decay", "ema_rate", "ema_warmup"),
-    *("precision", "clip_grad", "flip", "seed"),
+    *("precision", "clip_grad", "flip", "seed", "lr_schedule", "warmup_images"),
 )
-"""Options that a resumed run must repeat: they decide the weights."""
+"""Options that a resumed run must repeat: they decide the weights. So does `images`, where the rate falls over them."""
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,9 @@ class TrainConfig:
         accumulate: micro-batches a step, of all processes together; batch norm sees one of them at a time (the
             reference's hold 32).
         optimizer: of the weights; radam is DBAE's.
-        lr: its learning rate, constant.
+        lr: its learning rate, the largest where it changes.
+        lr_schedule: constant, or half a cosine that falls to zero over --images; such a run cannot be made longer.
+        warmup_images: images over which the rate rises linearly to --lr; a cosine begins after them.
         weight_decay: of the optimiser; with adamw it is decoupled from the gradient.
         ema_rate: r of the moving average of the weights, r average + (1 - r) weights after every step.
         ema_warmup: at step k use (1 + k) / (10 + k) where it is less than r.
@@ -58,6 +62,8 @@ class TrainConfig:
     accumulate: int = 4
     optimizer: Literal["radam", "adam", "adamw"] = "radam"
     lr: float = 1e-4
+    lr_schedule: Schedule = "constant"
+    warmup_images: int = 0
     weight_decay: float = 0.0
     ema_rate: float = 0.9999
     ema_warmup: bool = False
@@ -79,7 +85,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         ranges = {name: ("1 or more", getattr(self, name) >= 1) for name in _COUNTS}
-        ranges |= {name: ("0 or more", getattr(self, name) >= 0) for name in ("images", "seed", "workers")}
+        ranges |= {name: ("0 or more", getattr(self, name) >= 0) for name in _FROM_ZERO}
         ranges["lr"] = ("a positive number", 0 < self.lr < math.inf)
         ranges["weight_decay"] = ("0 or more", 0 <= self.weight_decay < math.inf)
         ranges["ema_rate"] = ("a number from 0 to 1", 0 <= self.ema_rate <= 1)
@@ -93,6 +99,15 @@ class TrainConfig:
                 f"expected a batch size that {self.accumulate} micro-batches share evenly, found {self.batch_size}; "
                 "change --batch-size or --accumulate."
             )
+
+    def rate(self, seen: int) -> float:
+        """Learning rate of the step that comes after `seen` images, fewer than `images`."""
+        if seen + self.batch_size < self.warmup_images:
+            return self.lr * (seen + self.batch_size) / self.warmup_images
+        if self.lr_schedule == "constant" or seen <= self.warmup_images:
+            return self.lr
+        share = (seen - self.warmup_images) / (self.images - self.warmup_images)
+        return self.lr * (1 + math.cos(math.pi * share)) / 2
 
     def micro_batches(self, processes: int) -> int:
         """Micro-batches a step of each process: of equal size, and none larger than with one process.

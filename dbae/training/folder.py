@@ -135,7 +135,8 @@ def require_same_run(path: Path, values: Mapping[str, Any], card: Card) -> None:
     """
     defaults = dataclasses.asdict(TrainConfig())
     was, now = (defaults | dict(options) for options in (values["training"], card.training))
-    differ = [f"{k} was {was[k]}, is {now[k]}" for k in FIXED if was[k] != now[k]]
+    fixed = (*FIXED, "images") if was["lr_schedule"] == "cosine" else FIXED
+    differ = [f"{k} was {was[k]}, is {now[k]}" for k in fixed if was[k] != now[k]]
     if values.get("processes", 1) != card.processes and not now["allow_processes"]:
         were = values.get("processes", 1)
         differ.append(f"the number of processes was {were}, is {card.processes} (--allow-processes goes on with it)")

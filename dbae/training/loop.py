@@ -182,6 +182,8 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         limit = self.config.clip_grad or float("inf")
         self.log.sums[2] += nn.utils.clip_grad_norm_(self.model.parameters(), limit).detach()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.rate(self.images)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

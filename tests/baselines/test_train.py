@@ -13,7 +13,7 @@ from diffusion_networks import tiny_ddim_config, tiny_diffae_config
 from baselines import train
 from baselines.load import load
 from baselines.method import Preset
-from baselines.methods import ddim, diffae
+from baselines.methods import ddim, diffae, infodiffusion
 from dbae.checkpoints import own as checkpoint
 from dbae.samplers import SamplerConfig
 from dbae.support.files import sha256
@@ -107,6 +107,8 @@ def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method,
             "--objective dual: only for diti; leave",
         ),
         (["--method", "diffae", "--latent-dim", "0"], "--latent-dim: expected 1 or more, found 0;"),
+        (["--method", "diffae", "--dropout", "-1"], "--dropout: expected a number from 0 to less than 1, found -1.0;"),
+        (["--method", "ib_gan", "--dropout", "0"], "--dropout 0.0: ib_gan has no U-Net; leave it out."),
         (["--method", "pdae"], "--method pdae: name the ddim checkpoint it builds on with --pretrained."),
         (
             ["--method", "ddim", "--pretrained", "x"],
@@ -127,6 +129,20 @@ def test_code_of_another_length(tmp_path):
     card = checkpoint.read(RunFolder(tmp_path).checkpoints()[-1])[0]
     assert (card.name, card.config["latent_dim"]) == ("seven", 7)
     assert "--latent-dim 7" in card.command
+
+
+def test_dropout_is_of_the_network_that_is_trained(tmp_path, monkeypatch, capsys):
+    built = Preset(lambda: infodiffusion.InfoDiffusionConfig(**vars(tiny_diffae_config())))
+    monkeypatch.setitem(infodiffusion.METHOD.presets, "faces32", built)
+    plain = tmp_path / "ddim"
+    assert command(plain, "ddim", "--dropout", "0.25", "--images", "4") == 0
+    [path] = RunFolder(plain).checkpoints()
+    card = checkpoint.read(path)[0]
+    assert card.config["unet"]["dropout"] == 0.25
+    assert "--preset faces32 --dropout 0.25 " in card.command
+    built_on = ["--images", "4", "--pretrained", str(path)]
+    assert command(tmp_path / "other", "infodiffusion", *built_on, "--dropout", "0") == 2
+    assert "--dropout 0.0: the U-Net is that of --pretrained, with 0.25; leave" in capsys.readouterr().err
 
 
 def test_defaults_are_the_authors(capsys):

@@ -168,6 +168,7 @@ def test_defaults_follow_the_preset_in_either_spelling():
         (["--data", "faces:?sise=32"], "faces:?sise=32: 'sise' is no option of faces."),
         (["--data", "faces:?n=1"], "faces:?n=1: expected images to train on, found none in the split 'train'."),
         (["--data", "faces:?n=8", "--latent-dim", "0"], "--latent-dim: expected 1 or more, found 0;"),
+        (["--data", "faces:?n=8", "--dropout", "1"], "--dropout: expected a number from 0 to less than 1, found 1.0;"),
         (["--data", "faces:?n=8", "--batch-size", "9", "--accumulate", "2"], "expected a batch size that 2"),
         (["--data", "faces:?n=8", "--device", "nonsense"], "--device nonsense: not usable on this machine"),
     ],
@@ -190,6 +191,16 @@ def test_resume_with_another_preset_option_is_refused(whole, capsys):
     assert train.main([*arguments, "--latent-dim", "8", "--lr", "0.1"]) == 2
     errors = capsys.readouterr().err
     assert "cannot be resumed with these options: lr was 0.001, is 0.1; another model configuration." in errors
+
+
+def test_recipe_of_ones_own_is_in_the_card(tmp_path):
+    recipe = ["--dropout", "0", "--lr-schedule", "cosine", "--warmup-images", "4"]
+    size = ["--data", "faces:?n=16", "--images", "8", "--batch-size", "4", "--device", "cpu"]
+    assert train.main([*size, *recipe, "--out", str(tmp_path)]) == 0
+    card = checkpoint.read(RunFolder(tmp_path).checkpoints()[-1])[0]
+    assert (card.config["score"]["dropout"], card.config["score"]["base"]) == (0, 16)
+    assert (card.training["lr_schedule"], card.training["warmup_images"]) == ("cosine", 4)
+    assert "--dropout 0.0" in card.command
 
 
 def test_unknown_option_is_refused_with_status_2(tmp_path, capsys):

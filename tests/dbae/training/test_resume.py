@@ -15,7 +15,7 @@ import pytest
 import torch
 from small_model import small_card, small_model
 from torch import Tensor
-from training_runs import CONFIG, breaks_at, denoising, names, rows, run
+from training_runs import CONFIG, Net, breaks_at, denoising, names, rows, run
 
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints.own import Card
@@ -43,13 +43,13 @@ def assert_same(a: Path, b: Path) -> None:
 
 @pytest.mark.parametrize(("layout", "optimizer"), [(True, "radam"), (False, "radam"), (True, "adamw")])
 def test_resumed_run_is_the_same_run(tmp_path, layout, optimizer):
-    """A whole DBAE: dropout, batch norm, spectral norm, two epochs with flips, another memory layout."""
+    """A whole DBAE: dropout, batch norm, spectral norm, two epochs with flips, another memory layout, a warm-up."""
 
     def train(out: Path, **options: Any) -> None:
         model = small_model()
         run(
             out, objective=dbae_objective, model=model, card=small_card(model), accumulate=2, ema_warmup=True,
-            channels_last=layout, log_every=1, optimizer=optimizer, **options,
+            channels_last=layout, log_every=1, optimizer=optimizer, warmup_images=56, **options,
         )  # fmt: skip
 
     train(tmp_path / "whole")
@@ -59,6 +59,32 @@ def test_resumed_run_is_the_same_run(tmp_path, layout, optimizer):
     columns = ("images", "step", "loss", "mse", "grad_norm")
     found, expected = ([[row[c] for c in columns] for row in rows(tmp_path / n)] for n in ("parts", "whole"))
     assert found == expected
+
+
+def test_resumed_run_on_a_cosine_is_the_same_run(tmp_path, monkeypatch):
+    """Stopped in the middle, since the rate falls over --images; weights move less than at a constant rate."""
+    run(tmp_path / "whole", lr_schedule="cosine")
+    run(tmp_path / "constant")
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "agree", lambda trainer, stopped: trainer.images >= 40)
+        run(tmp_path / "parts", lr_schedule="cosine")
+    assert names(tmp_path / "parts" / "checkpoints")[-1].startswith("images-000000040")
+    with pytest.raises(UserError, match="with these options: images was 80, is 88"):
+        run(tmp_path / "parts", lr_schedule="cosine", images=88, resume=True)
+    run(tmp_path / "parts", lr_schedule="cosine", resume=True)
+    assert_same(tmp_path / "parts", tmp_path / "whole")
+    moved = [(content(tmp_path / name)["raw.weight"] - Net().weight.detach()).norm() for name in ("whole", "constant")]
+    assert 0.3 < float(moved[0] / moved[1]) < 0.9
+
+
+def test_checkpoints_of_before_there_were_schedules_go_on(tmp_path):
+    run(tmp_path / "whole")
+    _, last = run(tmp_path / "parts", images=32)
+    tensors, values = checkpoint.read_tensors(last, "card")
+    del values["training"]["lr_schedule"], values["training"]["warmup_images"]
+    checkpoint.write_tensors(last, tensors, {"card": json.dumps(values)})
+    run(tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "parts", tmp_path / "whole")
 
 
 def test_restored_averages_lie_in_memory_as_the_weights_do(tmp_path):
@@ -99,7 +125,7 @@ def test_folder_with_a_run_is_refused(tmp_path):
     ("option", "value"),
     [
         ("batch_size", 4), ("accumulate", 2), ("lr", 1e-3), ("ema_rate", 0.5), ("ema_warmup", True), ("seed", 1),
-        ("precision", "bf16"), ("clip_grad", 1.0), ("flip", False),
+        ("precision", "bf16"), ("clip_grad", 1.0), ("flip", False), ("lr_schedule", "cosine"), ("warmup_images", 8),
     ],
 )  # fmt: skip
 def test_resume_with_other_options_is_refused(tmp_path, option, value):
