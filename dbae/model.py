@@ -11,6 +11,7 @@ State-dict keys are `score.*`, `encoder.*`, `decoder.*`; a published file has no
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import torch
 from jaxtyping import Float
@@ -97,6 +98,14 @@ class DBAE(nn.Module):
             return out, None
         mean, log_sigma = (5 * torch.tanh(half / 5) for half in out.chunk(2, dim=1))
         return mean, log_sigma.exp() + 0.01
+
+    @torch.no_grad()
+    def set_sigma(self, sigma: float) -> None:
+        """Shift the encoder's bias so that an output s = 0 stands for this `sigma`, from 0.02 to 100."""
+        last = self.encoder.out[-2]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        last.bias[self.latent_dim :] += 5 * math.atanh(math.log(sigma - 0.01) / 5)
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:

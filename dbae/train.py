@@ -59,6 +59,9 @@ class Args(ImageTraining):
     Attributes:
         preset: architecture.
         stochastic: z is sampled (DBAE); --no-stochastic gives DBAE-d.
+        initial_sigma: standard deviation of z given an image before training, from 0.02 to 100; None leaves it to the
+            initial weights, as the authors do, which give about 1: more than means differ by at first, so that z says
+            little for long.
         latent_dim: length of z; None keeps the preset's.
         tc_weight: of the total correlation of z in the loss; 0 leaves it out.
         tc_estimator: how it is estimated from a micro-batch (`dbae.losses`); give it many images: --accumulate 1.
@@ -68,6 +71,7 @@ class Args(ImageTraining):
 
     preset: Preset = "faces32"
     stochastic: bool = True
+    initial_sigma: float | None = None
     latent_dim: int | None = None
     tc_weight: float = 0.0
     tc_estimator: TCEstimator = "weighted"
@@ -82,6 +86,11 @@ class Args(ImageTraining):
             raise UserError(f"--endpoint-blend: expected a number from 0 to 1, found {self.endpoint_blend}.")
         if not 0 <= self.tc_weight < math.inf:
             raise UserError(f"--tc-weight: expected 0 or more, found {self.tc_weight}.")
+        if self.initial_sigma is not None and not (self.stochastic and 0.02 <= self.initial_sigma <= 100):
+            raise UserError(
+                f"--initial-sigma: expected 0.02 to 100, with a stochastic encoder; found "
+                f"{self.initial_sigma}{'' if self.stochastic else ' with --no-stochastic'}."
+            )
         if self.tc_weight and not self.stochastic:
             raise UserError("--tc-weight: needs a stochastic encoder. Leave out --no-stochastic.")
         codes = self.train.batch_size // self.train.accumulate
@@ -113,6 +122,8 @@ def train(args: Args) -> Path:
 def built(args: Args, images: int) -> tuple[DBAE, Objective]:
     """The model with its initial weights, and what is minimised on so many training images."""
     model = DBAE.initialised(_config(args), args.train.seed, name=args.name or f"dbae-{args.preset}")
+    if args.initial_sigma is not None:
+        model.set_sigma(args.initial_sigma)
     return model, _objective(args, images)
 
 
@@ -144,6 +155,7 @@ def _card(args: Args, model: DBAE, images: TrainingImages) -> Card:
     flags = (
         f"--preset {args.preset}"
         + ("" if args.stochastic else " --no-stochastic")
+        + ("" if args.initial_sigma is None else f" --initial-sigma {args.initial_sigma}")
         + ("" if args.latent_dim is None else f" --latent-dim {args.latent_dim}")
         + (f" --tc-weight {args.tc_weight} --tc-estimator {args.tc_estimator}" if args.tc_weight else "")
         + ("" if args.endpoint_blend == 1 else f" --endpoint-blend {args.endpoint_blend}")

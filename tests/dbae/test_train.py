@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import tyro
 
 from baselines.load import load
 from dbae import train
@@ -168,6 +169,11 @@ def test_defaults_follow_the_preset_in_either_spelling():
         (["--data", "faces:?sise=32"], "faces:?sise=32: 'sise' is no option of faces."),
         (["--data", "faces:?n=1"], "faces:?n=1: expected images to train on, found none in the split 'train'."),
         (["--data", "faces:?n=8", "--latent-dim", "0"], "--latent-dim: expected 1 or more, found 0;"),
+        (["--data", "faces:?n=8", "--initial-sigma", "0.01"], "--initial-sigma: expected 0.02 to 100"),
+        (
+            ["--data", "faces:?n=8", "--initial-sigma", "1", "--no-stochastic"],
+            "--initial-sigma: expected 0.02 to 100, with a stochastic encoder; found 1.0 with --no",
+        ),
         (["--data", "faces:?n=8", "--dropout", "1"], "--dropout: expected a number from 0 to less than 1, found 1.0;"),
         (["--data", "faces:?n=8", "--batch-size", "9", "--accumulate", "2"], "expected a batch size that 2"),
         (["--data", "faces:?n=8", "--device", "nonsense"], "--device nonsense: not usable on this machine"),
@@ -201,6 +207,17 @@ def test_recipe_of_ones_own_is_in_the_card(tmp_path):
     assert (card.config["score"]["dropout"], card.config["score"]["base"]) == (0, 16)
     assert (card.training["lr_schedule"], card.training["warmup_images"]) == ("cosine", 4)
     assert "--dropout 0.0" in card.command
+
+
+def test_initial_sigma_changes_sigma_and_nothing_else():
+    def posterior(*options: str):
+        args = tyro.cli(train.options(list(options)), args=["--data", "faces", "--out", "none", *options])
+        return train.built(args, 8)[0].posterior(torch.linspace(-1, 1, 2 * 3 * 32 * 32).view(2, 3, 32, 32))
+
+    (usual_mean, usual), (mean, sigma) = posterior(), posterior("--initial-sigma", "0.05")
+    assert torch.equal(mean, usual_mean)
+    assert usual.mean() > 0.9
+    assert (sigma / 0.05).log().abs().max() < 0.5
 
 
 def test_unknown_option_is_refused_with_status_2(tmp_path, capsys):
