@@ -40,17 +40,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sb_vae": dict(steps=2, drift_every=1),
     "disdiff": dict(weight=1.0),
     "ib_gan": {},
+    "simclr": dict(temperature=1e-3),
+    "fdae": dict(decorrelation=1.0, entropy=1.0),
+    "beta_tcvae": {},
 }
-"""Systems, with what makes a step the same however many images a process has seen."""
+"""Systems, with what makes a step the same however many images a process has seen, or its own terms weigh something."""
+AT_ONCE = {"simclr": 2, "fdae": 2, "beta_tcvae": 2}
+"""Images among which a statistic is taken, of systems whose loss compares those of a batch: one tells them nothing."""
 
 # RAdam's first steps follow the gradient itself: Adam's would make much of the rounding of a gradient near 0.
 CONFIG = TrainConfig(images=8, batch_size=4, accumulate=1, lr=0.1, flip=False, clip_grad=1.0, log_every=1)
 
 
-def image_by_image(objective: Callable[..., Any]) -> Callable[..., Any]:
+def image_by_image(objective: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
     """An objective whose draws are functions of the image: its mean over a batch is the same wherever that is cut.
 
-    What is a statistic of a batch is then one of each image.
+    What is a statistic of a batch is then one of `at_once` images that follow each other, as many as a process has of
+    it. Of more processes every one has another part of a batch to take statistics of, and so another loss than one
+    process has; what is tested is that nothing but this tells them apart.
     """
 
     def each(model: nn.Module, x0: Tensor, generator: torch.Generator) -> SimpleNamespace:
@@ -58,10 +65,10 @@ def image_by_image(objective: Callable[..., Any]) -> Callable[..., Any]:
             if isinstance(module, nn.Dropout | nn.BatchNorm2d | SpectralConv2d):
                 module.eval()
         found = []
-        for image in x0:
-            key = int((image.double().sum() * 1000).round().abs())
+        for images in x0.split(at_once):
+            key = int((images.double().sum() * 1000).round().abs())
             seeded = torch.Generator().manual_seed(mixed_seed(key, "image"))
-            found.append(objective(model, image[None], seeded))
+            found.append(objective(model, images, seeded))
         return SimpleNamespace(loss=torch.cat([f.loss for f in found]), mse=torch.cat([f.mse for f in found]))
 
     return each
@@ -77,7 +84,7 @@ def trained(key: str, out: Path) -> dict[str, Tensor]:
     model = initial(key)
     stream = TrainingStream(Pixels(8, 8), np.arange(8), CONFIG.batch_size, seed=0, flip=False)
     card = Card(method=key, name="small", config={})
-    fit(model, image_by_image(METHODS[key].loss), stream, CONFIG, out, card)
+    fit(model, image_by_image(METHODS[key].loss, AT_ONCE.get(key, 1)), stream, CONFIG, out, card)
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 

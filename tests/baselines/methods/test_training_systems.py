@@ -129,6 +129,22 @@ def test_lcg_dm_has_the_encoder_of_a_vae_as_it_is(tmp_path):
     assert torch.equal(load(whole).model.encode(X), load(vae).model.encode(X))
 
 
+def test_resumed_disdiff_is_the_same_run(tmp_path):
+    """With its gradient fields, their embedding and the encoder; what it builds on stays as it was."""
+    plain = command(tmp_path / "ddim", "ddim", "--images", "4")
+    options = ["--pretrained", str(plain), "--weight", "1"]
+    whole = checkpoint.read(command(tmp_path / "whole", "disdiff", *options))[1]
+    before = checkpoint.read(command(tmp_path / "parts", "disdiff", *options, "--images", "8"))[1]["raw"]
+    parts = checkpoint.read(command(tmp_path / "parts", "disdiff", *options, "--resume"))[1]
+    for kind in ("raw", "ema"):
+        assert whole[kind].keys() == parts[kind].keys()
+        assert all(torch.equal(value, parts[kind][key]) for key, value in whole[kind].items())
+    moved = {key for key, value in before.items() if not torch.equal(value, parts["raw"][key])}
+    assert any(key.startswith("encoder.") for key in moved)
+    assert any(key.startswith("decoder.shift_") for key in moved)
+    assert "decoder.identity" in moved
+
+
 def test_every_system_has_the_trunk_of_diffae(monkeypatch):
     """Shapes of U-Net and encoder, and the length of z, at both presets."""
     monkeypatch.undo()

@@ -137,6 +137,20 @@ def test_calibrated_codes_decode_to_their_image_and_published_ones_collapse():
     assert own > 0.9 * other
 
 
+def test_calibrated_weight_of_mmd_draws_codes_to_the_prior():
+    """MMD of all codes to N(0, I) after training with it and without."""
+    x, prior = plain_images(), torch.randn(4096, 4, generator=torch.Generator().manual_seed(1))
+    found = []
+    for options in ({}, {"mmd": 0.0}):
+        model = fresh(InfoVAE, config(InfoVAE, **options))
+        losses_of_training(model, vae.loss, steps=50, lr=0.03)
+        with torch.no_grad():
+            mean, sigma = model.posterior(x)
+            assert sigma is not None
+            found.append(float(mmd(prior, mean + sigma * PerImageNoise(0, range(64)).normal(mean.shape))))
+    assert found[0] < 0.3 * found[1]
+
+
 @pytest.mark.parametrize("kind", FAMILY)
 def test_it_is_a_model_that_benchmarks_can_use(kind):
     model = small(config(kind), kind)
