@@ -11,7 +11,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -49,15 +49,29 @@ class Curve:
     """Whether it is one value, whatever x is: a control's."""
 
 
+class Entry(NamedTuple):
+    """A number in the table behind a figure: its value, and how it and its interval are written."""
+
+    value: float
+    text: str
+    spread: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A figure of a section of the page."""
+    """A figure of a section of the page; `table`, where it has one, is row -> column -> the number behind a point."""
 
     task: str
     dataset: str
     protocol: str
     title: str
     svg: str
+    table: dict[str, dict[str, Entry]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """Columns of the table."""
+        return list(dict.fromkeys(name for entries in self.table.values() for name in entries))
 
 
 class Palette:

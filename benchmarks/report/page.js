@@ -43,7 +43,7 @@ function filter() {
     body.classList.toggle("gone", !all("tr:not(.group):not(.gone)", body).length);
   }
   for (const part of all(".part:not(.gone)")) {
-    const bodies = all("tbody", part);
+    const bodies = all(".board tbody", part);
     if (bodies.length) part.classList.toggle("gone", bodies.every((body) => body.classList.contains("gone")));
     if (wanted.protocol && !part.classList.contains("gone")) part.open = true;
   }

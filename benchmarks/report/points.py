@@ -13,10 +13,11 @@ import numpy as np
 from benchmarks.disentanglement.report import is_distance
 from benchmarks.downstream.figure import Panel, panels
 from benchmarks.report.board import CONTROLS, Board, Column, Row, images_seen
-from benchmarks.report.charts import Figure, Palette, colour, svg
+from benchmarks.report.charts import Entry, Figure, Palette, colour, svg
 from benchmarks.report.curves import LEVELS, direction, names_in
+from benchmarks.report.numbers import Spread, spread_text, written
 from benchmarks.report.sources import attributes_of
-from benchmarks.results.models import Model
+from benchmarks.results.models import Model, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,10 +72,12 @@ def attributes(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:
     for path in dict.fromkeys(path for path, _ in probed if attributes_of(path)):
         for (dataset, protocol, metric), panel in panels(path).items():
             there = {model: values for model, values in panel.items() if (path, model) in probed}
-            kept = {m: values for m, values in there.items() if m.model in LEVELS or _is_longest(m, there)}
+            ordered = sorted(there, key=lambda model: model.model in LEVELS)
+            kept = {m: there[m] for m in ordered if m.model in LEVELS or _is_longest(m, there)}
             if len(kept) > 1:
                 title = f"{metric.replace('_', ' ')} of every attribute"
-                yield Figure("downstream", dataset, protocol, title, _dots(kept, metric, palette))
+                drawn = _dots(kept, metric, palette)
+                yield Figure("downstream", dataset, protocol, title, drawn, _numbers(kept))
 
 
 def _is_longest(model: Model, panel: Panel) -> bool:
@@ -84,7 +87,7 @@ def _is_longest(model: Model, panel: Panel) -> bool:
 
 
 def _dots(panel: Panel, metric: str, palette: Palette) -> str:
-    order = _by_gain(panel)
+    order, names = _by_gain(panel), named(panel)
     height = 0.9 + 0.27 * len(order)
 
     def draw(axes: Axes) -> None:
@@ -94,10 +97,9 @@ def _dots(panel: Panel, metric: str, palette: Palette) -> str:
             known = [(i, values[name]) for i, name in enumerate(order) if name in values]
             for i, point in known:
                 axes.hlines(i, point.low, point.high, color=about, linewidth=1, alpha=0.5)
-            label = " ".join(filter(None, (model.model, model.method if control else "")))
             axes.plot([p.value for _, p in known], [i for i, _ in known], linestyle="none", marker=control or "o",
                       markersize=4.5 if control is None else 4, markerfacecolor="none" if control else about,
-                      color=about, label=label)  # fmt: skip
+                      color=about, label=names[model])  # fmt: skip
         axes.set_yticks(range(len(order)), order, fontsize=8)
         axes.set_ylim(-0.6, len(order) - 0.4)
         axes.grid(axis="both")
@@ -105,6 +107,18 @@ def _dots(panel: Panel, metric: str, palette: Palette) -> str:
         axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.05), ncols=2, frameon=False, fontsize=8)
 
     return svg(draw, height=height + 0.2 * len(panel))
+
+
+def _numbers(panel: Panel) -> dict[str, dict[str, Entry]]:
+    """What `_dots` draws, in numbers: attribute (from top to bottom) -> model -> value and interval."""
+    return {
+        attribute: {
+            name: Entry(point.value, written(point.value, 3), spread_text(Spread(point.low, point.high), 3))
+            for model, name in named(panel).items()
+            if (point := panel[model].get(attribute))
+        }
+        for attribute in reversed(_by_gain(panel))
+    }
 
 
 def _by_gain(panel: Panel) -> list[str]:

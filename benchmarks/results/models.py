@@ -40,7 +40,12 @@ class Model(NamedTuple):
 
 def names_of(records: Iterable[Record]) -> dict[Model, str]:
     """The models of the records in their order, each with a name of its own."""
-    models = list(dict.fromkeys(map(Model.of, records)))
+    return named(dict.fromkeys(map(Model.of, records)))
+
+
+def named(models: Iterable[Model]) -> dict[Model, str]:
+    """Each of the models with a name of its own."""
+    models = list(models)
     return {model: _name(model, [other for other in models if other.model == model.model]) for model in models}
 
 

@@ -24,6 +24,15 @@ async function press() {
   verdict.sorted = [0, 1].map(() => { button.click(); return values(); });
   verdict.groups_on_top = all(".board tbody").every((one) => one.rows[0].className === "group");
 
+  const details = document.querySelector(".numbers");
+  verdict.numbers_closed = !details.querySelector("td").checkVisibility(); details.open = true;
+  const heads = all("thead button", details);
+  heads[1].click();
+  verdict.numbers_sorted = all("tbody tr", details).map((row) => Number(row.cells[1].dataset.v));
+  heads[0].click();
+  verdict.numbers_by_name = all("tbody th", details).map((cell) => cell.textContent);
+  verdict.numbers_overflow = document.documentElement.scrollWidth - window.innerWidth;
+
   choose("set", "new"); verdict.of_a_set = sets(); choose("set", "");
   choose("protocol", "paper");
   verdict.of_a_protocol = unique(visible(all(".part")).map((part) => part.dataset.protocol).filter(Boolean));

@@ -104,6 +104,15 @@ def test_tables_sort_within_groups(visit):
     assert verdict["groups_on_top"]
 
 
+def test_the_numbers_of_attributes_open_and_sort(visit):
+    _, verdict, _, _ = visit
+    assert verdict["numbers_closed"]
+    assert len(verdict["numbers_sorted"]) == 4
+    assert verdict["numbers_sorted"] == sorted(verdict["numbers_sorted"], reverse=True)
+    assert verdict["numbers_by_name"] == list("abcd")
+    assert verdict["numbers_overflow"] <= 0
+
+
 def test_filters_leave_what_was_chosen(visit):
     _, verdict, _, _ = visit
     assert verdict["all"] == {"sets": ["new", "old"], "parts": 4}  # probes, reconstructions, a log of each set

@@ -16,7 +16,7 @@ from PIL import Image
 from report_results import CONTROL, HOSTILE, PROBE, write_results
 
 import benchmarks.report.page
-from benchmarks.report import curves
+from benchmarks.report import curves, points
 from benchmarks.report.build import boards
 from benchmarks.report.charts import COLOURS, Curve, Palette, colour, draw_curves, spread_out, svg
 from benchmarks.report.command import command
@@ -206,3 +206,22 @@ def test_methods_share_a_colour_where_there_are_more_models_than_colours():
     assert many.chip(models[0]._replace(weights="control")) == ""
     others = Palette(model._replace(method=model.model) for model in models)
     assert [others.chip(m._replace(method=m.model)) for m in (models[0], models[-1])] == ["c0", "c0"]  # markers differ
+
+
+def test_the_numbers_of_attributes_are_those_of_the_files(tmp_path):
+    folder = write_results(tmp_path / "first", name=HOSTILE)
+    found = find([folder])
+    rows = boards(found)
+    (figure,) = points.attributes(rows, Palette(row.model for board in rows for row in board.rows))
+    assert figure.names == [HOSTILE, "theirs", "pca"]  # the longest training of a model, not every snapshot
+    records = RecordFile(folder / "downstream_attributes.csv").read()
+    values = {(r.attribute, r.model): r.value for r in records if r.model != HOSTILE or "(2000 " in r.train_data}
+    assert sorted(figure.table) == list("abcd")
+    for attribute, entries in figure.table.items():
+        for name, entry in entries.items():
+            assert entry.value == values[attribute, name]
+            assert entry.text == f"{entry.value:.3f}"
+            low, high = map(float, entry.spread.strip("[]").split(", "))
+            assert low < entry.value < high
+    gains = [entries[HOSTILE].value - entries["pca"].value for entries in figure.table.values()]
+    assert gains == sorted(gains, reverse=True)
