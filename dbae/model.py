@@ -234,6 +234,20 @@ def faces64(stochastic: bool = True) -> DBAEConfig:
     )
 
 
+def faces64s(stochastic: bool = True) -> DBAEConfig:
+    """Our smaller 64x64 model: under 16 MB in half precision, whatever the method; trains on one GPU in minutes."""
+    return DBAEConfig(
+        image_size=64,
+        latent_dim=64,
+        stochastic=stochastic,
+        score=UNetConfig(
+            base=32, channel_mult=(1, 2, 3, 3), res_blocks=1, attention_sizes=(16, 8), head_channels=32, groups=16
+        ),
+        encoder=EncoderConfig(base=32, channel_mult=(1, 2, 3, 4, 4), groups=16),
+        decoder=EndpointDecoderConfig(width=12),
+    )
+
+
 def faces32(stochastic: bool = True) -> DBAEConfig:
     """Our 32x32 model: trains on two CPU cores in an hour."""
     return DBAEConfig(

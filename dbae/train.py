@@ -5,8 +5,8 @@ Examples:
   python -m dbae.train --preset faces64 --data zip:photos.zip --out runs/photos --precision bf16
   python -m dbae.train --preset faces32 --data faces --out runs/faces32 --resume
 
-Training options that are left out have the preset's values: the paper's, or for faces32 and faces64 those of a small
-machine.
+Training options that are left out have the preset's values: the paper's, or for faces32, faces64s and
+faces64 those of a small machine.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from dbae.training.objective import Objective
 
 __all__ = ["Args", "fit", "main", "objective", "train"]
 
-Preset = Literal["faces32", "faces64", "celeba64", "ffhq128", "horse128", "bedroom128"]
+Preset = Literal["faces32", "faces64s", "faces64", "celeba64", "ffhq128", "horse128", "bedroom128"]
 log = logging.getLogger(__name__)
 
 
@@ -57,14 +57,15 @@ class Args(ImageTraining):
     """Options of the command.
 
     Attributes:
-        preset: architecture.
+        preset: architecture, and the training options that go with it.
         stochastic: z is sampled (DBAE); --no-stochastic gives DBAE-d.
         initial_sigma: standard deviation of z given an image before training, from 0.02 to 100; None leaves it to the
             initial weights, as the authors do, which give about 1: more than means differ by at first, so that z says
             little for long.
         latent_dim: length of z; None keeps the preset's.
-        tc_weight: of the total correlation of z in the loss; 0 leaves it out.
-        tc_estimator: how it is estimated from a micro-batch (`dbae.losses`); give it many images: --accumulate 1.
+        tc_weight: weight of the total correlation of z in the loss; 0 leaves it out.
+        tc_estimator: how the total correlation is estimated from a micro-batch (`dbae.losses`); give it many images:
+            --accumulate 1.
         endpoint_blend: share of images whose x_T is decoded from z; that of the others is noise.
         dropout: probability in the blocks of the score network; None keeps the preset's.
     """

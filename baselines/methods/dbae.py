@@ -5,7 +5,7 @@ from __future__ import annotations
 from baselines.method import Method, Official, Preset
 from dbae.checkpoints import official
 from dbae.losses import objective
-from dbae.model import DBAE, DBAEConfig, bedroom128, celeba64, faces32, faces64, ffhq128, horse128
+from dbae.model import DBAE, DBAEConfig, bedroom128, celeba64, faces32, faces64, faces64s, ffhq128, horse128
 from dbae.training.config import SMALL_PRESETS
 
 METHOD = Method(
@@ -20,6 +20,7 @@ METHOD = Method(
         "horse128": Preset(horse128),
         "bedroom128": Preset(bedroom128),
         "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
+        "faces64s": Preset(faces64s, SMALL_PRESETS["faces64s"]),
         "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
     },
     options=None,

@@ -241,6 +241,11 @@ def faces64() -> DDIMConfig:
     return DDIMConfig(64, dbae_models.faces64().score)
 
 
+def faces64s() -> DDIMConfig:
+    """64 px, the sizes of DBAE's `faces64s`."""
+    return DDIMConfig(64, dbae_models.faces64s().score)
+
+
 def faces32() -> DDIMConfig:
     """32 px, the sizes of DBAE's `faces32`."""
     return DDIMConfig(32, dbae_models.faces32().score)
@@ -263,6 +268,7 @@ METHOD = Method(
         "bedroom128": Preset(bedroom128, AUTHORS | dict(images=120_000_000)),
         "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
         "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
+        "faces64s": Preset(faces64s, SMALL_PRESETS["faces64s"]),
     },
     official=(
         Official(

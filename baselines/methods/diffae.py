@@ -207,6 +207,11 @@ def faces64() -> DiffAEConfig:
     return _sized_as(dbae_models.faces64())
 
 
+def faces64s() -> DiffAEConfig:
+    """64 px, latent 64, the sizes of DBAE's `faces64s`."""
+    return _sized_as(dbae_models.faces64s())
+
+
 def faces32() -> DiffAEConfig:
     """32 px, latent 32, the sizes of DBAE's `faces32`."""
     return _sized_as(dbae_models.faces32())
@@ -223,7 +228,7 @@ def _sized_as(other: DBAEConfig) -> DiffAEConfig:
 
 
 def small_presets(sized_as: Callable[[DiffAEConfig], Any], **training: Any) -> dict[str, Preset]:
-    """`faces64` and `faces32` of another method, at DiffAE's sizes.
+    """`faces64`, `faces64s` and `faces32` of another method, at DiffAE's sizes.
 
     Args:
         sized_as: its configuration, from DiffAE's.
@@ -231,6 +236,7 @@ def small_presets(sized_as: Callable[[DiffAEConfig], Any], **training: Any) -> d
     """
     return {
         "faces64": Preset(lambda: sized_as(faces64()), SMALL_PRESETS["faces64"] | training),
+        "faces64s": Preset(lambda: sized_as(faces64s()), SMALL_PRESETS["faces64s"] | training),
         "faces32": Preset(lambda: sized_as(faces32()), SMALL_PRESETS["faces32"] | training),
     }
 
@@ -249,6 +255,7 @@ METHOD = Method(
         "ffhq256": Preset(ffhq256, AUTHORS | dict(images=200_000_000, batch_size=64)),
         "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
         "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
+        "faces64s": Preset(faces64s, SMALL_PRESETS["faces64s"]),
     },
     options=LatentOptions,
     official=(

@@ -185,8 +185,8 @@ class DisDiffOptions(OnPretrained, ConfigOptions):
     """What DisDiff can be told. None keeps the preset's value.
 
     Attributes:
-        parts: of z, each with a gradient field of its own.
-        weight: of the disentangling loss.
+        parts: number of parts of z, each with a gradient field of its own.
+        weight: weight of the disentangling loss.
     """
 
     parts: int | None = None
@@ -201,6 +201,7 @@ METHOD = Method(
     loss=loss,
     presets={
         "faces64": Preset(lambda: in_sizes(DisDiffConfig, pdae.faces64()), SMALL_PRESETS["faces64"]),
+        "faces64s": Preset(lambda: in_sizes(DisDiffConfig, pdae.faces64s()), SMALL_PRESETS["faces64s"]),
         "faces32": Preset(lambda: in_sizes(DisDiffConfig, pdae.faces32()), SMALL_PRESETS["faces32"]),
     },
     options=DisDiffOptions,

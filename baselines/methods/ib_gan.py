@@ -171,12 +171,12 @@ class IBGANOptions(ConfigOptions):
     """What IB-GAN can be told. None keeps the preset's value.
 
     Attributes:
-        noise_dim: length of the noise n.
-        code: what z is: the bottleneck's r, or the noise.
-        alpha: weight of what an image says of its noise.
-        beta: weight of KL.
-        gamma: weight of passing for real.
-        noise_images: training images over which the noise on the discriminator's images falls.
+        noise_dim: length of the noise n that an image is generated from.
+        code: what z is: r, the bottleneck between noise and image, or the noise itself.
+        alpha: weight in the loss of how much an image says of the noise it was made from.
+        beta: weight in the loss of the KL divergence of the bottleneck.
+        gamma: weight in the generator's loss of being taken for a real image.
+        noise_images: training images over which the noise that is laid over the discriminator's images falls to 0.
     """
 
     noise_dim: int | None = None
@@ -205,6 +205,7 @@ METHOD = Method(
     loss=loss,
     presets={
         "faces64": Preset(lambda: _sized_as(dbae_models.faces64()), SMALL_PRESETS["faces64"] | dict(lr=1e-4)),
+        "faces64s": Preset(lambda: _sized_as(dbae_models.faces64s()), SMALL_PRESETS["faces64s"] | dict(lr=1e-4)),
         "faces32": Preset(lambda: _sized_as(dbae_models.faces32()), SMALL_PRESETS["faces32"] | dict(lr=2e-4)),
     },
     options=IBGANOptions,

@@ -43,7 +43,7 @@ class Scale:
 
 SCALES = {
     "cpu": Scale("faces32", 32, 110_000, 16),
-    "gpu": Scale("faces64", 64, 10_000_000, 256, ("--precision", "bf16", "--compile"), (2e-4, 4e-4, 8e-4)),
+    "gpu": Scale("faces64s", 64, 10_000_000, 256, ("--precision", "bf16", "--compile"), (2e-4, 4e-4, 8e-4)),
 }
 
 

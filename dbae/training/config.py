@@ -29,20 +29,22 @@ class TrainConfig:
         batch_size: images an optimiser step, of all processes together.
         accumulate: micro-batches a step, of all processes together; batch norm sees one of them at a time (the
             reference's hold 32).
-        optimizer: of the weights; radam is DBAE's.
-        lr: its learning rate, the largest where it changes.
+        optimizer: the optimiser of the weights; radam is DBAE's.
+        lr: the optimiser's learning rate, the largest where it changes.
         lr_schedule: constant, or half a cosine that falls to zero over --images; such a run cannot be made longer.
         warmup_images: images over which the rate rises linearly to --lr; a cosine begins after them.
-        weight_decay: of the optimiser; with adamw it is decoupled from the gradient.
+        weight_decay: the optimiser's weight decay; with adamw it is decoupled from the gradient.
         ema_rate: r of the moving average of the weights, r average + (1 - r) weights after every step.
-        ema_warmup: at step k use (1 + k) / (10 + k) where it is less than r.
-        precision: of the networks, by autocast; parameters stay float32. "auto" times fp32 and bf16 for about a second,
-            takes bf16 if it gains a tenth, and says so; a resumed run keeps what was chosen.
+        ema_warmup: let the moving average forget its first steps: at step k, (1 + k) / (10 + k) in place of r where it
+            is less.
+        precision: number format that the networks compute in, by autocast; parameters stay float32. "auto" times fp32
+            and bf16 for about a second, takes bf16 if it gains a tenth, and says so; a resumed run keeps what was
+            chosen.
         clip_grad: largest gradient norm; None leaves gradients alone, as the reference does.
         flip: mirror training images left-right with probability 1/2.
-        seed: of initial weights, data order and noise.
-        workers: processes that read images.
-        log_every: steps between rows of the log.
+        seed: what initial weights, order of the images and noise follow from.
+        workers: processes that read images; 0 reads them in the training's own.
+        log_every: optimiser steps between rows of the log.
         save_every: images between checkpoints.
         preview_every: images between pictures of reconstructions.
         milestone_every: images between snapshots that are kept for ever.
@@ -50,7 +52,7 @@ class TrainConfig:
         channels_last: memory layout of images and weights; the faster one on CPU and GPU alike.
         compile: generate code for the networks first, for minutes (`dbae.support.compiling`); for long runs on a GPU.
         tensorboard: write event files too (needs the `tensorboard` package).
-        device: "auto" takes a GPU if there is one.
+        device: where to train: cpu, cuda, cuda:1, ...; "auto" takes a GPU if there is one.
         allow_processes: resume with another number of processes, whose noise is other noise; the card says so.
 
     Raises:
@@ -130,4 +132,5 @@ SMALL_PRESETS: dict[str, dict[str, Any]] = {
     "faces32": _SMALL | dict(images=600_000, save_every=50_000, preview_every=50_000, milestone_every=100_000),
     "faces64": _SMALL | dict(images=20_000_000, batch_size=128, lr=2e-4, save_every=500_000, preview_every=500_000),
 }
+SMALL_PRESETS["faces64s"] = SMALL_PRESETS["faces64"] | dict(images=5_000_000, lr=4e-4)
 """Training options of the presets that every method has."""

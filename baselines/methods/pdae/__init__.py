@@ -10,6 +10,7 @@ from baselines.methods.pdae.model import (
     celebahq128,
     faces32,
     faces64,
+    faces64s,
     ffhq128,
     horse128,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "detect",
     "faces32",
     "faces64",
+    "faces64s",
     "ffhq128",
     "from_official",
     "horse128",

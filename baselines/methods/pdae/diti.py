@@ -254,7 +254,8 @@ class DiTiOptions(OnPretrained):
     """What else DiTi can be told.
 
     Attributes:
-        objective: diti's, see `baselines.methods.pdae.diti`; None is "base".
+        objective: the loss under the part of z that is unveiled at a time: base is PDAE's; in stop_grad the gradient
+            reaches only what is newest of it; dual is their sum.
     """
 
     objective: Objective | None = None
@@ -277,6 +278,7 @@ METHOD = Method(
         "bedroom128": Preset(bedroom128, dict(optimizer="adam", images=pdae.LENGTHS["bedroom128"], lr=2e-4)),
         "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
         "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
+        "faces64s": Preset(lambda: _partitioned(pdae.faces64s(), Partition(32, (), ())), SMALL_PRESETS["faces64s"]),
     },
     options=DiTiOptions,
     official=(

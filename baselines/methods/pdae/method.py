@@ -11,6 +11,7 @@ from baselines.methods.pdae.model import (
     celebahq128,
     faces32,
     faces64,
+    faces64s,
     ffhq128,
     horse128,
 )
@@ -43,6 +44,7 @@ METHOD = Method(
         "bedroom128": Preset(bedroom128, dict(optimizer="adam", images=LENGTHS["bedroom128"])),
         "faces32": Preset(faces32, SMALL_PRESETS["faces32"]),
         "faces64": Preset(faces64, SMALL_PRESETS["faces64"]),
+        "faces64s": Preset(faces64s, SMALL_PRESETS["faces64s"]),
     },
     options=OnPretrained,
     official=(

@@ -164,6 +164,11 @@ def faces64() -> PDAEConfig:
     return PDAEConfig(64, 64, ddim.faces64().unet, PDAEEncoderConfig((48, 96, 128, 128), groups=16))
 
 
+def faces64s() -> PDAEConfig:
+    """64 px, latent 64, around `ddim.faces64s`."""
+    return PDAEConfig(64, 64, ddim.faces64s().unet, PDAEEncoderConfig((32, 64, 96, 96), groups=16))
+
+
 def faces32() -> PDAEConfig:
     """32 px, latent 32, around `ddim.faces32`."""
     return PDAEConfig(32, 32, ddim.faces32().unet, PDAEEncoderConfig((32, 64, 96), attention_size=8, groups=8))

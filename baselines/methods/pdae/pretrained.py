@@ -16,7 +16,7 @@ class OnPretrained(LatentOptions):
     """Options of methods that learn a representation for a diffusion model that is there already.
 
     Attributes:
-        pretrained: checkpoint of a ddim, for pdae, diti and disdiff.
+        pretrained: checkpoint of the ddim that the method builds on and leaves as it is; it has to be named.
     """
 
     pretrained: str | None = None

@@ -69,9 +69,9 @@ class SBVAEOptions(ConfigOptions):
 
     Attributes:
         g: strength of the noise; over the whole time it leaves exp(-g^2 / 2) of an image.
-        steps: of the chain.
-        drift_every: of so many batches, one trains the encoder's drift, along whole paths.
-        drift_images: training images after which it stays as it is; 0 for a score model.
+        steps: number of steps of the chain from image to z.
+        drift_every: one of so many batches trains the encoder's drift, along whole paths.
+        drift_images: training images after which the encoder's drift stays as it is; 0 makes a score model.
     """
 
     g: float | None = None
@@ -93,6 +93,7 @@ METHOD = Method(
     loss=loss,
     presets={
         "faces64": Preset(lambda: sized_as(ddim.faces64(), 64), SMALL_PRESETS["faces64"]),
+        "faces64s": Preset(lambda: sized_as(ddim.faces64s(), 64), SMALL_PRESETS["faces64s"]),
         "faces32": Preset(lambda: sized_as(ddim.faces32(), 32), SMALL_PRESETS["faces32"]),
     },
     options=SBVAEOptions,

@@ -146,9 +146,9 @@ def test_resumed_disdiff_is_the_same_run(tmp_path):
 
 
 def test_every_system_has_the_trunk_of_diffae(monkeypatch):
-    """Shapes of U-Net and encoder, and the length of z, at both presets."""
+    """Shapes of U-Net and encoder, and the length of z, at every preset."""
     monkeypatch.undo()
-    for name in ("faces32", "faces64"):
+    for name in ("faces32", "faces64s", "faces64"):
         theirs = METHODS["diffae"].presets[name].config()
         for key in [*CASES, "lcg_dm"]:
             ours = METHODS[key].presets[name].config()
@@ -157,9 +157,7 @@ def test_every_system_has_the_trunk_of_diffae(monkeypatch):
                 if (key, part) == ("sb_vae", "unet"):  # what is dropped out would be noise of its own
                     expected = dataclasses.replace(expected, dropout=0.0)
                 assert getattr(ours, part) == expected, (key, part)
-            own = {"simclr": {"batch_size": 256}, "ib_gan": {"lr": {"faces32": 2e-4, "faces64": 1e-4}[name]}}.get(
-                key, {}
-            )
+            own = {"simclr": {"batch_size": 256}, "ib_gan": {"lr": 2e-4 if name == "faces32" else 1e-4}}.get(key, {})
             assert METHODS[key].presets[name].training == METHODS["diffae"].presets[name].training | own
 
 

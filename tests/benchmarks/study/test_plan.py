@@ -6,7 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import tyro
 
+import baselines.train
+from baselines.methods import METHODS
 from benchmarks.study.plan import SCALES, planned
 from benchmarks.study.rows import ROWS, units
 from dbae.support.errors import UserError
@@ -32,6 +35,23 @@ def test_rows_have_as_many_units(key):
     training = plan(key).training(ROWS[key], 0, 1e-3)
     step = 2 * SMALL.batch * units(ROWS[key], "faces32")
     assert abs(training.images * units(ROWS[key], "faces32") - SMALL.units) <= step / 2
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_weights_of_the_scale_for_a_gpu_are_under_16_mb_in_half_precision(method):
+    model = method.blank(method.presets[SCALES["gpu"].preset].config(), "untrained")
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{method.label}: {parameters:,} parameters")
+    assert 2 * parameters < 16e6, f"{method.label} has {parameters:,} parameters"
+
+
+def test_the_scale_for_a_gpu_asks_for_what_gpus_are_fast_with():
+    given = plan("diffae", **{f: getattr(SCALES["gpu"], f) for f in ("preset", "flags", "batch")}, size=64)
+    arguments = given.training(ROWS["diffae"], 0, 1e-3).command(1000)[2:]
+    args = tyro.cli(baselines.train.options(arguments), args=arguments)
+    assert (args.preset, args.train.precision, args.train.compile, args.train.channels_last) == (
+        *("faces64s", "bf16", True, True),
+    )
 
 
 def test_a_frozen_network_is_paid_for_with_half_of_the_units_and_is_that_of_half_the_run():
