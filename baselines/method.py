@@ -70,7 +70,7 @@ class LatentOptions(TrainingOptions):
     """Options of a method whose configuration has a `latent_dim`.
 
     Attributes:
-        latent_dim: length of z; None keeps the preset's.
+        latent_dim: length of z, the code of an image.
     """
 
     latent_dim: int | None = None

@@ -7,18 +7,22 @@ Examples:
     --pretrained runs/ddim/checkpoints/images-000600000.safetensors
 
 PDAE, DiTi and DisDiff learn a representation for a diffusion model that is there already, the ddim of `--pretrained`.
-Training options that are left out have the preset's values: those of the method's authors, or for faces32 and faces64
-those that dbae.train uses for the same preset.
+Training options that are left out have the preset's values: those of the method's authors, or for faces32,
+faces64s and faces64 those that dbae.train uses for the same preset. An option of some methods says which; its default
+of None keeps the value of the preset.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
+import re
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
+import tyro
 from torch import Tensor
 
 from baselines.interface import InfersEndpoint, RepresentationModel, ShowsMore
@@ -57,10 +61,11 @@ class Args(ImageTraining):
     """Options of the command that every method has; `options_of` adds those of the methods.
 
     Attributes:
-        method: what to train.
-        preset: architecture: faces32 and faces64, with the trunk of `dbae.train`'s, or a published one of the method (a
-            name that it lacks is answered by those that it has).
-        dropout: probability in the blocks of the U-Net; None keeps the preset's, or those of `--pretrained`.
+        method: the method to train.
+        preset: architecture, and the training options that go with it: faces32, faces64s or faces64, with the trunk
+            that dbae.train has under the same name, or a published one of the method (a name that it lacks is answered
+            by those that it has).
+        dropout: probability of dropout in the blocks of the U-Net; None keeps the preset's, or that of --pretrained.
     """
 
     method: Literal[tuple(TRAINED)] = "diffae"  # type: ignore[valid-type]
@@ -97,12 +102,37 @@ def _options_of_methods() -> dict[str, tuple[Any, list[str]]]:
 
 
 def options_of(method: str) -> type[Any]:
-    """`Args` with the options of all methods; where two disagree on a default, `method` has its own."""
+    """`Args` with the options of all methods, each with the help of the methods that have it.
+
+    Where two disagree on a type or a default, `method` has its own.
+    """
     first = sorted(TRAINED, key=lambda key: key != method)
-    kinds = list(dict.fromkeys(kind for key in first if (kind := TRAINED[key].options)))
-    leaves = [kind for kind in kinds if not any(kind is not other and issubclass(other, kind) for other in kinds)]
-    checks = {"__post_init__": Args.__post_init__}
-    return dataclasses.make_dataclass("Args", [], bases=(*leaves, Args), namespace=checks, frozen=True)
+    fields = []
+    for name, (_, having) in _options_of_methods().items():
+        kind = next(kind for key in first if key in having and (kind := TRAINED[key].options))
+        hint: Any = Annotated[get_type_hints(kind)[name], tyro.conf.arg(help=_help(name, having))]
+        fields.append((name, hint, next(field.default for field in dataclasses.fields(kind) if field.name == name)))
+    return dataclasses.make_dataclass("Args", fields, bases=(Args,), frozen=True)
+
+
+def _help(name: str, having: list[str]) -> str:
+    """What an option means, "METHOD, METHOD: meaning." for every meaning that it has."""
+    meanings: dict[str, list[str]] = {}
+    for key in having:
+        meanings.setdefault(_documented(TRAINED[key].options, name), []).append(key)
+    others = ", ".join(key for key in TRAINED if key not in having)
+    if len(meanings) == 1 and len(having) > len(TRAINED) / 2:
+        return f"all methods but {others}: {next(iter(meanings))}"
+    return " ".join(f"{', '.join(keys)}: {text}" for text, keys in meanings.items())
+
+
+def _documented(kind: Any, name: str) -> str:
+    """What the docstring of an options class, or of the class that it has the option from, says under Attributes."""
+    for one in kind.__mro__:
+        about = dict(re.findall(r"^    (\w+): (.+(?:\n {8}.+)*)", inspect.cleandoc(one.__doc__ or ""), re.MULTILINE))
+        if name in about:
+            return " ".join(about[name].split())
+    raise TypeError(f"{kind.__name__}: its docstring has to say under Attributes what {name} is")
 
 
 def train(args: Args) -> Path:

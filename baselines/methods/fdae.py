@@ -207,9 +207,9 @@ class FDAEOptions(ConfigOptions):
     """What FDAE can be told. None keeps the preset's value.
 
     Attributes:
-        parts: of an image, each with a content and a mask.
+        parts: number of parts of an image, each with a content and a mask.
         decorrelation: weight of the loss that draws contents of different parts apart.
-        entropy: weight of the masks' entropy.
+        entropy: weight of the masks' entropy in the loss.
     """
 
     parts: int | None = None

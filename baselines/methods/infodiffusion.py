@@ -132,9 +132,9 @@ class InfoDiffusionOptions(ConfigOptions):
     """What InfoDiffusion can be told.
 
     Attributes:
-        mmd: weight of MMD; None is 0.1.
-        schedule: of beta; None is linear.
-        pretrained: checkpoint of a ddim, whose schedule it takes, for two-phase generation.
+        mmd: weight of the maximum mean discrepancy between z and N(0, I) in the loss; 0.1 unless given.
+        schedule: how the noise grows with time: linear, or as in InfoDiffusion's program.
+        pretrained: checkpoint of a ddim to begin sampling with (two phases); its noise schedule is taken over.
     """
 
     mmd: float | None = None

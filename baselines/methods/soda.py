@@ -118,8 +118,8 @@ class SODAOptions(ConfigOptions):
 
     Attributes:
         views: what the encoder sees in training: the image itself, a part of it (crop), or that in other colours.
-        drop: share of the images whose z is 0 in training.
-        schedule: of the noise: linear or inverted_cosine.
+        drop: share of the images whose z is set to 0 in training, from 0 to 1.
+        schedule: how the noise grows with time: linear or inverted_cosine.
     """
 
     views: Kind | None = None

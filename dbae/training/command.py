@@ -38,7 +38,7 @@ class ImageTraining:
         name: name of the model in result rows; None is "METHOD-PRESET".
         resume: go on from the newest checkpoint in --out, if there is one.
         in_memory: decode all images once into memory (3 size^2 bytes an image).
-        train: options of the loop.
+        train: options of the training loop.
     """
 
     data: str

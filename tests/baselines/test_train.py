@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
@@ -161,3 +162,16 @@ def test_defaults_are_the_authors(capsys):
     text = re.sub(r"[\s│]+", " ", capsys.readouterr().out)
     assert "default: 200000000" in text
     assert "python -m baselines.train --method ddim --preset faces32" in text
+
+
+def test_help_says_which_methods_an_option_is_of_in_whole_phrases():
+    hints = get_type_hints(train.options_of("diffae"), include_extras=True)
+    own = train._options_of_methods()
+    assert {"latent_dim", "pretrained", "schedule"} < own.keys()
+    for name, (_, having) in own.items():
+        told = "".join(getattr(part, "help", None) or "" for part in hints[name].__metadata__)
+        for key in having if name != "latent_dim" else ():
+            meaning = train._documented(train.TRAINED[key].options, name)
+            assert re.search(rf"\b{key}\b[\w, ]*: {re.escape(meaning)}", told), (name, key)
+            assert meaning.split()[0] not in {"of", "at", "by", "its", "in", "for", "to", "with", "whose"}, meaning
+    assert hints["latent_dim"].__metadata__[0].help.startswith("all methods but ddim, lcg_dm: length of z")

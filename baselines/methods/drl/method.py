@@ -18,11 +18,13 @@ class DRLOptions(ConfigOptions):
     """What DRL and VDRL can be told. None keeps the preset's value.
 
     Attributes:
-        weight: of the L1 norm or KL of z, beside half a sum over pixels; 1e-5 as published.
-        schedule: of the noise: linear (VP) or ve.
-        emphasis: the noise levels that training dwells on.
+        weight: weight in the loss of z's L1 norm (drl) or KL divergence (vdrl), beside half a sum over pixels; 1e-5 as
+            published.
+        schedule: how the noise grows with time: linear (VP) or ve.
+        emphasis: the noise levels that training dwells on: high ones (coarse), low ones (fine), all of log-SNR
+            (even), or as other methods do, all times (uniform).
         timed: whether the encoder is told the time; without it, this is DiffAE.
-        times: at which z is what probes see.
+        times: the times, from 0 to 999, whose codes one after the other are z in all that is measured.
     """
 
     weight: float | None = None

@@ -86,14 +86,14 @@ class SAMIOptions(ConfigOptions):
     """What SAMI can be told. None keeps the preset's value.
 
     Attributes:
-        time_conditioned: ScoreVAE: the encoder is told the time.
-        guidance: factor of the encoder's gradient.
-        kl: weight of KL at last, beside a mean over pixels.
-        kl_start: its weight at first.
-        anneal_images: training images in between.
-        free_bits: nats of KL a dimension that cost nothing.
-        times: of training: uniform, or late for much noise.
-        pretrained: checkpoint of a ddim, which is guided and stays as it is; None trains both.
+        time_conditioned: tell the encoder the time too, which makes it a ScoreVAE.
+        guidance: factor of the encoder's gradient in the score.
+        kl: weight of the KL divergence of z from N(0, I) at the end of training, beside a mean over pixels.
+        kl_start: weight of the KL divergence at the start of training.
+        anneal_images: training images over which the weight goes from kl_start to kl.
+        free_bits: nats of the KL divergence of each dimension that cost nothing.
+        times: the times that are trained: uniform, or more of the late, noisy ones.
+        pretrained: checkpoint of the ddim that is guided and stays as it is; without one both are trained.
     """
 
     time_conditioned: bool = False

@@ -127,8 +127,8 @@ class SimCLROptions(ConfigOptions):
     """What SimCLR can be told. None keeps the preset's value.
 
     Attributes:
-        temperature: by which the loss divides cosines.
-        crop: views are random parts of an image too, as in SimCLR's paper, and not in DBAE's Table 1.
+        temperature: what the loss divides the cosines between codes by.
+        crop: make views of random parts of an image too, as in SimCLR's paper, and not in DBAE's Table 1.
     """
 
     temperature: float | None = None

@@ -45,13 +45,13 @@ class VAEOptions(ConfigOptions):
     Attributes:
         weights: calibrated: a Gaussian likelihood beside the terms about z. published: as the published rows, with a
             mean over pixels beside a sum over z.
-        likelihood: of an image given z; learned is a Gaussian whose variance is trained.
-        variance: of a pixel under the Gaussian.
-        beta: weight of KL.
-        capacity: nats that KL is drawn to.
-        capacity_images: training images over which they rise from 0.
-        tc: weight of total correlation; 1 adds none.
-        mmd: weight of MMD to N(0, I).
+        likelihood: the distribution of an image given z; learned is a Gaussian whose variance is trained.
+        variance: variance of a pixel under the Gaussian likelihood.
+        beta: weight in the loss of the KL divergence of z from N(0, I).
+        capacity: nats that the KL divergence is drawn to, instead of to 0.
+        capacity_images: training images over which the capacity rises from 0.
+        tc: weight of the total correlation of z in the loss; 1 is that of a plain VAE.
+        mmd: weight of the maximum mean discrepancy between z and N(0, I) in the loss.
     """
 
     weights: Weights = "calibrated"
