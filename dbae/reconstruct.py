@@ -46,7 +46,7 @@ from dbae.support.compiling import compile_networks
 from dbae.support.errors import UserError
 from dbae.support.locking import alone
 from dbae.support.precision import Precision, autocast
-from dbae.support.progress import progress_bar
+from dbae.support.progress import all_shown, progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +181,7 @@ def run(options: Options, load: Callable[[str], Loaded] = load) -> Gallery:
     x_T = ["xT"] if shows_endpoint(model, endpoint_of(model, options.endpoint)) else []
     shown = ["x0", *x_T, "reconstruction", *(f"draw{j + 1}" for j in range(options.draws))]
     gallery = Gallery(options.out, len(data), options.per_grid, settings(options, loaded, data), shown)
-    with alone(options.out):
+    with alone(options.out), all_shown():
         _fill(gallery, model, data, options, device)
     return gallery
 

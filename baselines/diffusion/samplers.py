@@ -101,7 +101,7 @@ class DiffusionSampler(ABC):
         if path is not None:
             path.append(x)
         finite = x.new_zeros(len(x), dtype=torch.int32)
-        with progress_bar(len(self.order()), type(self).__name__, unit="step", show=progress) as bar:
+        with progress_bar(len(self.order()), type(self).__name__, unit="step", show=progress, leave=False) as bar:
             for i in self.order():
                 x = self.step(x, i)
                 if path is not None:

@@ -43,6 +43,7 @@ from benchmarks.figures.samples import Samples
 from benchmarks.figures.scene import Load
 from benchmarks.figures.trajectory import Trajectory
 from dbae.support import cli, distributed
+from dbae.support.progress import all_shown
 
 Figure = Interpolate | Manipulate | Trajectory | Samples | Statistics | Reconstruct | Axes
 
@@ -50,7 +51,9 @@ Figure = Interpolate | Manipulate | Trajectory | Samples | Statistics | Reconstr
 def main(figure: Figure, load: Load = load) -> Path:
     """Draw a figure, and say where it is."""
     distributed.require_alone("benchmarks.figures")
-    sheet.save(figure.sheets(load), figure.out, scale=figure.scale)
+    with all_shown():
+        sheets = figure.sheets(load)
+    sheet.save(sheets, figure.out, scale=figure.scale)
     print(figure.out)
     return figure.out
 

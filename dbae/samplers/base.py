@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm import tqdm
 
 from dbae.bridge import Bridge
 from dbae.images import NotFiniteError
 from dbae.noise import Noise
 from dbae.samplers.config import DDBM_METHODS, SamplerConfig, steps_for
+from dbae.support.progress import progress_bar
 
 Denoiser = Callable[[Tensor, float], Tensor]
 
@@ -154,7 +154,9 @@ class Sampler(ABC):
         self.record(self.x_T)
         x = self.start()
         finite = x.new_zeros(len(x), dtype=torch.int32)
-        for i in tqdm(range(self.n), desc=self.config.method, leave=False, disable=not progress):
-            x = self.record(self.step(x, i))
-            finite += finite_images(x)
+        with progress_bar(self.n, self.config.method, unit="step", show=progress, leave=False) as bar:
+            for i in range(self.n):
+                x = self.record(self.step(x, i))
+                finite += finite_images(x)
+                bar.update()
         return Sampled(x.clamp(-1, 1), self.nfe, x, self.path, finite)

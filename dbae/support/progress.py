@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import logging
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -61,15 +64,36 @@ class ProgressLines:
         """Nothing to close."""
 
 
-def progress_bar(total: int, title: str, *, done: int = 0, unit: str = "img", show: bool = True) -> Any:
-    """A tqdm bar; where standard error is no terminal, `ProgressLines`; nothing if not `show`, or on ranks above 0."""
-    hidden = not (show and distributed.is_main())
+_wanted: contextvars.ContextVar[bool] = contextvars.ContextVar("progress of all steps", default=False)
+
+
+@contextlib.contextmanager
+def all_shown() -> Iterator[None]:
+    """Within the block, work that says nothing unless it is asked to shows its progress too, as steps of samplers."""
+    token = _wanted.set(True)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
+def progress_bar(
+    total: int, title: str, *, done: int = 0, unit: str = "img", show: bool = True, leave: bool = True
+) -> Any:
+    """A tqdm bar; where standard error is no terminal, `ProgressLines`; nothing on ranks above 0.
+
+    Args:
+        show: whether there is one, also outside `all_shown`.
+        leave: whether the bar stays when it is full.
+    """
+    hidden = not ((show or _wanted.get()) and distributed.is_main())
     bar = tqdm(
         total=total,
         initial=done,
         desc=title,
         unit=unit,
         unit_scale=total >= 1_000_000,
+        leave=leave,
         disable=True if hidden else None,  # None: unless standard error is a terminal
     )
     return ProgressLines(total, title, done, unit) if bar.disable and not hidden else bar

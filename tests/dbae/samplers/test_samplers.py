@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from analytic_denoisers import net
@@ -262,7 +264,8 @@ def _deterministic(method: str) -> dict[str, bool]:
     return {} if method.startswith("ddbm") else {"boot_noise": False}
 
 
-def test_a_progress_bar_is_shown_on_request(capsys):
+def test_a_progress_bar_is_shown_on_request(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     y = torch.zeros(1, 3, 2, 2)
     sample(net(y), y, Bridge(), SamplerConfig("ddbm_euler", 3), progress=True)
     assert "ddbm_euler" in capsys.readouterr().err

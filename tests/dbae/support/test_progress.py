@@ -6,9 +6,13 @@ import logging
 import sys
 
 import pytest
+import torch
+from torch import Tensor
 
+from dbae.bridge import Bridge
+from dbae.samplers import SamplerConfig, sample
 from dbae.support import progress
-from dbae.support.progress import ProgressLines, progress_bar
+from dbae.support.progress import ProgressLines, all_shown, progress_bar
 
 
 @pytest.fixture
@@ -56,3 +60,23 @@ def test_short_and_hidden_work_says_nothing(monkeypatch, caplog, clock):
             clock.append(clock[-1] + seconds)
             bar.update(5)
     assert caplog.records == []
+
+
+def test_steps_of_a_sampler_are_shown_where_all_progress_is(monkeypatch, caplog, clock):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    caplog.set_level(logging.INFO)
+
+    def slow(x_t: Tensor, t: float) -> Tensor:
+        clock.append(clock[-1] + 61.0)
+        return x_t
+
+    def run() -> None:
+        sample(slow, torch.zeros(1, 3, 2, 2), Bridge(), SamplerConfig("ddbm_euler", nfe=4))
+
+    run()
+    assert caplog.records == []
+    with all_shown():
+        run()
+    assert [record.message.partition(",")[0] for record in caplog.records] == [
+        f"ddbm_euler: {i} of 4 step ({25 * i} %)" for i in range(1, 5)
+    ]
