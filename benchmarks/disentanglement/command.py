@@ -60,7 +60,8 @@ class DisentanglementOptions(ReadingOptions):
     z: tuple[Z, ...] = ("mean",)
     """Posterior means or draws, of the first two protocols; which of them the paper took is not known."""
     factors: tuple[str, ...] = ()
-    """Label columns that are the factors behind the images; default: those that the data set names, as faces do."""
+    """Label columns that are the factors behind the images; default: those that the data set names, as faces do.
+    Rows of others have them in their protocol."""
     factor_protocol: tuple[FactorProtocol, ...] = ("standard",)
     """Scores against factors: of z as it is, or of its first 36 principal components, as published (fdae)."""
     factor_images: int = 1000

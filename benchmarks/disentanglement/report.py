@@ -74,7 +74,8 @@ def format_rows(
     if measured:
         named = [[r.model, r.dataset, r.metric, r.sampler, str(r.nfe), str(r.n), f"{r.value:.2f}"] for r in measured]
         tables.append([["model", "data", "distance", "sampler", "NFE", "n", "value"], *named])
-    tables += [_scores(rows, protocol) for protocol in ("factors", "factors-fdae")]
+    chosen = sorted({r.protocol for r in rows if r.protocol.startswith(("factors (", "factors-fdae ("))})
+    tables += [_scores(rows, protocol) for protocol in (*chosen, "factors", "factors-fdae")]
     tables[-1] += map(list, published)
     texts = [columns(table) for table in tables if table]
     if len(first) > 1:
@@ -86,12 +87,13 @@ def _scores(rows: Sequence[Record], protocol: str) -> list[list[str]]:
     """A line a subject, a column a score against factors; empty where nothing was measured."""
     measured = [r for r in rows if r.protocol == protocol]
     names = list(dict.fromkeys(r.metric for r in measured))
-    about = " of 36 components" if protocol == "factors-fdae" else ""
-    lines = [["model", "data", "n", *(f"{name}{about}" for name in names)]]
+    kind, _, chosen = protocol.partition(" ")
+    about = " of 36 components" if kind == "factors-fdae" else ""
+    lines = [["model", "data", *(["factors"] if chosen else []), "n", *(f"{name}{about}" for name in names)]]
     for subject in dict.fromkeys(map(_subject, measured)):
         same = {r.metric: r for r in measured if _subject(r) == subject}
-        row = next(iter(same.values()))
-        lines.append([row.model, row.dataset, str(row.n), *(f"{same[name].value:.4f}" for name in names)])
+        row, scores = next(iter(same.values())), [f"{same[name].value:.4f}" for name in names]
+        lines.append([row.model, row.dataset, *([chosen.strip("()")] if chosen else []), str(row.n), *scores])
     return lines if measured else []
 
 

@@ -2,7 +2,8 @@
 
 Columns with a meaning of their own here (the others: `benchmarks.results.record`):
 
-    protocol    of TAD and ATTRS: see `metrics.disentanglement`; "factors" for scores against known factors;
+    protocol    of TAD and ATTRS: see `metrics.disentanglement`; "factors" for scores against the factors that the
+                data set names, "factors (A B)" against others: labels that the user named, in alphabetical order;
                 "factors-fdae" for those of codes on their first 36 principal components, as published for FDAE,
                 DisDiff and DiffAE (wuancong/FDAE 71e5081; MIG there is of several codes an image, which are not here)
     metric      TAD, ATTRS; TAD_low ... ATTRS_high are the ends of the 95 % bootstrap interval (protocol standard),
@@ -95,6 +96,7 @@ class DisentanglementStudy:
         }
         self.labels = labels_of(dataset, factors)
         self.factors, self.factor_images = factor_classes(dataset, factors), factor_images
+        self.chosen = f" ({' '.join(sorted(factors))})" if set(factors) not in (set(), set(dataset.factors)) else ""
 
     def rows(self, subject: Subject, protocol: ProtocolName, z: Z) -> list[Record]:
         """Rows of TAD and ATTRS of one protocol, from the results where they are complete, else measured now.
@@ -123,7 +125,8 @@ class DisentanglementStudy:
         if not factors.shape[1]:
             return []
         columns: dict[str, Any] = {**subject.cells, **subject.z_cells("mean")}
-        columns |= {"protocol": "factors" if protocol == "standard" else "factors-fdae", "split": "test", "seed": "0"}
+        name = "factors" if protocol == "standard" else "factors-fdae"
+        columns |= {"protocol": f"{name}{self.chosen}", "split": "test", "seed": "0"}
         columns |= {"n": len(train), "task_version": FACTORS_VERSION}
 
         def measure() -> Measured:

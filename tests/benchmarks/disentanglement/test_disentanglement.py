@@ -214,13 +214,30 @@ def test_factors_named_by_the_user_are_scored(options):
     wanted = dataclasses.replace(
         options, factors=("Red", "green", "light"), factor_images=40, protocol=("infodiffusion",)
     )
-    found = {r.metric: r for r in pick(measure(wanted, FakeLoaded(Axes())), protocol="factors")}
+    protocol = "factors (Red green light)"
+    found = {r.metric: r for r in pick(measure(wanted, FakeLoaded(Axes())), protocol=protocol)}
     assert set(found) == set(SCORES)
     assert {r.n for r in found.values()} == {40}
     assert found["DCI_informativeness"].value == 40  # the stand-in says how many test codes it was given
     assert found["MIG"].value > 0.3
-    noise = {r.metric: r for r in pick(measure(wanted, FakeLoaded(Axes())), model="random", protocol="factors")}
+    noise = {r.metric: r for r in pick(measure(wanted, FakeLoaded(Axes())), model="random", protocol=protocol)}
     assert found["MIG"].value > 2 * noise["MIG"].value
+
+
+def test_scores_against_other_factors_are_other_rows(options, capsys):
+    disks = Disks(200, 8)
+    wanted = dataclasses.replace(options, factor_images=40)
+    one, two = (dataclasses.replace(wanted, factors=names) for names in (disks.factors[1::-1], disks.factors[:1]))
+    both = [measure(o, dataset=disks) for o in (wanted, one, two)]
+    named = sorted(disks.factors[:2])
+    assert [{r.protocol for r in rows} for rows in both] == [
+        {"factors"}, {f"factors ({' '.join(named)})"}, {f"factors ({disks.factors[0]})"},
+    ]  # fmt: skip
+    again = dataclasses.replace(wanted, factors=disks.factors[::-1])
+    assert {r.protocol for r in measure(again, dataset=disks)} == {"factors"}  # the data set's own, in any order
+    printed = format_rows([row for rows in both for row in rows])
+    assert "  ".join(["model", "data", "factors", "n"]).split() == printed.split()[:4]
+    assert " ".join(named) in printed
 
 
 def test_no_factors_no_rows_and_an_unknown_factor_is_refused(finished, options):
