@@ -31,6 +31,13 @@ from dbae.pretrained import BUILTIN, PRIORS
 from dbae.support import cli, text
 from dbae.support.errors import UserError
 
+OTHERS = {
+    "factors": "FactorVAE and DCI scores against known factors, of the papers of FDAE, DisDiff and DiffAE",
+    "table1": "Table 1 of the preprint (arXiv, version 1); table1_camera_ready is that of the ICLR 2025 version",
+    "table6": "the networks of DBAE: widths, depths and the rest of their hyperparameters, nothing to measure",
+    "table7": "the networks of the latent prior: their hyperparameters, nothing to measure",
+}
+"""Published tables that no command of `reproduce` measures, in words."""
 What = Literal["models", "data", "tasks", "tables"]
 Row = dict[str, Any]
 
@@ -101,10 +108,17 @@ def tables() -> list[Row]:
     for path in sorted(TABLES.glob("*.csv"), key=lambda path: (len(path.stem.partition("_")[0]), path.stem)):
         numbers = len(path.read_text(encoding="utf-8").splitlines()) - 1
         table = known.get(path.stem)
-        row = {"name": path.stem, "numbers": numbers, "about": "published values only", "tasks": [], "command": ""}
+        row = {
+            "name": path.stem,
+            "numbers": numbers,
+            "about": OTHERS.get(path.stem, "published values only"),
+            "tasks": [],
+            "command": "",
+        }
         if table is not None:
             measured_by = list(dict.fromkeys(run.benchmark for run in table.runs))
-            row |= {"about": table.title, "tasks": measured_by, "command": f"dbae-bench reproduce table{table.number}"}
+            about = table.title + (", in the ICLR 2025 version" if path.stem.endswith("_camera_ready") else "")
+            row |= {"about": about, "tasks": measured_by, "command": f"dbae-bench reproduce table{table.number}"}
         found.append(row)
     return found
 

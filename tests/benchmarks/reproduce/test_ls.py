@@ -82,3 +82,7 @@ def test_tables_are_the_published_ones(capsys):
     assert rows["table3"]["tasks"] == ["disentanglement", "generation"]
     assert rows["table3"]["command"] == "dbae-bench reproduce table3"
     assert rows["table6"]["command"] == ""
+    assert {name for name, row in rows.items() if not row["command"]} == set(ls.OTHERS)
+    assert rows["table1_camera_ready"]["about"].endswith(", in the ICLR 2025 version")
+    assert "preprint" in rows["table1"]["about"]
+    assert min(len(row["about"].split()) for row in rows.values()) > 2
