@@ -95,7 +95,10 @@ class ShowsMore(Protocol):
 
 @runtime_checkable
 class DecodesEndpoint(Protocol):
-    """A model whose x_T, where it is decoded from z, can be looked at."""
+    """A model whose x_T, where it is decoded from z, can be looked at.
+
+    It is recognised by the name of this method: a model of your own must not call anything else `endpoint`.
+    """
 
     def endpoint(self, z: Float[Tensor, "b l"]) -> Float[Tensor, "b 3 s s"]:
         """x_T of `decode` where "decoded" is among the model's `endpoints`."""

@@ -144,8 +144,9 @@ class Bench:
 
     @property
     def endpoint_decoder(self) -> Callable[[torch.Tensor], object] | None:
-        """The network that decodes x_T from z, where the model has one."""
-        return getattr(self.model, "endpoint", None)
+        """The network that decodes x_T from z, where the model says that it has one; the name alone says nothing."""
+        found = getattr(self.model, "endpoint", None) if "decoded" in self.model.endpoints else None
+        return found if callable(found) else None
 
     def _of_networks(self, job: Job) -> Job:
         """`job` without gradients, in this precision."""

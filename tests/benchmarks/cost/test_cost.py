@@ -213,6 +213,7 @@ class OneStep(torch.nn.Module):
 
     name, image_size, latent_dim = "one", 8, 2
     samplers, endpoints, encode_nfe = ("one_step",), ("decoded",), 0
+    endpoint = "https://example.org"  # nothing to do with x_T
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,6 +235,7 @@ def test_a_model_of_one_evaluation_has_its_time_and_operations(options):
     found = {r.metric: r.value for r in rows}
     assert found["GFLOPs_NFE"] == pytest.approx(2 * 2 * 3 * 64 / 1e9)
     assert found["testing_time"] > 0
+    assert not {"endpoint_time", "GFLOPs_endpoint"} & found.keys()
 
 
 def test_two_models_in_one_table(options):
