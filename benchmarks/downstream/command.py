@@ -70,7 +70,8 @@ class DownstreamOptions(ReadingOptions):
     out: Path = Path("runs/downstream.csv")
     """The results file; rows are added to what it has."""
     protocol: tuple[ProtocolName, ...] = ("paper", "standard")
-    """paper: as the published numbers were computed; standard: the best linear map, its strength from validation."""
+    """paper: as the published numbers were computed, with training images of binary attributes mirrored at random, also
+    where a label says left or right; standard: the best linear map, its strength from validation, nothing mirrored."""
     probe: tuple[ProbeKind, ...] = ("linear",)
     """Probes of protocol standard: linear, mlp (one hidden layer), knn; the latter have protocol standard-mlp, -knn."""
     seeds: tuple[int, ...] = (0, 1, 2)
