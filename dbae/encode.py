@@ -35,7 +35,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from dbae.data import Crop, Exif, NamedImages, open_images, read_batches
-from dbae.images import to_float
+from dbae.images import to_device, to_float
 from dbae.interface import Loaded, RepresentationModel, on_device
 from dbae.latent_files import Add, latent_file, require_format
 from dbae.noise import PerImageNoise, mixed_seed
@@ -153,7 +153,7 @@ def _encode(model: RepresentationModel, data: NamedImages, add: Add, options: Op
     for batch in read_batches(data, parts, skip_broken=options.skip_broken, workers=options.workers):
         names, rows = [data.label(int(i)) for i in batch.indices], {}
         if names:
-            x0 = to_float(batch.images.to(device))
+            x0 = to_float(to_device(batch.images, device))
             with autocast(device, options.precision):
                 rows = posterior_rows(model, x0, batch.indices, draws=options.draws, seed=options.seed)
             if not wanted <= rows.keys():

@@ -50,6 +50,13 @@ def require_finite(images: Float[Tensor, "b ..."]) -> None:
         raise NotFiniteError(int((~finite).nonzero()[0]))
 
 
+def to_device(images: Tensor, device: torch.device) -> Tensor:
+    """`images` on a device; onto a GPU from pinned memory, so that the host does not wait for the copy."""
+    if device.type == "cuda" and images.device.type == "cpu":
+        images = images.pin_memory()
+    return images.to(device, non_blocking=True)
+
+
 def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """uint8 [0, 255] -> float32 [-1, 1]: x / 127.5 - 1, in the order (x / 255 - 0.5) / 0.5 of ToTensor + Normalize."""
     return images.to(torch.float32).div_(255).sub_(0.5).div_(0.5)

@@ -33,7 +33,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from dbae.data import ImageDataset, iterate
-from dbae.images import to_float
+from dbae.images import to_device, to_float
 from dbae.support.distributed import World, world
 from dbae.support.errors import UserError
 from dbae.support.files import cache_folder
@@ -226,7 +226,7 @@ class LatentCache:
 
     @torch.inference_mode()
     def _encode(self, encoder: Encoder, images: Tensor, mirrored: bool) -> Float32[np.ndarray, "b v s d"]:
-        x = to_float(images.to(self.device))
+        x = to_float(to_device(images, self.device))
         views = []
         for view in (x, x.flip(3)) if mirrored else (x,):
             with autocast(self.device, self.precision):

@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from dbae.data import Crop, Exif, NamedImages, ReadBatch, matching, open_images, read_batches, require_apart
 from dbae.decoding import Endpoint, decode, endpoint_of, shows_endpoint, starting_point
 from dbae.gallery import Gallery
-from dbae.images import naming, to_float, to_uint8
+from dbae.images import naming, to_device, to_float, to_uint8
 from dbae.interface import Loaded, RepresentationModel, on_device, trained_on
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.pretrained import load
@@ -226,7 +226,7 @@ def _pictures(
     parts: list[Tensor] = []
     for i in range(0, len(batch.indices), options.batch_size):
         part = slice(i, i + options.batch_size)
-        x0 = to_float(batch.images[part].to(device))
+        x0 = to_float(to_device(batch.images[part], device))
         names = [data.label(int(index)) for index in batch.indices[part]]
         with naming(names), autocast(device, options.precision):
             pictures = reconstruct(

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from dbae.checkpoints import own as checkpoint
-from dbae.images import to_float
+from dbae.images import to_device, to_float
 from dbae.noise import mixed_seed
 from dbae.support.cli import device
 from dbae.support.compiling import compile_networks
@@ -171,7 +171,7 @@ class Trainer:
         generator = torch.Generator(self.device).manual_seed(seed)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):  # dropout masks come from the global generators
-            *parts, last = images.to(self.device, non_blocking=True).chunk(self.micro_batches)
+            *parts, last = to_device(images, self.device).chunk(self.micro_batches)
             if not self.joined:
                 self._join(last)
             torch.manual_seed(seed)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dbae.images import NotFiniteError, contact_sheet, naming, save_png, to_float, to_uint8
+from dbae.images import NotFiniteError, contact_sheet, naming, save_png, to_device, to_float, to_uint8
 
 EVERY_BYTE = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(2, 3, 16, 16)
 
@@ -35,6 +35,22 @@ def test_bytes_are_rounded_to_nearest_and_clamped():
 def test_other_floats_become_bytes(dtype):
     x = torch.linspace(-1, 1, 48, dtype=dtype).view(1, 3, 4, 4)
     assert torch.equal(to_uint8(x), to_uint8(x.float()))
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cuda", True), ("cpu", False)])
+def test_images_go_to_a_gpu_from_pinned_memory(monkeypatch, device, pinned):
+    """Else the host would wait for every copy, whatever `non_blocking` says. The calls are asked: they need no GPU."""
+    calls: list[object] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: (calls.append("pinned"), self)[1])
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *where, **how: (calls.append((where, how)), self)[1])
+    to_device(EVERY_BYTE, torch.device(device))
+    assert calls == ["pinned"] * pinned + [((torch.device(device),), {"non_blocking": True})]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_copy_onto_a_gpu_is_whole():
+    assert torch.equal(to_device(EVERY_BYTE, torch.device("cuda")).cpu(), EVERY_BYTE)
 
 
 def test_inputs_are_left_as_they_are():

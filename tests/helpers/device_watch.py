@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -24,3 +25,12 @@ class Watch(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
         self.crossed += [name] * (len({tensor.device for tensor in tensors}) > 1)
         return result
+
+
+def watch_copies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the copies to the host that a dispatcher does not see, as they are made."""
+    copied: list[str] = []
+    for name in ("tolist", "numpy", "cpu"):
+        method = getattr(Tensor, name)
+        monkeypatch.setattr(Tensor, name, lambda self, n=name, m=method: (copied.append(n), m(self))[1])
+    return copied

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from device_watch import Watch
+from device_watch import Watch, watch_copies
 from small_model import Pixels, small_card, small_model
 from training_runs import CONFIG
 
@@ -26,10 +26,7 @@ def test_a_step_reads_no_number(tmp_path, monkeypatch, clip_grad, precision):
     trainer.start(resume=False)
     _, images = TrainingStream(Pixels(8, model.image_size), torch.arange(8).numpy(), 8, seed=0).batch(0)
     monkeypatch.setattr(trainer.optimizer, "step", lambda: None)
-    copied: list[str] = []  # what a dispatcher does not see
-    for name in ("tolist", "numpy", "cpu"):
-        method = getattr(torch.Tensor, name)
-        monkeypatch.setattr(torch.Tensor, name, lambda self, n=name, m=method: (copied.append(n), m(self))[1])
+    copied = watch_copies(monkeypatch)
     with Watch() as watch:
         trainer.train_step(images)
     assert (watch.read, copied) == ([], [])
