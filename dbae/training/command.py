@@ -99,9 +99,38 @@ def card(method: str, model: Any, images: TrainingImages, options: ImageTraining
             "images": len(images.stream.indices),
         },
         command=f"python -m {module} {flags} --data '{parse_source(options.data).portable}'"
-        f" --images {loop.images} --seed {loop.seed}",
+        f" --images {loop.images}{_recipe(options)} --seed {loop.seed}",
         versions=versions() | {"revision": revision()},
     )
+
+
+RECIPE = [
+    "batch_size",
+    "accumulate",
+    "optimizer",
+    "lr",
+    "lr_schedule",
+    "warmup_images",
+    "weight_decay",
+    "ema_rate",
+    "ema_warmup",
+    "precision",
+    "clip_grad",
+    "flip",
+]
+"""Options of the loop, beside the number of images and the seed, that decide the weights."""
+
+
+def _recipe(options: ImageTraining) -> str:
+    """Those of `RECIPE` that are not what a command without them would have, as flags."""
+    field = next(field for field in dataclasses.fields(options) if field.name == "train")
+    usual = TrainConfig() if field.default is dataclasses.MISSING else field.default
+    flags = []
+    for name in RECIPE:
+        value, flag = getattr(options.train, name), name.replace("_", "-")
+        if value != getattr(usual, name):
+            flags.append(f" --{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f" --{flag} {value}")
+    return "".join(flags)
 
 
 def parameters_in_words(model: nn.Module) -> str:

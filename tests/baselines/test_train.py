@@ -47,8 +47,8 @@ def test_run_leaves_a_model_a_log_and_a_picture(tmp_path, method):
     [path] = RunFolder(tmp_path).checkpoints()
     card = checkpoint.read(path)[0]
     assert (card.method, card.name, card.images_seen) == (method, f"{method}-faces32", 24)
-    expected = f"python -m baselines.train --method {method} --preset faces32 --data 'faces:?n=16' --images 24 --seed 0"
-    assert card.command == expected
+    start, loop = f"python -m baselines.train --method {method} --preset faces32", "--images 24 --batch-size 4 --seed 0"
+    assert card.command == f"{start} --data 'faces:?n=16' {loop}"
     losses = [float(row["loss"]) for row in rows(tmp_path)]
     assert len(losses) == 3
     assert losses[0] == pytest.approx(1, abs=0.2)  # of a network that says nothing yet

@@ -93,7 +93,9 @@ def test_run_leaves_a_model_a_log_and_a_picture(whole):
     assert data.startswith("faces-v")
     assert found.train_data == f"{data} (160 images seen)"
     source = "faces:?size=32&n=64"
-    assert card.command == f"python -m dbae.train --preset faces32 --data '{source}' --images 160 --seed 0"
+    assert (
+        card.command == f"python -m dbae.train --preset faces32 --data '{source}' --images 160 --batch-size 8 --seed 0"
+    )
     assert (card.train_data["split"], card.train_data["images"], card.train_data["size"]) == ("train", 51, 32)
     assert card.versions["torch"] == torch.__version__
     assert card.versions["revision"]
@@ -207,6 +209,7 @@ def test_recipe_of_ones_own_is_in_the_card(tmp_path):
     assert (card.config["score"]["dropout"], card.config["score"]["base"]) == (0, 16)
     assert (card.training["lr_schedule"], card.training["warmup_images"]) == ("cosine", 4)
     assert "--dropout 0.0" in card.command
+    assert "--images 8 --batch-size 4 --lr-schedule cosine --warmup-images 4 --seed 0" in card.command
 
 
 def test_initial_sigma_changes_sigma_and_nothing_else():
