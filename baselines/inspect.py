@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 from baselines.interface import InfersEndpoint
 from baselines.load import LoadedModel, NoModel, load, no_model
-from dbae.checkpoints.own import as_json
+from dbae.checkpoints.own import as_json, read
 from dbae.model import parameter_counts
 from dbae.support.cli import run
 from dbae.support.files import sha256
@@ -55,7 +55,16 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
     if isinstance(model, nn.Module):
         facts["parameters"] = [f"{count:13,} {part}" for part, count in parameter_counts(model).items()]
         facts["configuration"] = _flat(as_json(dataclasses.asdict(model.config)))  # type: ignore[call-overload]
-    return facts | {"benchmarks": _uses(loaded), "note": list(loaded.notes)}
+    return facts | {"benchmarks": _uses(loaded), "note": list(loaded.notes)} | _told(loaded.file)
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What the card of one of our files tells of its training, and which results it expects."""
+    if path.suffix != ".safetensors":
+        return {}
+    card, _ = read(path)
+    results = [f"{value:<8g} {name}" for name, value in card.expected.items()]
+    return {"command": [card.command] * bool(card.command), "about": [card.note] * bool(card.note), "results": results}
 
 
 def _uses(loaded: LoadedModel) -> list[str]:

@@ -1,6 +1,6 @@
 """`load(source)`: a checkpoint file or name -> a model that every benchmark can use.
 
-    builtin:dbae            the model that comes with this package (drawn faces, 32 px)
+    builtin:dbae            a model that comes with this package (drawn faces, 32 px); `BUILTIN` has them all
     runs/x/...safetensors   written by this package, any method
     ema_0.9999_1020000.pt   published by the authors of DBAE, DiffAE, PDAE or DiTi, or written by their trainers
     diffae/ffhq128          the same by the name of its card, kept as $DBAE_CHECKPOINTS/NAME/FILE (`baselines.list`)
@@ -27,11 +27,15 @@ from dbae import pretrained, prior
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints import torchfile
 from dbae.checkpoints.fields import from_json
-from dbae.pretrained import BUILTIN
 from dbae.support.errors import UserError
 from dbae.support.files import sha256
 
 __all__ = ["BUILTIN", "Classifier", "LoadedModel", "NoModel", "load", "load_classifier", "load_prior", "no_model"]
+
+BUILTIN = pretrained.BUILTIN | {
+    name: path for name, (path, _) in pretrained.listed(Path(__file__).parent / "builtin").items()
+}
+"""The models that come with this package: DBAEs and those of other methods."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +148,7 @@ def _resolve(source: str | Path) -> _Source:
     if not Path(name).exists() and "/" in name and any(card.startswith(f"{family}/") for card in cards.cards()):
         card, path = cards.find(name)
         return _Source(path, card, options)
-    path = pretrained.find(name)
+    path = pretrained.find(name, BUILTIN)
     return _Source(path, cards.card_of(path), options)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -22,9 +23,22 @@ from dbae.model import DBAE
 from dbae.support.errors import UserError
 from dbae.support.files import sha256
 
-BUILTIN = {"builtin:dbae": Path(__file__).parent / "builtin" / "dbae.safetensors"}
-PRIORS = {"builtin:prior": Path(__file__).parent / "builtin" / "prior.safetensors"}
-"""Of the built-in models' latents (`dbae.prior`)."""
+SUMS = "SHA256SUMS"
+"""The list of a folder's files and their hashes, which `sha256sum -c` checks and `benchmarks.reproduce.pack` writes."""
+
+
+def listed(folder: Path) -> dict[str, tuple[Path, str]]:
+    """The files that `SHA256SUMS` in `folder` lists, by name (`builtin:` and the file's own), and their hashes, hex."""
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    pairs = [line.split() for line in lines if line and not line.startswith("#")]
+    return {f"builtin:{Path(file).stem}": (folder / file, digest) for digest, file in pairs}
+
+
+_FILES = {name: path for name, (path, _) in listed(Path(__file__).parent / "builtin").items()}
+PRIORS = {"builtin:prior": _FILES.pop("builtin:prior")}
+"""Of the latents of `builtin:dbae` (`dbae.prior`)."""
+BUILTIN = _FILES
+"""The DBAEs that come with this package; `baselines.load` has all models."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,20 +78,26 @@ def load(source: str | Path) -> LoadedDBAE:
     return LoadedDBAE(model, path, sha256(path), train_data)
 
 
-def find(source: str | Path) -> Path:
+def find(source: str | Path, models: Mapping[str, Path] = BUILTIN) -> Path:
     """The file that `source` names: a path, a built-in model, or the one checkpoint in a folder of `$DBAE_CHECKPOINTS`.
+
+    Args:
+        models: the built-in ones there are, beside `PRIORS`.
 
     Raises:
         UserError: no such file or built-in model, or no single checkpoint in the folder.
     """
-    named = BUILTIN | PRIORS
+    named = {**models, **PRIORS}
     if str(source).startswith("builtin:") and str(source) not in named:
-        raise UserError(f"{source}: no such built-in model; there is {', '.join(BUILTIN)}.")
+        raise UserError(
+            f"{source}: no such built-in model; there is {', '.join(models)}. `dbae-bench ls models` shows all; those "
+            "of other methods open with `python -m baselines.encode`, `reconstruct` and `sample`, and in benchmarks."
+        )
     path = named.get(str(source)) or _kept(Path(source)) or Path(source)
     if path.is_dir():
         raise UserError(f"{path}: a folder; name a checkpoint file in it, e.g. {_newest(path)}.")
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint file, nor a built-in model ({', '.join(BUILTIN)}).")
+        raise UserError(f"{path}: no such checkpoint file, nor a built-in model ({', '.join(models)}).")
     return path
 
 

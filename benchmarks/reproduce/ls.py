@@ -23,13 +23,15 @@ from typing import Any, Literal, get_args, get_type_hints
 from tyro.conf import Positional
 
 from baselines.cards import TABLES, cards
+from baselines.load import BUILTIN
 from benchmarks.__main__ import ROOT, commands
 from benchmarks.reproduce.tables import TABLES_BY_NUMBER
 from dbae.checkpoints import own
 from dbae.data.kinds import KINDS
-from dbae.pretrained import BUILTIN, PRIORS
+from dbae.pretrained import PRIORS, listed
 from dbae.support import cli, text
 from dbae.support.errors import UserError
+from dbae.support.files import sha256
 
 OTHERS = {
     "factors": "FactorVAE and DCI scores against known factors, of the papers of FDAE, DisDiff and DiffAE",
@@ -65,6 +67,8 @@ def models() -> list[Row]:
 def _builtin(name: str, path: Path) -> Row:
     try:
         card = own.read(path)[0]
+        if sha256(path) != listed(path.parent)[name][1]:
+            raise UserError(f"{path}: expected the file that this package came with, found another SHA-256.")
     except (UserError, OSError) as error:
         return {"name": name, "here": False, "about": str(error), "obtain": "install this package again"}
     about = f"built-in {card.method}, trained on {card.train_data.get('name', 'unknown images')}"

@@ -11,6 +11,7 @@ models and few drawn faces: they show what is measured and how, and are no row o
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import shlex
@@ -19,14 +20,16 @@ import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
+from baselines.load import BUILTIN
 from benchmarks.__main__ import main as door
-from dbae.pretrained import BUILTIN
-from dbae.support import cli
+from dbae.support import cli, progress
 from dbae.support.errors import UserError
 
 log = logging.getLogger(__name__)
 OF_PRIOR = "builtin:dbae"
 """The model that `builtin:prior` is for."""
+SLOW_TO_ENCODE = "builtin:ddim"
+"""A model whose z takes a run of its network: encoding alone would take longer than all the rest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +38,14 @@ class QuickstartOptions:
 
     out: Path = Path("runs/quickstart")
     """Folder of the results, figures and the report page."""
-    ckpt: tuple[str, ...] = tuple(BUILTIN)
+    ckpt: tuple[str, ...] = tuple(name for name in BUILTIN if name != SLOW_TO_ENCODE)
     """Models to measure: names or files."""
     faces: int = 2000
     """Faces to draw: eight of ten to learn from, one for validation, one to measure on."""
     open: bool = False
     """Open the report page in a browser at the end."""
+    verbose: bool = False
+    """Show what every step says of each probe and file, not only progress, warnings and tables."""
 
 
 def steps(options: QuickstartOptions) -> Iterator[list[str]]:
@@ -51,7 +56,7 @@ def steps(options: QuickstartOptions) -> Iterator[list[str]]:
     def to(name: str) -> list[str]:
         return ["--out", str(out / f"{name}.csv")]
 
-    few = str(max(10, min(100, options.faces // 20)))
+    few = str(max(10, min(50, options.faces // 20)))
     yield ["downstream", *models, *data, "--protocol", "standard", *to("downstream")]
     yield ["reconstruction", *models, *data, "--nfe", "5", "20", "--limit", few, *to("reconstruction")]
     yield ["variation", *models, *data, "--draws", "20", *to("variation")]
@@ -62,7 +67,7 @@ def steps(options: QuickstartOptions) -> Iterator[list[str]]:
     if OF_PRIOR in options.ckpt:
         yield ["generation", "--ckpt", OF_PRIOR, "--prior", "builtin:prior", "--prior-nfe", "50", *sample]
     if others := [name for name in options.ckpt if name != OF_PRIOR]:
-        yield ["generation", "--ckpt", *others, "--mode", "ae", *sample]
+        yield ["generation", "--ckpt", *others, *sample]
     yield ["cost", *models, "--measure", "parameters", "operations", "sampling", "--repeats", "3", *to("cost")]
     yield ["trajectories", *models, "--sequences", "16", *to("trajectories")]
     yield ["compare", str(out / "downstream.csv"), "--baseline", "pca"]
@@ -78,14 +83,30 @@ def quickstart(options: QuickstartOptions) -> None:
     if options.faces < 200:
         raise UserError(f"--faces {options.faces}: expected 200 or more, of which a tenth is measured on.")
     started, lines = time.monotonic(), list(steps(options))
-    for number, words in enumerate(lines, 1):
-        log.info("\n[%d of %d, %s] dbae-bench %s\n", number, len(lines), _clock(started), shlex.join(words))
-        if status := _run(words):
-            raise UserError(f"dbae-bench {shlex.join(words)}: ended with status {status}; what it said stands above.")
+    with contextlib.nullcontext() if options.verbose else _brief():
+        for number, words in enumerate(lines, 1):
+            line = f"dbae-bench {shlex.join(words)}"
+            log.info("\n[%d of %d, %s] %s\n", number, len(lines), _clock(started), line)
+            if status := _run(words):
+                raise UserError(f"{line}: ended with status {status}; what it said stands above.")
     page = (options.out / "report.html").resolve()
     print(f"\nDone in {_clock(started)} minutes. Open this page: {page.as_uri()}")
     if options.open:
         webbrowser.open(page.as_uri())
+
+
+@contextlib.contextmanager
+def _brief() -> Iterator[None]:
+    """Warnings alone are logged, but for the commands that are run and the progress of each."""
+    levels = {None: logging.WARNING, log.name: logging.INFO, progress.log.name: logging.INFO}
+    before = {name: logging.getLogger(name).level for name in levels}
+    try:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _run(words: list[str]) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
+from pathlib import Path
 
 import pytest
 import torch
 from golden_fill import fill
 from small_model import narrow_celeba64, small_card, small_model
 
+from baselines import load as module
 from baselines.interface import RepresentationModel
 from baselines.load import BUILTIN, load
+from dbae import pretrained
 from dbae.checkpoints import official
 from dbae.checkpoints import own as checkpoint
 from dbae.model import DBAE
+from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
 from dbae.support.files import sha256
 
@@ -73,12 +78,14 @@ def test_options_for_a_file_with_a_card(tmp_path):
 
 
 def test_unknown_builtin():
-    with pytest.raises(UserError, match=r"^builtin:dbea: no such built-in model; there is builtin:dbae\.$"):
+    with pytest.raises(
+        UserError, match=r"^builtin:dbea: no such built-in model; there is builtin:dbae[,.] .*ls models"
+    ):
         load("builtin:dbea")
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(UserError, match=r"none\.pt: no such checkpoint file, nor a built-in model \(builtin:dbae\)"):
+    with pytest.raises(UserError, match=r"none\.pt: no such checkpoint file, nor a built-in model \(builtin:dbae[,)]"):
         load(tmp_path / "none.pt")
 
 
@@ -92,16 +99,42 @@ def test_folder_names_its_newest_checkpoint(tmp_path):
         load(tmp_path)
 
 
-def test_builtin_model():
-    path = BUILTIN["builtin:dbae"]
+@pytest.mark.parametrize("name", BUILTIN)
+def test_builtin_model(name):
+    path = BUILTIN[name]
     assert path.is_file(), f"{path} is part of the package and is missing"
-    found = load("builtin:dbae")
-    assert (found.weights, found.method, found.model.image_size) == ("trained", "DBAE", 32)
+    found = load(name)
+    assert (found.weights, found.weights_used, found.model.image_size) == ("trained", "EMA", 32)
     assert found.train_data.startswith("faces-v")
     assert path.stat().st_size < 3e6
-    _, card = checkpoint.load(path)
-    assert card.command.startswith("python -m dbae.train --preset faces32")
+    card, _ = checkpoint.read(path)
+    assert re.match(r"python -m (dbae|baselines)\.train .*--preset faces32", card.command)
     assert card.train_data["fingerprint"]
     assert card.images_seen > 0
-    z = found.model.encode(torch.zeros(1, 3, 32, 32))
-    assert found.model.decode(z).images.shape == (1, 3, 32, 32)
+    assert card.expected
+    x0 = torch.zeros(1, 3, 32, 32)
+    z = x0.flatten(1) if found.model.encode_nfe else found.model.encode(x0)
+    once = found.model.samplers[0] == "one_step"
+    sampler = SamplerConfig(found.model.samplers[0], nfe=1 if once else 2)
+    assert found.model.decode(z, sampler=sampler).images.shape == x0.shape
+
+
+def test_names_in_result_rows_tell_builtin_models_apart():
+    names = [checkpoint.read(path)[0].name for path in BUILTIN.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_the_list_of_hashes_has_every_builtin_model_of_other_methods():
+    folder = Path(module.__file__).parent / "builtin"
+    there = set(folder.glob("*.safetensors"))
+    listed = pretrained.listed(folder)
+    assert {path for path, _ in listed.values()} == there == {p for p in BUILTIN.values() if p.parent == folder}
+    assert all(sha256(path) == digest for path, digest in listed.values())
+
+
+def test_builtin_models_of_other_methods_open_by_name(tmp_path, monkeypatch):
+    written(tmp_path / "mine.safetensors")
+    monkeypatch.setitem(BUILTIN, "builtin:mine", tmp_path / "mine.safetensors")
+    assert load("builtin:mine").path == tmp_path / "mine.safetensors"
+    with pytest.raises(UserError, match=r"builtin:mine: no such built-in model; .*`python -m baselines\.encode`"):
+        pretrained.load("builtin:mine")

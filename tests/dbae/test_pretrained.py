@@ -9,7 +9,7 @@ from small_model import narrow_celeba64, small_card, small_model
 from dbae.checkpoints import own as checkpoint
 from dbae.checkpoints.official import official_key
 from dbae.model import DBAE
-from dbae.pretrained import load
+from dbae.pretrained import BUILTIN, PRIORS, find, listed, load
 from dbae.support.errors import UserError
 from dbae.support.files import sha256
 
@@ -19,6 +19,26 @@ def test_builtin_model_encodes_what_it_draws():
     assert loaded.model.name == "dbae-faces32"
     assert not loaded.model.training
     assert loaded.sha256 == sha256(loaded.path)
+
+
+def test_the_list_of_hashes_has_every_file_beside_it():
+    folder = BUILTIN["builtin:dbae"].parent
+    assert {*BUILTIN.values(), *PRIORS.values()} == set(folder.glob("*.safetensors"))
+    assert all(sha256(path) == digest for path, digest in listed(folder).values())
+
+
+def test_built_in_files_are_those_that_the_list_names(tmp_path):
+    (tmp_path / "SHA256SUMS").write_text("# checked with sha256sum -c\n\nab  dbae-x.safetensors\n")
+    found = listed(tmp_path)
+    assert found == {"builtin:dbae-x": (tmp_path / "dbae-x.safetensors", "ab")}
+    mine = {name: path for name, (path, _) in found.items()}
+    with pytest.raises(UserError, match=r"dbae-x\.safetensors: no such checkpoint file, nor a .* \(builtin:dbae-x\)"):
+        find("builtin:dbae-x", mine)
+    mine["builtin:dbae-x"].touch()
+    assert find("builtin:dbae-x", mine) == mine["builtin:dbae-x"]
+    assert find("builtin:prior", mine) == PRIORS["builtin:prior"]
+    with pytest.raises(UserError, match=r"builtin:dbae: no such built-in model; there is builtin:dbae-x\. "):
+        find("builtin:dbae", mine)
 
 
 def test_file_written_by_training(tmp_path):

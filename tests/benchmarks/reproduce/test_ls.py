@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from baselines.cards import TABLES, cards
+from baselines.load import BUILTIN
 from benchmarks.reproduce import ls
 from dbae import pretrained
 from dbae.data.kinds import KINDS
@@ -31,9 +33,9 @@ def test_models_are_those_that_open_by_name(tmp_path, monkeypatch, capsys):
     (tmp_path / "diffae/ffhq128/last.ckpt").touch()
     monkeypatch.setenv("DBAE_CHECKPOINTS", str(tmp_path))
     rows = {row["name"]: row for row in listed("models", capsys)}
-    assert set(rows) == {*pretrained.BUILTIN, *pretrained.PRIORS, *cards()}
+    assert set(rows) == {*BUILTIN, *pretrained.PRIORS, *cards()}
     assert {name for name, row in rows.items() if row["here"]} == {
-        *pretrained.BUILTIN,
+        *BUILTIN,
         *pretrained.PRIORS,
         "diffae/ffhq128",
     }
@@ -41,13 +43,21 @@ def test_models_are_those_that_open_by_name(tmp_path, monkeypatch, capsys):
 
 
 def test_a_damaged_builtin_model_is_said_to_be_so(tmp_path, monkeypatch, capsys):
-    (tmp_path / "half.safetensors").write_bytes(pretrained.BUILTIN["builtin:dbae"].read_bytes()[:1000])
+    (tmp_path / "half.safetensors").write_bytes(BUILTIN["builtin:dbae"].read_bytes()[:1000])
     monkeypatch.setitem(ls.BUILTIN, "builtin:dbae", tmp_path / "half.safetensors")
     monkeypatch.setitem(ls.BUILTIN, "builtin:gone", tmp_path / "gone.safetensors")
     rows = {row["name"]: row for row in listed("models", capsys)}
     assert not rows["builtin:dbae"]["here"]
     assert "not a complete safetensors file" in rows["builtin:dbae"]["about"]
     assert not rows["builtin:gone"]["here"]
+
+
+def test_another_file_in_the_place_of_a_builtin_model_is_said_to_be_so(tmp_path, monkeypatch, capsys):
+    shutil.copy(BUILTIN["builtin:dbae"], tmp_path / "dbae.safetensors")
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  dbae.safetensors\n")
+    monkeypatch.setitem(ls.BUILTIN, "builtin:dbae", tmp_path / "dbae.safetensors")
+    row = next(row for row in listed("models", capsys) if row["name"] == "builtin:dbae")
+    assert (row["here"], "found another SHA-256" in row["about"]) == (False, True)
 
 
 def test_data_are_the_kinds_with_their_options(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,65 @@
+"""`pack`: rounded weights, a card with what was measured of them, and a line in the list of hashes."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+import torch
+from official_files import small_ddim
+from small_model import small_card, small_model
+
+from baselines.convert import Options, convert
+from baselines.load import load
+from benchmarks.reproduce import pack
+from benchmarks.reproduce.pack import PackOptions
+from dbae.checkpoints import own
+from dbae.support.errors import UserError
+
+DATA = "faces:?n=60"
+
+
+@pytest.fixture
+def source(tmp_path):
+    model = small_model()
+    path = tmp_path / "source.safetensors"
+    card = small_card(model, images_seen=64, command="python -m dbae.train")
+    own.save(path, card, raw=model.state_dict(), ema=small_model(seed=1).state_dict())
+    return path
+
+
+def test_the_card_has_what_the_rounded_averaged_weights_give(source, tmp_path):
+    out = tmp_path / "packed" / "small.safetensors"
+    pack.pack(PackOptions(source, out, data=(DATA,), note="For a test.", results=tmp_path / "first"))
+    card, states = own.read(out)
+    assert (card.note, card.images_seen, list(states)) == ("For a test.", 64, ["ema"])
+    assert {v.dtype for v in states["ema"].values() if v.is_floating_point()} == {torch.float16}
+    rounded = {k: v.half().float() for k, v in small_model(seed=1).state_dict().items() if v.is_floating_point()}
+    assert all(torch.equal(states["ema"][key].float(), value) for key, value in rounded.items())
+    assert {f"{DATA}, standard, test, AP", f"{DATA}, paper, test, Pearson_r"} <= card.expected.keys()
+    assert any("decoded x_T" in key and key.endswith(", MSE") for key in card.expected)
+    assert pack.expected(str(out), DATA, tmp_path / "second") == card.expected
+    assert pack.expected(str(source), DATA, tmp_path / "first") != card.expected  # not yet rounded
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=out.parent, check=True)
+
+
+def test_a_model_whose_z_is_its_noise_is_measured_by_its_reconstructions(tmp_path):
+    torch.save(small_ddim(), tmp_path / "ddim.pt")
+    convert(Options(f"{tmp_path}/ddim.pt?heads=1&image_size=32&schedule=cosine", tmp_path / "ddim.safetensors"))
+    assert load(tmp_path / "ddim.safetensors").model.encode_nfe
+    found = pack.expected(str(tmp_path / "ddim.safetensors"), DATA, tmp_path / "results")
+    assert found
+    assert all("inferred x_T" in key for key in found)
+
+
+def test_the_line_of_a_file_in_the_list_is_written_anew(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(pack, "expected", lambda ckpt, data, results: {data: 0.5})
+    (tmp_path / "SHA256SUMS").write_text("00  b.safetensors\n11  z.safetensors\n")
+    for name, force in (("b", False), ("a", False), ("b", True)):
+        pack.pack(PackOptions(source, tmp_path / f"{name}.safetensors", data=("x", "y"), force=force))
+    lines = (tmp_path / "SHA256SUMS").read_text().splitlines()
+    assert [line.split()[1] for line in lines] == ["a.safetensors", "b.safetensors", "z.safetensors"]
+    assert lines[2].startswith("11 ")
+    assert own.read(tmp_path / "b.safetensors")[0].expected == {"x": 0.5, "y": 0.5}
+    with pytest.raises(UserError, match=r"b\.safetensors: is there already\. Add --force"):
+        pack.pack(PackOptions(source, tmp_path / "b.safetensors"))
