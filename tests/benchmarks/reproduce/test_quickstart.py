@@ -65,6 +65,9 @@ def test_it_runs_shows_each_command_and_ends_with_the_page(tmp_path, monkeypatch
     assert (out / "variation.csv").is_file()
     assert "variation" in (out / "report.html").read_text(encoding="utf-8")
     assert [text for text in caplog.messages if "[1 of 2, 0:0" in text and f"--out '{out}/variation.csv'" in text]
+    said = {record.name for record in caplog.records if record.levelno < logging.WARNING}
+    assert said <= {quickstart.log.name, "dbae.support.progress"}
+    assert logging.getLogger().level == logging.INFO  # as it was
     assert opened == [(out / "report.html").resolve().as_uri()]
     assert capsys.readouterr().out.rstrip().endswith(opened[0])
 
