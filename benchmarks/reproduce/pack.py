@@ -69,19 +69,14 @@ def expected(ckpt: str, data: str, results: Path) -> dict[str, float]:
         rows = downstream.measure(
             ckpt, data=data, out=results / "downstream.csv", protocol=("paper", "standard"), seeds=(0,)
         )
-        own_rows = rows[(rows["model"] == loaded.name) & (rows["attribute"] == "mean")]
-        found |= {
-            f"{about}, {r.protocol}, {r.split}, {r.metric}": r.value
-            for r in own_rows.itertuples()
-            if r.metric in PROBED
-        }
+        means = rows[(rows["model"] == loaded.name) & (rows["attribute"] == "mean") & rows["metric"].isin(PROBED)]
+        for row in means.to_dict("records"):
+            found[f"{about}, {row['protocol']}, {row['split']}, {row['metric']}"] = row["value"]
     if loaded.model.endpoints:
         rows = reconstruction.measure(ckpt, data=data, out=results / "reconstruction.csv", nfe=(10,), limit=50)
-        found |= {
-            f"{about}, {r.protocol}, {r.split}, {r.x_T} x_T, {r.sampler} {r.nfe_requested}, {r.metric}": r.value
-            for r in rows.itertuples()
-            if r.metric in RECONSTRUCTED
-        }
+        for row in rows[rows["metric"].isin(RECONSTRUCTED)].to_dict("records"):
+            way = f"{row['x_T']} x_T, {row['sampler']} {row['nfe_requested']}"
+            found[f"{about}, {row['protocol']}, {row['split']}, {way}, {row['metric']}"] = row["value"]
     return {key: float(f"{value:.4g}") for key, value in found.items()}
 
 
