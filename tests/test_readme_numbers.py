@@ -1,4 +1,4 @@
-"""Every interval that the README prints is what the command beside it gives."""
+"""Every interval that the README and docs/systems.md print is what the command beside it gives; tables are files'."""
 
 from __future__ import annotations
 
@@ -25,7 +25,18 @@ def statements(text: str) -> list[tuple[str, list[tuple[str, ...]], list[str]]]:
     return [(part[:60], numbers, COMMAND.findall(part)) for part, numbers in found if numbers]
 
 
-STATEMENTS = statements((ROOT / "README.md").read_text(encoding="utf-8"))
+SYSTEMS = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
+STATEMENTS = statements((ROOT / "README.md").read_text(encoding="utf-8") + "\n\n" + SYSTEMS)
+TABLE = re.compile(r"`(results/\S+\.csv)`(?:(?!`results)[^|])*\n\n((?:\|.*\|\n)+)")
+
+
+def tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
+    """The tables after a paragraph with the name of a results file: that file, and the lines by their headings."""
+    found = []
+    for path, table in TABLE.findall(text):
+        head, _, *lines = [[cell.strip() for cell in line.strip("|\n ").split("|")] for line in table.splitlines()]
+        found.append((path, [dict(zip(head, line, strict=True)) for line in lines]))
+    return found
 
 
 def test_intervals_are_recognised():
@@ -52,3 +63,35 @@ def test_the_command_beside_an_interval_gives_it(statement, tmp_path, monkeypatc
         half = 0.5 * 10**-digits + 1e-9
         close = [g for g in given if all(abs(x - float(p)) <= half for x, p in zip(g, printed, strict=True))]
         assert close, f"{printed} is not among {given}"
+
+
+def test_tables_are_recognised():
+    text = "From `results/a/b.csv`, seed\n0:\n\n| model | MIG |\n|---|---|\n| pca | .25 |\n"
+    assert tables(text) == [("results/a/b.csv", [{"model": "pca", "MIG": ".25"}])]
+    assert tables(SYSTEMS)
+
+
+@pytest.mark.parametrize(("path", "lines"), tables(SYSTEMS), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_table_has_the_numbers_of_its_file(path, lines):
+    """A line is named by words of `model` and `method` of its rows, a column by an attribute, if any, and a metric."""
+    with open(ROOT / path, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if not row["seed"].startswith("mean of")]
+    for line in lines:
+        names = set(line.pop("model").split())
+        of_line = [row for row in rows if row["model"] in names and names <= {row["model"], row["method"]}]
+        assert line
+        for heading, cell in line.items():
+            attribute, _, metric = f"mean {heading}".rpartition(" ")
+            where = (attribute.split()[-1], metric)
+            values = {float(row["value"]) for row in of_line if (row["attribute"], row["metric"]) == where}
+            assert len(values) == 1, (names, heading, values)
+            half = 0.5 * 10 ** -len(cell.partition(".")[2]) + 1e-9
+            assert abs(values.pop() - float(cell)) <= half, (names, heading, cell)
+
+
+def test_share_of_the_first_axis_is_that_of_its_file():
+    with open(ROOT / "results/systems/axes.csv", newline="", encoding="utf-8") as file:
+        rows = [(row["rank"], float(row["strength"])) for row in csv.DictReader(file)]
+    share = sum(strength for rank, strength in rows if rank == "1") / sum(strength for _, strength in rows)
+    [printed] = re.findall(r"has (\S+) % of all guidance", SYSTEMS)
+    assert f"{share:.1%}" == f"{printed}%"
