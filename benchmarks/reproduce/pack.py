@@ -50,7 +50,9 @@ class PackOptions:
     """Replace a file that is there."""
 
 
-def expected(ckpt: str, data: str, results: Path) -> dict[str, float]:
+def expected(
+    ckpt: str, data: str, results: Path, protocols: tuple[str, ...] = ("paper", "standard")
+) -> dict[str, float]:
     """What a card says that the benchmarks give for a model on a data set, to four digits.
 
     Keys name the data set without its folder and all that another run has to be told, e.g. "faces:?n=1000, standard,
@@ -59,6 +61,7 @@ def expected(ckpt: str, data: str, results: Path) -> dict[str, float]:
     Args:
         ckpt: as in --ckpt; data: as in --data.
         results: folder for the rows.
+        protocols: of the probes.
 
     Raises:
         UserError: a file or the data is not usable.
@@ -66,9 +69,7 @@ def expected(ckpt: str, data: str, results: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     loaded, about = load(ckpt), parse_source(data).portable
     if not loaded.model.encode_nfe:
-        rows = downstream.measure(
-            ckpt, data=data, out=results / "downstream.csv", protocol=("paper", "standard"), seeds=(0,)
-        )
+        rows = downstream.measure(ckpt, data=data, out=results / "downstream.csv", protocol=protocols, seeds=(0,))
         means = rows[(rows["model"] == loaded.name) & (rows["attribute"] == "mean") & rows["metric"].isin(PROBED)]
         for row in means.to_dict("records"):
             found[f"{about}, {row['protocol']}, {row['split']}, {row['metric']}"] = row["value"]
