@@ -41,7 +41,7 @@ def test_builtin_model(capsys):
     assert "score.channel_mult [1, 2, 3]" in found["configuration"]
     assert found["benchmarks"][1].startswith("reconstruction: x_T decoded; samplers ddbm_euler, ")
     assert found["benchmarks"][-1] == "generation: mode ae as it is; mode prior with --prior FILE"
-    assert found["command"][0].startswith("python -m dbae.train --preset faces32 --data")
+    assert found["command"][0].startswith("python -m dbae.train --preset faces32 ")
     assert "EMA weights" in found["about"][0]
     results = dict(reversed(line.split(maxsplit=1)) for line in found["results"])
     assert {name: float(value) for name, value in results.items()} == checkpoint.read(loaded.file)[0].expected
