@@ -13,6 +13,7 @@ standard deviation over seeds, empty for one seed.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -157,5 +158,8 @@ def _training(training: Training) -> Line:
 
 def _portable(training: Training) -> str:
     """The command with the names of data and folders that it has on any machine."""
-    command = " ".join(["python", *training.command(training.images)])
-    return command.replace(training.data, parse_source(training.data).portable).replace(str(training.runs), "RUNS")
+    runs, pretrained = Path("RUNS"), training.pretrained
+    pretrained = pretrained and runs / pretrained.relative_to(training.runs)
+    data = parse_source(training.data).portable
+    told = dataclasses.replace(training, data=data, runs=runs, pretrained=pretrained)
+    return " ".join(["python", *told.command(training.images)])

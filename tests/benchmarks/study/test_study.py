@@ -13,6 +13,7 @@ from image_samples import picture, png, write_zip
 from benchmarks.results import RecordFile
 from benchmarks.study.command import StudyOptions, describe, main
 from benchmarks.study.plan import SCALES, planned
+from benchmarks.study.tables import _portable
 
 
 def labelled(path: Path) -> str:
@@ -55,6 +56,15 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     assert "--method vae" in run["command"]
     assert str(tmp_path) not in run["command"]
     assert (tmp_path / "o" / "curve.png").stat().st_size > 1000
+
+
+def test_the_command_of_a_run_is_told_as_it_is_on_any_machine():
+    """Names of data and folders alone are other ones: a word of the options may be the same."""
+    plan = planned(("pdae",), SCALES["cpu"], "faces", Path("/home/faces/runs"))
+    ddim, pdae = plan.rows
+    told = _portable(plan.training(pdae, 0, 1e-3, plan.training(ddim, 0, 1e-3)))
+    assert "--method pdae --preset faces32 --data faces: --out RUNS/pdae/" in told
+    assert "--pretrained RUNS/ddim/" in told
 
 
 def test_the_plan_in_words(tmp_path):
