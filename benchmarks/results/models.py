@@ -13,6 +13,8 @@ from benchmarks.results.record import Record
 
 _HASH = 4
 """Digits of a hash that a name shows, and fewest that find it."""
+_PARTS = ("method", "variant", "train_data", "latent_dim", "hash", "weights")
+"""What can set namesakes apart, in the order in which it is tried."""
 
 
 class Model(NamedTuple):
@@ -44,26 +46,40 @@ def names_of(records: Iterable[Record]) -> dict[Model, str]:
 
 
 def named(models: Iterable[Model]) -> dict[Model, str]:
-    """Each of the models with a name of its own."""
-    models = list(models)
-    return {model: _name(model, [other for other in models if other.model == model.model]) for model in models}
+    """Each of the models with its name and, of what sets it apart from its namesakes, as much as is needed."""
+    texts = {model: _texts(model) for model in models}
+    names: dict[Model, str] = {}
+    for namesakes in _grouped(list(texts), texts, ("name",)):
+        shown = ("name", "method", "hash") if namesakes[0].model == "untrained" else ("name",)
+        for alike in _grouped(namesakes, texts, shown):
+            names |= _set_apart(alike, texts, shown, _PARTS)
+    return {model: names[model] for model in texts}
 
 
-def _name(model: Model, namesakes: Sequence[Model]) -> str:
-    """The model's own name and, of what sets it apart from its namesakes, as much as is needed."""
-    texts = {other: _texts(other) for other in namesakes}
-    shown = ["method", "hash"] if model.model == "untrained" else []
-    for part in ("method", "variant", "train_data", "latent_dim", "hash", "weights"):
-        alike = [other for other in namesakes if all(texts[other][p] == texts[model][p] for p in shown)]
-        if len(alike) > 1 and part not in shown and len({texts[other][part] for other in alike}) > 1:
-            shown.append(part)
-    return " ".join(filter(None, [model.model, *(text for part, text in texts[model].items() if part in shown)]))
+_Texts = Mapping[Model, Mapping[str, str]]
+
+
+def _set_apart(alike: Sequence[Model], texts: _Texts, shown: Sequence[str], parts: Sequence[str]) -> dict[Model, str]:
+    """Names of models that `shown` does not tell apart: by the first of `parts` in which they differ, and so on."""
+    for i, part in enumerate(parts):
+        groups = _grouped(alike, texts, (part,))
+        if part not in shown and len(groups) > 1:
+            apart = (_set_apart(group, texts, (*shown, part), parts[i + 1 :]) for group in groups)
+            return {model: name for names in apart for model, name in names.items()}
+    return {m: " ".join(text for part, text in texts[m].items() if part in shown and text) for m in alike}
+
+
+def _grouped(models: Sequence[Model], texts: _Texts, parts: Sequence[str]) -> list[list[Model]]:
+    groups: dict[tuple[str, ...], list[Model]] = {}
+    for model in models:
+        groups.setdefault(tuple(texts[model][part] for part in parts), []).append(model)
+    return list(groups.values())
 
 
 def _texts(model: Model) -> dict[str, str]:
     digits = "" if model.latent_dim is None else f"z of {model.latent_dim}"
-    texts = {"method": model.method, "variant": model.variant, "train_data": model.train_data, "latent_dim": digits}
-    return texts | {"hash": model.checkpoint_sha256[:_HASH], "weights": model.weights}
+    texts = {"name": model.model, "method": model.method, "variant": model.variant, "train_data": model.train_data}
+    return texts | {"latent_dim": digits, "hash": model.checkpoint_sha256[:_HASH], "weights": model.weights}
 
 
 def find(text: str, names: Mapping[Model, str]) -> list[Model]:
