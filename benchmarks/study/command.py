@@ -122,12 +122,15 @@ def report(plan: Plan, complete: Sequence[Training], out: Path, data: str) -> An
 def _lines(table: Any) -> list[list[str]]:
     if table is None:
         return [["no row has latents to probe"]]
-    shown = ["row", "AP", "AP_se", "Pearson_r", "Pearson_r_se"]
+    shown = {"row": "", "latent_dim": ".0f", "AP": ".4f", "AP_se": ".4f", "Pearson_r": ".4f", "Pearson_r_se": ".4f"}
     return [
-        shown,
+        list(shown),
         *(
-            [c if isinstance(c, str) else "-" if c is None or c != c else f"{c:.4f}" for c in line]
-            for line in table[shown].values
+            [
+                "-" if cell is None or cell != cell else format(cell, spec)
+                for cell, spec in zip(line, shown.values(), strict=True)
+            ]
+            for line in table[list(shown)].values
         ),
     ]
 

@@ -1,6 +1,6 @@
 """The study's tables, from its records and the folders of its runs.
 
-table1.csv    what a linear probe reads from z: AP, Pearson r, MSE
+table1.csv    what a linear probe reads from z of `latent_dim` numbers: AP, Pearson r, MSE
 table2.csv    reconstruction: one line a row, endpoint and sampler, `nfe` evaluations and `encode_nfe` for the endpoint
 table3.csv    TAD and ATTRS
 curve.csv     AP and Pearson r at every point of the learning curve
@@ -35,7 +35,9 @@ METRICS = {
     "table2": ("reconstruction", ("SSIM", "PSNR", "MSE")),
     "table3": ("disentanglement", ("TAD", "ATTRS")),
 }
-SETTING = ("x_T", "sampler", "nfe", "encode_nfe")
+SETTING = {"downstream": ("latent_dim",), "disentanglement": ("latent_dim",),
+           "reconstruction": ("x_T", "sampler", "nfe", "encode_nfe")}  # fmt: skip
+"""Columns that tell lines of a label apart: a code of several times (DRL) has its own PCA beside it."""
 CONTROLS = ("untrained", "pca", "random")
 Line = dict[str, Any]
 
@@ -78,22 +80,20 @@ def _records(out: Path, task: str, metrics: Sequence[str], data: str) -> list[Re
 def _table(name: str, points: Points, out: Path, data: str) -> list[Line]:
     task, metrics = METRICS[name]
     lines = []
-    for (model, *setting), rows in _grouped(_records(out, task, metrics, data), points).items():
-        line: Line = {"row": model}
-        if task == "reconstruction":
-            line |= zip(SETTING, setting, strict=True)
+    for (model, *setting), rows in _grouped(_records(out, task, metrics, data), points, SETTING[task]).items():
+        line: Line = {"row": model, **dict(zip(SETTING[task], setting, strict=True))}
         for metric in metrics:
             line |= _cells(metric, [row for row in rows if row.metric == metric], out / f"{task}.csv")
         lines.append(line)
     return lines
 
 
-def _grouped(records: Iterable[Record], points: Points) -> dict[tuple[Any, ...], list[Record]]:
+def _grouped(records: Iterable[Record], points: Points, names: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
     """(label, setting) -> records of complete trainings, and of controls: an untrained encoder of every variant."""
     order = list(dict.fromkeys(point.training.row.label for point in points.values()))
     found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for row in records:
-        setting = [getattr(row, name) for name in SETTING]
+        setting = [getattr(row, name) for name in names]
         point = points.get(row.checkpoint_sha256)
         if row.model in CONTROLS:
             found[" ".join(filter(None, (row.model, row.method, row.variant))), *setting].append(row)

@@ -44,9 +44,13 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     assert table.loc["VAE", "AP_se"] > 0
     assert table.loc["pca", "AP"] == pytest.approx(next(r.value for r in means if r.model == "pca"), abs=1e-5)
     stranger = next(r for r in rows if r.model == "vae-seed0")
-    RecordFile(tmp_path / "o" / "downstream.csv").add([dataclasses.replace(stranger, checkpoint_sha256="0", value=0.9)])
-    main(options)  # rows of other weights under the same name change nothing
-    assert pandas.read_csv(tmp_path / "o" / "table1.csv").set_index("row").equals(table)
+    longer = dataclasses.replace(next(r for r in means if r.model == "pca"), latent_dim=160, value=0.8)
+    others = [dataclasses.replace(stranger, checkpoint_sha256="0", value=0.9), longer]
+    RecordFile(tmp_path / "o" / "downstream.csv").add(others)
+    main(options)  # rows of other weights under the same name, or of another length of z, change nothing
+    again = pandas.read_csv(tmp_path / "o" / "table1.csv").set_index("row")
+    assert again[again["latent_dim"] != 160].equals(table)
+    assert again[again["latent_dim"] == 160]["AP"].to_dict() == {"pca": 0.8}
     reconstructed = pandas.read_csv(tmp_path / "o" / "table2.csv")
     assert reconstructed["SSIM"].between(-1, 1).all()
     assert (reconstructed["SSIM_se"] > 0).all()
