@@ -98,9 +98,9 @@ def _said_of(word: str, model: Model) -> bool:
 
 
 def counterparts(model: Model, among: Sequence[Model]) -> list[Model]:
-    """Of several baselines those of the model's method, variant and length of z; of its method; else all."""
-    for same in (("method", "variant", "latent_dim"), ("method",)):
+    """Those baselines that have the model's method, variant and length of z; its method; its length; else all."""
+    for same in (("method", "variant", "latent_dim"), ("method",), ("latent_dim",)):
         alike = [other for other in among if all(getattr(other, p) == getattr(model, p) for p in same)]
-        if model.method and alike:
+        if alike and (model.method or same == ("latent_dim",)):
             return alike
     return list(among)

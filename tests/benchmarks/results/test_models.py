@@ -55,4 +55,6 @@ def test_of_several_baselines_a_model_has_that_of_its_method_and_a_control_all()
     bare = [Model.of(r) for r in (BARE, BARE_DIFFAE)]
     assert counterparts(Model.of(LATE), bare) == bare[:1]
     assert counterparts(Model.of(of("b", method="DiffAE", variant="other")), bare) == bare[1:]
+    pca = [Model.of(PCA), Model.of(of("pca", latent_dim=160))]
+    assert counterparts(Model.of(LATE), pca) == pca[:1]
     assert counterparts(Model.of(PCA), bare) == counterparts(Model.of(PREVALENCE), bare) == bare
