@@ -53,10 +53,7 @@ class Options:
 
 def convert(options: Options) -> None:
     """Run the command."""
-    if options.out.suffix != ".safetensors":
-        raise UserError(f"{options.out}: expected a name that ends in .safetensors.")
-    if options.out.exists() and not options.force:
-        raise UserError(f"{options.out}: is there already. Add --force to replace it, or choose another name.")
+    require_new(options.out, force=options.force)
     loaded = load(options.source)
     card = _card(loaded)
     expected = _expected(options.expected, loaded.name) if options.expected else card.expected
@@ -71,6 +68,14 @@ def convert(options: Options) -> None:
             beside, _prior_card(loaded, loaded.prior, options.out), raw=loaded.prior.state_dict(), dtype=dtype
         )
         log.info("%s: its prior, for --prior", beside)
+
+
+def require_new(out: Path, *, force: bool) -> None:
+    """Raise UserError unless a checkpoint can be written under this name, or `force` replaces what is there."""
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out}: expected a name that ends in .safetensors.")
+    if out.exists() and not force:
+        raise UserError(f"{out}: is there already. Add --force to replace it, or choose another name.")
 
 
 def _module(loaded: LoadedModel) -> torch.nn.Module:

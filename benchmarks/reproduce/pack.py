@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 from tyro.conf import Positional
 
+from baselines.convert import require_new
 from baselines.load import load, no_model
 from benchmarks import downstream, reconstruction
 from dbae.checkpoints import own
 from dbae.data import parse_source
 from dbae.pretrained import SUMS, find
 from dbae.support import cli
-from dbae.support.errors import UserError
 from dbae.support.files import atomic_path, sha256
 
 PROBED, RECONSTRUCTED = ("AP", "Pearson_r", "MSE"), ("MSE", "SSIM_skimage")
@@ -87,8 +87,7 @@ def pack(options: PackOptions) -> None:
     Raises:
         UserError: a file or the data is not usable.
     """
-    if options.out.exists() and not options.force:
-        raise UserError(f"{options.out}: is there already. Add --force to replace it, or choose another name.")
+    require_new(options.out, force=options.force)
     source = find(options.source)
     card, states = own.read(source)
     kind, weights = next(iter(states.items()))  # averaged where there are any

@@ -23,7 +23,7 @@ from dbae.images import NotFiniteError, contact_sheet, save_png, to_float, to_ui
 from dbae.model import parameter_counts
 from dbae.support.errors import UserError
 from dbae.support.provenance import revision, versions
-from dbae.training.config import TrainConfig
+from dbae.training.config import FIXED, TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -104,29 +104,15 @@ def card(method: str, model: Any, images: TrainingImages, options: ImageTraining
     )
 
 
-RECIPE = [
-    "batch_size",
-    "accumulate",
-    "optimizer",
-    "lr",
-    "lr_schedule",
-    "warmup_images",
-    "weight_decay",
-    "ema_rate",
-    "ema_warmup",
-    "precision",
-    "clip_grad",
-    "flip",
-]
-"""Options of the loop, beside the number of images and the seed, that decide the weights."""
-
-
 def _recipe(options: ImageTraining) -> str:
-    """Those of `RECIPE` that are not what a command without them would have, as flags."""
+    """What decides the weights, beside the seed, and is not what a command without it would have, as flags."""
     field = next(field for field in dataclasses.fields(options) if field.name == "train")
     usual = TrainConfig() if field.default is dataclasses.MISSING else field.default
+    names = [
+        option.name for option in dataclasses.fields(TrainConfig) if option.name in FIXED and option.name != "seed"
+    ]
     flags = []
-    for name in RECIPE:
+    for name in names:
         value, flag = getattr(options.train, name), name.replace("_", "-")
         if value != getattr(usual, name):
             flags.append(f" --{'' if value else 'no-'}{flag}" if isinstance(value, bool) else f" --{flag} {value}")

@@ -128,9 +128,10 @@ class TrainConfig:
 
 # What differs from the defaults, the paper's, for the models that train on small machines.
 _SMALL = dict(batch_size=64, accumulate=1, lr=1e-3, ema_rate=0.999, ema_warmup=True, clip_grad=1.0)
+_SMALL_64 = _SMALL | dict(batch_size=128, save_every=500_000, preview_every=500_000)
 SMALL_PRESETS: dict[str, dict[str, Any]] = {
     "faces32": _SMALL | dict(images=600_000, save_every=50_000, preview_every=50_000, milestone_every=100_000),
-    "faces64": _SMALL | dict(images=20_000_000, batch_size=128, lr=2e-4, save_every=500_000, preview_every=500_000),
+    "faces64s": _SMALL_64 | dict(images=5_000_000, lr=4e-4),
+    "faces64": _SMALL_64 | dict(images=20_000_000, lr=2e-4),
 }
-SMALL_PRESETS["faces64s"] = SMALL_PRESETS["faces64"] | dict(images=5_000_000, lr=4e-4)
 """Training options of the presets that every method has."""

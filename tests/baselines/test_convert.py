@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import pytest
 import torch
 from official_files import save_lightning, save_pdae, small_ddim, small_diffae, small_latent_net, small_pdae
-from small_model import small_card, small_model
+from small_model import small_checkpoint
 
 from baselines.convert import Options, convert
 from baselines.load import load, load_prior
@@ -20,11 +20,7 @@ from dbae.support.files import sha256
 
 @pytest.fixture
 def source(tmp_path):
-    model = small_model()
-    path = tmp_path / "source.safetensors"
-    card = small_card(model, images_seen=64, command="python -m dbae.train")
-    checkpoint.save(path, card, raw=model.state_dict(), ema=small_model(seed=1).state_dict())
-    return path
+    return small_checkpoint(tmp_path / "source.safetensors")
 
 
 def test_keeps_the_averaged_weights_and_the_card(source, tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dbae.checkpoints.own import Card
+from dbae.checkpoints.own import Card, save
 from dbae.data.base import ImageDataset
 from dbae.model import DBAE, DBAEConfig, celeba64
 from dbae.networks.encoder import EncoderConfig
@@ -45,6 +46,14 @@ def small_model(*, stochastic: bool = True, seed: int = 0) -> DBAE:
 
 def small_card(model: DBAE, **fields: Any) -> Card:
     return Card(method="dbae", name=model.name, config=dataclasses.asdict(model.config), **fields)
+
+
+def small_checkpoint(path: Path) -> Path:
+    """A file of the model as training writes it, whose averaged weights are others (those of seed 1)."""
+    model = small_model()
+    card = small_card(model, images_seen=64, command="python -m dbae.train")
+    save(path, card, raw=model.state_dict(), ema=small_model(seed=1).state_dict())
+    return path
 
 
 class Pixels(ImageDataset):

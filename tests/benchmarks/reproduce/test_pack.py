@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import torch
 from official_files import small_ddim
-from small_model import small_card, small_model
+from small_model import small_checkpoint, small_model
 
 from benchmarks.reproduce import pack
 from benchmarks.reproduce.pack import PackOptions
@@ -22,11 +22,7 @@ DATA = "faces:?n=60"
 
 @pytest.fixture
 def source(tmp_path):
-    model = small_model()
-    path = tmp_path / "source.safetensors"
-    card = small_card(model, images_seen=64, command="python -m dbae.train")
-    own.save(path, card, raw=model.state_dict(), ema=small_model(seed=1).state_dict())
-    return path
+    return small_checkpoint(tmp_path / "source.safetensors")
 
 
 def test_the_card_has_what_the_rounded_averaged_weights_give(source, tmp_path):
