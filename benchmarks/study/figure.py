@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 
 def draw_curves(curve: pandas.DataFrame, path: Path) -> None:
-    """Write a PNG of the table `curve.csv`: a panel a metric, means over seeds, one standard error over images."""
+    """Write a PNG of the table `curve.csv`: a panel a metric, means over seeds, one standard error over images.
+
+    A row whose z has another length than most has it in its name.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     metrics = list(dict.fromkeys(curve["metric"]))
     rows = list(dict.fromkeys(curve["row"]))
+    lengths = curve.groupby("row")["latent_dim"].first()
+    names = {row: row if lengths[row] == lengths.mode()[0] else f"{row}, z of {lengths[row]}" for row in rows}
     figure = Figure(figsize=(6 * len(metrics), 0.24 * len(rows) + 2.5), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
@@ -31,8 +36,9 @@ def draw_curves(curve: pandas.DataFrame, path: Path) -> None:
             style = "-" if i < len(COLOURS) else "--"
             axes.errorbar(means.index, means["value"], means["se"], marker="o", ms=3, lw=1, ls=style, color=colour)
             if len(means):
-                ends.append((float(means["value"].iloc[-1]), row, colour))
+                ends.append((float(means["value"].iloc[-1]), names[row], colour))
         axes.set_xlim(left=0)
+        axes.locator_params(axis="x", nbins=5)
         name_ends(axes, ends)
         axes.set_xlabel("trunk units")
         axes.set_title(metric.replace("_", " "), fontsize=10)

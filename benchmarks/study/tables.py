@@ -131,7 +131,7 @@ def _curve(points: Points, out: Path, data: str) -> list[Line]:
         if point := points.get(row.checkpoint_sha256):
             training = point.training
             done = training.scale.units * point.images / training.images
-            about = {"row": training.row.label, "seed": training.seed, "units": done}
+            about = {"row": training.row.label, "latent_dim": row.latent_dim, "seed": training.seed, "units": done}
             value = {"metric": row.metric, "value": row.value, "se": standard_error(row, out / "downstream.csv")}
             lines.append(about | value)
     return lines
