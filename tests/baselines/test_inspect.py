@@ -34,7 +34,7 @@ def test_builtin_model(capsys):
     loaded = load("builtin:dbae")
     assert found["sha256"] == [loaded.sha256]
     assert (found["method"], found["weights"]) == (["DBAE, stochastic"], ["EMA, trained"])
-    assert (found["images"], found["latent"]) == (["32 px"], ["z of 32 numbers"])
+    assert (found["images"], found["latent"]) == (["32 px"], ["z of 16 numbers"])
     counts = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in found["parameters"]}
     assert counts.keys() == {"score", "encoder", "decoder", "total"}
     assert counts["total"] == sum(p.numel() for p in loaded.model.parameters())
