@@ -101,7 +101,8 @@ class Cost(Family[CostOptions, Record]):
         if all(stored):
             return [row for rows in stored for row in rows or ()]
         counts = [_counts(bench, options) for bench in benches]
-        rows = [line.row(Measured(counts, sheet.times(_seconds(benches, options)))) for line in lines]
+        measured = Measured(counts, sheet.times(_seconds(benches, options)))
+        rows = [line.row(measured) for line in lines]
         session.results.add(rows)
         return rows
 
