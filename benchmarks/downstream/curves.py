@@ -170,7 +170,7 @@ def _over_times(axes: Axes, points: Sequence[Point], look: dict[str, Any], place
     for point in points:
         if point.x < 0:
             axes.axhline(point.value, color=look["color"], linestyle="--" if point.x == BEST else ":", linewidth=1)
-    axes.set_xlabel("t of z(t): dashed the best on validation, dotted several side by side")
+    axes.set_xlabel("t of z(t): dashed the best on validation,\ndotted several side by side")
 
 
 def _line(axes: Axes, points: Sequence[Point], look: dict[str, Any], x: Sequence[float]) -> None:
