@@ -115,7 +115,7 @@ def _settings(row: Row) -> dict[str, str]:
     seen = f"{row.images_seen:,}" if row.images_seen else ""
     found = {"set": row.set, "trained on": SEEN.sub("", row.model.train_data).strip(), "images seen": seen}
     found |= {"NFE": nfe, "sampler": " ".join(filter(None, sampler)), "x_T": of("x_T")}
-    found |= {"end_data": of("end_data"), "z": of("z"), "labels": of("n_train")}
+    found |= {"end_data": of("end_data"), "z": of("z"), "length of z": of("latent_dim"), "labels": of("n_train")}
     return found | {"precision": of("precision")}
 
 

@@ -1,6 +1,6 @@
 """Figures of a page, as SVG whose colours the page decides: names stand beside the curves, no legend is needed.
 
-Matplotlib draws in stand-in colours, which become CSS variables: --ink and --line, and --c0 ... --c7 of the models, of
+Matplotlib draws in stand-in colours, which become CSS variables: --ink and --line, and --c0 ... --c11 of the models, of
 which a page has one set for light and one for dark surroundings.
 """
 
@@ -20,7 +20,7 @@ from benchmarks.results.models import Model
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = 8
+COLOURS = 12
 SALT = "salt-6f1d0c4e"
 """Where the page writes the number of a figure, so that ids are unlike those of others."""
 INK, LINE, PALE = "#010203", "#010204", "#010205"
