@@ -241,7 +241,7 @@ def test_a_model_of_one_evaluation_has_its_time_and_operations(options):
 def test_two_models_in_one_table(options, monkeypatch):
     models = {"a": loaded_as(small_model(), "one", "1" * 64), "b": loaded_as(small_model(seed=1), "two", "2" * 64)}
     timings = []
-    monkeypatch.setattr(cost, "interleaved", lambda *a, **named: timings.append(interleaved(*a, **named)) or timings[-1])
+    monkeypatch.setattr(cost, "interleaved", lambda *a, **to: timings.append(interleaved(*a, **to)) or timings[-1])
     rows = run(dataclasses.replace(options, ckpt=("a", "b"), measure=("sampling",)), models.__getitem__)
     assert len(timings) == 1  # all rows are of one run, in which all jobs take turns
     ratios = [r for r in rows if r.metric == "testing_time_ratio"]
