@@ -28,7 +28,7 @@ SUMS = "SHA256SUMS"
 
 
 def listed(folder: Path) -> dict[str, tuple[Path, str]]:
-    """The files that `SHA256SUMS` in `folder` lists, by name (`builtin:` and the file's own), sorted, and their hashes, hex."""
+    """The files of `SHA256SUMS` in `folder`, sorted by name (`builtin:` and the file's own), and their hashes, hex."""
     lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
     pairs = [line.split() for line in lines if line and not line.startswith("#")]
     return dict(sorted((f"builtin:{Path(file).stem}", (folder / file, digest)) for digest, file in pairs))
