@@ -38,7 +38,7 @@ def test_every_cell_runs(cells, tmp_path, monkeypatch, capsys):
             figures += len(pyplot.get_fignums())
             pyplot.close("all")
     assert figures == 3
-    assert names["z"].shape == (1000, 32)
+    assert names["z"].shape == (1000, 16)
     assert {nfe: made.nfe for nfe, made in names["decoded"].items()} == {2: 2, 10: 10}
     errors = {nfe: ((made.images - names["x_0"][:8]) ** 2).mean() for nfe, made in names["decoded"].items()}
     blind = ((names["x_0"].mean(0) - names["x_0"][:8]) ** 2).mean()
@@ -46,4 +46,4 @@ def test_every_cell_runs(cells, tmp_path, monkeypatch, capsys):
     assert all(names["scores"][name]["z"] > names["scores"][name]["blind"] for name in ("Eyeglasses", "Male"))
     assert {"SSIM", "MSE"} <= set(names["table"].metric)
     assert (tmp_path / "first_steps.csv").is_file()
-    assert "z of 32 numbers" in capsys.readouterr().out
+    assert "z of 16 numbers" in capsys.readouterr().out

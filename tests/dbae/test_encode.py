@@ -202,4 +202,4 @@ def test_example_of_the_help_runs(tmp_path, monkeypatch, capfd):
     words = shlex.split(example)[3:]
     assert run_command(main, Options, module="dbae.encode", description=description, arguments=words) == 0
     assert capfd.readouterr().out == "runs/z.npz\n"
-    assert np.load(tmp_path / "runs" / "z.npz")["z"].shape == (100, 32)
+    assert np.load(tmp_path / "runs" / "z.npz")["z"].shape == (100, 16)
