@@ -1,6 +1,6 @@
 """A DBAE that is ready to use, whoever wrote its checkpoint; `load(source)` takes
 
-builtin:dbae            comes with this package (faces it drew itself, 32 px)
+builtin:dbae            comes with this package (faces it drew itself, 32 px), as do builtin:dbae-d and builtin:dbae-tc
 runs/x/...safetensors   written by `python -m dbae.train`
 ema_0.9999_1020000.pt   published by the DBAE authors; architecture and sizes are read off the file
 dbae/ffhq128            the file in $DBAE_CHECKPOINTS/dbae/ffhq128

@@ -95,3 +95,14 @@ def test_share_of_the_first_axis_is_that_of_its_file():
     share = sum(strength for rank, strength in rows if rank == "1") / sum(strength for _, strength in rows)
     [printed] = re.findall(r"has (\S+) % of all guidance", SYSTEMS)
     assert f"{share:.1%}" == f"{printed}%"
+
+
+@pytest.mark.parametrize("metric", ["AP", "Pearson_r"])
+def test_least_and_best_times_of_drl_are_those_of_its_file(metric):
+    with open(ROOT / "results/systems/drl/downstream.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if (row["attribute"], row["metric"]) == ("mean", metric)]
+    at = {int(t): float(row["value"]) for row in rows if row["weights"] == "trained"
+          for t in re.findall(r"^mean at t=(\d+)$", row["z"])}  # fmt: skip
+    assert len(at) == 11
+    low, high = (f"{at[t]:.3f}".lstrip("0") + f" (t = {t})" for t in (min(at, key=at.get), max(at, key=at.get)))
+    assert f"{low} to {high}" in " ".join(SYSTEMS.split())

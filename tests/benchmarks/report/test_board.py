@@ -206,6 +206,14 @@ def test_probes_of_few_labels_are_rows_of_their_own_and_do_not_lead(tmp_path):
     assert {row.settings["labels"]: row.lead for row in board.rows} == {"": True, "100": False, "500": False}
 
 
+def test_lengths_of_z_are_told_where_they_differ(tmp_path):
+    rows = [dataclasses.replace(PROBE, model=f"z of {n}", latent_dim=n) for n in (32, 160)]
+    RecordFile(tmp_path / "downstream.csv").add(rows)
+    (board,) = boards(find([tmp_path]))
+    assert {row.model.model: row.settings["length of z"] for row in board.rows} == {"z of 32": "32", "z of 160": "160"}
+    assert "length of z" not in board.shared
+
+
 def test_a_setting_that_one_model_lacks_is_not_called_shared(tmp_path):
     rows = [DECODED, dataclasses.replace(DECODED, model="theirs", end_data=None, value=0.1)]
     RecordFile(tmp_path / "reconstruction.csv").add(rows)
