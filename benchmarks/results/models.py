@@ -99,8 +99,9 @@ def _said_of(word: str, model: Model) -> bool:
 
 def counterparts(model: Model, among: Sequence[Model]) -> list[Model]:
     """Those baselines that have the model's method, variant and length of z; its method; its length; else all."""
-    for same in (("method", "variant", "latent_dim"), ("method",), ("latent_dim",)):
+    by_method = (("method", "variant", "latent_dim"), ("method",)) if model.method else ()  # controls have none
+    for same in (*by_method, ("latent_dim",)):
         alike = [other for other in among if all(getattr(other, p) == getattr(model, p) for p in same)]
-        if alike and (model.method or same == ("latent_dim",)):
+        if alike:
             return alike
     return list(among)
