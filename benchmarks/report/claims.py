@@ -13,8 +13,8 @@ from benchmarks.results import Record
 from benchmarks.results.difference import Difference, difference
 from benchmarks.results.pair import Pair, pair, without_single_seeds
 
-_CHANCE = ("random", "prevalence", "real")
-"""Controls that are no rival: chance, and the bound."""
+_NO_RIVALS = ("random", "prevalence", "real", "factors")
+"""Controls that are none: chance, and what nothing can be ahead of."""
 _METRICS = 2
 """Of a table, how many metrics have a claim."""
 
@@ -81,7 +81,7 @@ def claims(boards: Sequence[Board]) -> Iterator[Claim]:
         if board.protocol != "standard" and (board.task, board.dataset) in usual:
             continue
         groups = board.groups()
-        rivals = [row for row in groups.pop(CONTROLS, []) if row.lead and row.model.model not in _CHANCE]
+        rivals = [row for row in groups.pop(CONTROLS, []) if row.lead and row.model.model not in _NO_RIVALS]
         for column in [c for c in board.columns if c.lead][:_METRICS]:
             for group, rows in groups.items():
                 found = [row for row in rows if row.lead and column in row.cells]

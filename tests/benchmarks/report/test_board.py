@@ -118,6 +118,15 @@ def test_what_decides_is_said_with_its_interval(folder):
     assert "[" in probe.lead
 
 
+def test_what_nothing_can_be_ahead_of_is_no_rival(tmp_path):
+    path = dataclasses.replace(PROBE, task="trajectories", metric="straightness", attribute="mean", value=0.9)
+    control = dataclasses.replace(path, train_data="", weights="control", checkpoint_sha256="")
+    others = [dataclasses.replace(control, model=m, value=v) for m, v in (("factors", 1.0), ("pixels", 0.8))]
+    RecordFile(tmp_path / "trajectories.csv").add([path, *others])
+    (claim,) = claims(boards(find([tmp_path])))
+    assert claim.other.model.model == "pixels"
+
+
 def test_changes_between_sets_are_those_of_compare(folder, tmp_path):
     other = write_results(tmp_path / "second", gain=1.0)
     before, after = find([folder, other])
