@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pandas
 import pytest
 
 from benchmarks import compare
@@ -106,3 +107,35 @@ def test_least_and_best_times_of_drl_are_those_of_its_file(metric):
     assert len(at) == 11
     low, high = (f"{at[t]:.3f}".lstrip("0") + f" (t = {t})" for t in (min(at, key=at.get), max(at, key=at.get)))
     assert f"{low} to {high}" in " ".join(SYSTEMS.split())
+
+
+def test_the_table_of_the_study_is_that_of_its_files():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [(folder, table)] = re.findall(r"`(results/study-[^`]+)/`[^|]*\n\n((?:\|.*\|\n)+)", readme)
+    _, _, *lines = [[cell.strip("* ") for cell in line[1:-1].split("|")] for line in table.splitlines()]
+    probes, decoded, parts, runs = (
+        pandas.read_csv(ROOT / folder / f"{name}.csv") for name in ("table1", "table2", "table3", "training")
+    )
+    for name, images, *cells in lines[:-1]:
+        [(length, row)] = re.findall(r"(?:z of (\d+) numbers:\* )?(.*)", name)[:1]
+        row = "pca" if row == "PCA of pixels" else row
+        assert images == "".join(f"{n:,}" for n in runs[runs["row"] == row]["images"].unique())
+        [z] = probes[(probes["row"] == row) & (probes["latent_dim"] == int(length or 32))].to_dict("records")
+        [of_z] = parts[(parts["row"] == row) & (parts["latent_dim"] == int(length or 32))].to_dict("records")
+        pictures = decoded[decoded["row"] == row].sort_values("nfe")
+        ssim = [pictures[(pictures["x_T"] == "inferred") == kept]["SSIM"].tail(1).tolist() for kept in (False, True)]
+        expected = [[z["AP"]], [z["Pearson_r"]], [of_z["TAD"], of_z["ATTRS"]], *ssim]
+        for cell, values in zip(cells, expected, strict=True):
+            assert _matches(cell, values), (name, cell, values)
+    untrained = probes[probes["row"].str.startswith("untrained")]
+    for cell, metric in zip(lines[-1][2:4], ("AP", "Pearson_r"), strict=True):
+        assert _matches(cell, [untrained[metric].min(), untrained[metric].max()])
+
+
+def _matches(cell: str, values: list[float]) -> bool:
+    """Whether the numbers of a cell, without what is in parentheses, are these, as far as they are written."""
+    printed = re.findall(r"\d*\.?\d+", re.sub(r"\(.*?\)", "", cell))
+    return len(printed) == len(values) and all(
+        abs(float(text) - value) <= 0.5 * 10 ** -len(text.partition(".")[2]) + 1e-9
+        for text, value in zip(printed, values, strict=True)
+    )
