@@ -61,7 +61,7 @@ ROWS: dict[str, Row] = {
     row.key: row
     for row in (
         Row("dbae", "DBAE", (), repeated=True),
-        Row("dbae-s", "DBAE, small sigma at first", ("--initial-sigma", "0.02")),
+        Row("dbae-s", "DBAE, small sigma at first", ("--initial-sigma", "0.02"), repeated=True),
         Row("dbae-d", "DBAE-d", ("--no-stochastic",), repeated=True),
         Row("dbae-tc", "DBAE+TC", ("--tc-weight", "0.001")),
         _method("ddim", "DDIM"),
