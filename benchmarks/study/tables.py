@@ -1,10 +1,11 @@
 """The study's tables, from its records and the folders of its runs.
 
-table1.csv    what a linear probe reads from z of `latent_dim` numbers: AP, Pearson r, MSE
-table2.csv    reconstruction: one line a row, endpoint and sampler, `nfe` evaluations and `encode_nfe` for the endpoint
-table3.csv    TAD and ATTRS
-curve.csv     AP and Pearson r at every point of the learning curve
-training.csv  one line a run: work, learning rate, seconds, command
+table1.csv       what a linear probe reads from z of `latent_dim` numbers: AP, Pearson r, MSE
+table2.csv       reconstruction: a line a row, endpoint and sampler, `nfe` evaluations and `encode_nfe` for the endpoint
+table3.csv       TAD and ATTRS
+differences.csv  which rows of table1.csv differ by more than noise (`benchmarks.study.differences`)
+curve.csv        AP and Pearson r at every point of the learning curve
+training.csv     one line a run: work, learning rate, seconds, command
 
 A value is a mean over seeds; `se` is its standard error over test images, which all models share, and `seed_sd` the
 standard deviation over seeds, empty for one seed.
@@ -15,20 +16,21 @@ from __future__ import annotations
 import csv
 import dataclasses
 import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas
 
-from benchmarks.results import Record, RecordFile
+from benchmarks.results import Record
 from benchmarks.results.evidence import evidence
-from benchmarks.study.plan import POINTS, Training
+from benchmarks.study.differences import differences
+from benchmarks.study.found import Points, grouped, points_of, records_of
+from benchmarks.study.plan import Training
 from benchmarks.study.rows import units
 from dbae.data import parse_source
-from dbae.support.files import atomic_path, sha256
+from dbae.support.files import atomic_path
 
 METRICS = {
     "table1": ("downstream", ("AP", "Pearson_r", "MSE")),
@@ -38,18 +40,14 @@ METRICS = {
 SETTING = {"downstream": ("latent_dim",), "disentanglement": ("latent_dim",),
            "reconstruction": ("x_T", "sampler", "nfe", "encode_nfe")}  # fmt: skip
 """Columns that tell lines of a label apart: a code of several times (DRL) has its own PCA beside it."""
-CONTROLS = ("untrained", "pca", "random")
 Line = dict[str, Any]
 
 
 def write_tables(trainings: Sequence[Training], out: Path, data: str) -> dict[str, pandas.DataFrame]:
     """Write all tables of complete trainings, from rows about the data of this fingerprint; name -> table."""
-    points = {
-        sha256(training.checkpoint(part)): Point(training, training.images * part // POINTS)
-        for training in trainings
-        for part in range(1, POINTS + 1)
-    }
+    points = points_of(trainings)
     found: dict[str, list[Line]] = {name: _table(name, points, out, data) for name in METRICS}
+    found["differences"] = differences(points, out, data)
     found["curve"] = _curve(points, out, data)
     found["training"] = [_training(training) for training in trainings]
     tables = {name: pandas.DataFrame(lines) for name, lines in found.items() if lines}
@@ -59,47 +57,15 @@ def write_tables(trainings: Sequence[Training], out: Path, data: str) -> dict[st
     return tables
 
 
-class Point(NamedTuple):
-    """A training after so many of its images."""
-
-    training: Training
-    images: int
-
-
-Points = dict[str, Point]
-"""Hash of a checkpoint -> what it is."""
-
-
-def _records(out: Path, task: str, metrics: Sequence[str], data: str) -> list[Record]:
-    path = out / f"{task}.csv"
-    rows = RecordFile(path).read() if path.exists() else []
-    rows = [row for row in rows if row.attribute == "mean" and row.metric in metrics and row.data_sha256 == data]
-    return [row for row in rows if row.task != "downstream" or row.seed.startswith("mean of")]
-
-
 def _table(name: str, points: Points, out: Path, data: str) -> list[Line]:
     task, metrics = METRICS[name]
     lines = []
-    for (model, *setting), rows in _grouped(_records(out, task, metrics, data), points, SETTING[task]).items():
+    for (model, *setting), rows in grouped(records_of(out, task, metrics, data), points, SETTING[task]).items():
         line: Line = {"row": model, **dict(zip(SETTING[task], setting, strict=True))}
         for metric in metrics:
             line |= _cells(metric, [row for row in rows if row.metric == metric], out / f"{task}.csv")
         lines.append(line)
     return lines
-
-
-def _grouped(records: Iterable[Record], points: Points, names: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
-    """(label, setting) -> records of complete trainings, and of controls: an untrained encoder of every variant."""
-    order = list(dict.fromkeys(point.training.row.label for point in points.values()))
-    found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
-    for row in records:
-        setting = [getattr(row, name) for name in names]
-        point = points.get(row.checkpoint_sha256)
-        if row.model in CONTROLS:
-            found[" ".join(filter(None, (row.model, row.method, row.variant))), *setting].append(row)
-        elif point and point.images == point.training.images:
-            found[point.training.row.label, *setting].append(row)
-    return dict(sorted(found.items(), key=lambda item: order.index(item[0][0]) if item[0][0] in order else len(order)))
 
 
 def _cells(metric: str, rows: Sequence[Record], path: Path) -> Line:
@@ -127,7 +93,7 @@ def standard_error(row: Record, path: Path) -> float | None:
 
 def _curve(points: Points, out: Path, data: str) -> list[Line]:
     lines = []
-    for row in _records(out, "downstream", ("AP", "Pearson_r"), data):
+    for row in records_of(out, "downstream", ("AP", "Pearson_r"), data):
         if point := points.get(row.checkpoint_sha256):
             training = point.training
             done = training.scale.units * point.images / training.images

@@ -1,0 +1,109 @@
+"""differences.csv: which rows of table1.csv differ by more than the noise of test images and of training.
+
+Every row stands against PCA and against the rows of several seeds, with z of the same length:
+
+    difference  `row` - `baseline`, of means over seeds
+    low, high   95 % interval, of Student's t, with error sqrt(se_images^2 + se_seeds^2)
+    se_images   error over test images: both rows' probes see the same ones, which are resampled together
+    se_seeds    error over training seeds: s sqrt(1 / k + 1 / l) for rows of k and l seeds, without 1 / l for PCA
+
+s, the deviation between seeds, is pooled over all rows of several seeds, for two or three seeds tell little; other
+methods are taken to vary as much. Degrees of freedom are those of Welch and Satterthwaite.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from benchmarks.metrics.bootstrap import Interval, of_error
+from benchmarks.results import Record
+from benchmarks.results.evidence import evidence
+from benchmarks.study.found import Points, grouped, records_of
+
+METRICS = ("AP", "Pearson_r", "MSE")
+
+
+class Probed(NamedTuple):
+    """One metric of a row of the study.
+
+    Attributes:
+        values: one a seed.
+        drawn: their mean in r resamples of the test images, attribute by attribute; `units` images are resampled.
+        fixed: whether no seed changes it.
+    """
+
+    values: tuple[float, ...]
+    drawn: Float64[np.ndarray, "r k"]
+    units: int
+    fixed: bool = False
+
+
+class Spread(NamedTuple):
+    """Deviation between seeds, from so many degrees of freedom."""
+
+    deviation: float
+    freedom: int
+
+
+def differences(points: Points, out: Path, data: str) -> list[dict[str, Any]]:
+    """The lines of the file; none where no row has several seeds."""
+    lines = []
+    for metric in METRICS:
+        records = grouped(records_of(out, "downstream", (metric,), data), points, ("latent_dim",))
+        found = {
+            key: probed
+            for key, rows in records.items()
+            if key[0].partition(" ")[0] not in ("untrained", "random")
+            and (probed := _probed(rows, out / "downstream.csv")) is not None
+        }
+        if (spread := pooled(list(found.values()))) is None:
+            continue
+        for (baseline, length), b in found.items():
+            if b.fixed or len(b.values) > 1:
+                for (row, other), a in found.items():
+                    if row != baseline and other == length:
+                        about = {"row": row, "baseline": baseline, "latent_dim": length, "metric": metric}
+                        lines.append(about | compared(a, b, spread))
+    return lines
+
+
+def _probed(rows: Sequence[Record], path: Path) -> Probed | None:
+    """Nothing where the scores of single images are not beside the results file."""
+    scores = [evidence(row, path).scores for row in rows]
+    known = [one for one in scores if one is not None]
+    if len(known) < len(rows) or not all(one.pairs_with(known[0]) for one in known):
+        return None
+    drawn = np.mean([one.drawn.astype(np.float64) for one in known], axis=0)
+    return Probed(tuple(row.value for row in rows), drawn, known[0].units, fixed=rows[0].model == "pca")
+
+
+def pooled(rows: Sequence[Probed]) -> Spread | None:
+    """The deviation between seeds over rows of several; None without any."""
+    several = [row.values for row in rows if len(row.values) > 1]
+    freedom = sum(len(values) - 1 for values in several)
+    if not freedom:
+        return None
+    return Spread(math.sqrt(sum((len(v) - 1) * statistics.variance(v) for v in several) / freedom), freedom)
+
+
+def compared(a: Probed, b: Probed, spread: Spread) -> dict[str, float]:
+    """a - b with its interval and where its noise comes from."""
+    images = float(np.nanmean(a.drawn - b.drawn, axis=1).std(ddof=1))
+    seeds = spread.deviation * math.sqrt(sum(1 / len(row.values) for row in (a, b) if not row.fixed))
+    found = _interval(statistics.fmean(a.values) - statistics.fmean(b.values), images, a.units - 1, seeds, spread)
+    return {"difference": found.difference, "low": found.low, "high": found.high,
+            "se_images": images, "se_seeds": seeds}  # fmt: skip
+
+
+def _interval(value: float, images: float, of_images: int, seeds: float, spread: Spread) -> Interval:
+    square = images**2 + seeds**2
+    if square == 0:
+        return of_error(value, 0.0, 1)
+    return of_error(value, math.sqrt(square), square**2 / (images**4 / of_images + seeds**4 / spread.freedom))

@@ -1,0 +1,84 @@
+"""Differences between rows of the study hold their level with noise of images and of seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_results import CONTROL, PROBE, average_precision
+
+from benchmarks.results import RecordFile
+from benchmarks.study.differences import Probed, compared, differences, pooled
+from benchmarks.study.found import Point
+from benchmarks.study.plan import SCALES, planned
+
+SEEDS = {"dbae": 3, "vae": 2, "ae": 1}
+
+
+def probed(rng, seeds: int, of_seeds: float, of_images: float) -> Probed:
+    """A row whose true value is 0."""
+    values = rng.normal(0, of_images) + rng.normal(0, of_seeds, seeds)
+    return Probed(tuple(values.tolist()), rng.normal(0, of_images, (100, 1)), 2000)
+
+
+@pytest.mark.parametrize(("of_seeds", "seeds"), [(1.0, 3), (1.0, 1), (0.2, 2)])
+def test_the_interval_holds_its_level(of_seeds, seeds):
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(1500):
+        a, *others = (probed(rng, n, of_seeds, 1.0) for n in (seeds, 3, 3, 3))
+        found = compared(a, others[0], pooled([a, *others]))
+        hits += found["low"] <= 0 <= found["high"]
+    assert 0.935 < hits / 1500 < 0.965
+
+
+def test_seeds_widen_what_images_leave():
+    rng = np.random.default_rng(0)
+    a, b = (probed(rng, 3, 1.0, 0.01) for _ in range(2))
+    found = compared(a, b, pooled([a, b]))
+    assert found["se_seeds"] > 20 * found["se_images"]
+    assert found["high"] - found["low"] > 4 * found["se_seeds"]
+
+
+@pytest.fixture
+def points(tmp_path):
+    """Runs of three rows, each with its own scores beside the results."""
+    plan, found = planned(tuple(SEEDS), SCALES["cpu"], "faces", Path("runs")), {}
+    for number, row in enumerate(plan.rows):
+        for seed in range(SEEDS[row.key]):
+            run = plan.training(row, seed, 1e-3)
+            found[f"{number}{seed}" * 32] = Point(run, run.images)
+            about = {"model": run.name, "method": row.label, "checkpoint_sha256": f"{number}{seed}" * 32}
+            averaged(tmp_path, dataclasses.replace(PROBE, **about), 1.0 + number, seed=10 * number + seed)
+    averaged(tmp_path, CONTROL, 2.0, seed=99)
+    return found
+
+
+def averaged(folder, row, signal, seed):
+    """The row of a probe's seeds beside that of its only one."""
+    average_precision(folder, row, signal, seed)
+    (single,) = (r for r in RecordFile(folder / "downstream.csv").read() if r.identity == row.identity)
+    RecordFile(folder / "downstream.csv").add([dataclasses.replace(single, seed="mean of 0")])
+
+
+def test_rows_stand_against_pca_and_rows_of_several_seeds(tmp_path, points):
+    lines = differences(points, tmp_path, PROBE.data_sha256)
+    assert {line["metric"] for line in lines} == {"AP"}
+    pairs = {(line["row"], line["baseline"]): line for line in lines}
+    assert {baseline for _, baseline in pairs} == {"DBAE", "VAE", "pca"}
+    assert {row for row, baseline in pairs if baseline == "pca"} == {"DBAE", "VAE", "AE"}
+    rows = RecordFile(tmp_path / "downstream.csv").read()
+    means = [
+        np.mean([r.value for r in rows if r.method == label and r.seed == "mean of 0"]) for label in ("AE", "DBAE")
+    ]
+    assert pairs["AE", "DBAE"]["difference"] == pytest.approx(means[0] - means[1])
+    deviation = pairs["VAE", "pca"]["se_seeds"] * 2**0.5  # of two seeds, and PCA has none
+    assert pairs["AE", "DBAE"]["se_seeds"] == pytest.approx(deviation * (1 + 1 / 3) ** 0.5)
+    assert pairs["AE", "VAE"]["se_images"] > 0
+
+
+def test_one_seed_each_gives_no_differences(tmp_path, points):
+    firsts = {key: point for key, point in points.items() if point.training.seed == 0}
+    assert differences(firsts, tmp_path, PROBE.data_sha256) == []
