@@ -1,4 +1,4 @@
-"""Every interval that the README and docs/systems.md print is what the command beside it gives; tables are files'."""
+"""Every interval that the README and docs/systems.md print is what stands beside it gives; tables are files'."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ ROOT = Path(__file__).parents[1]
 NUMBER = r"([+-]\d*\.\d+)"
 INTERVAL = re.compile(NUMBER + r" \([^()]*?" + NUMBER + r" to " + NUMBER + r"\)")
 COMMAND = re.compile(r"python -m benchmarks\.compare ([^`\n]+)")
+DIFFERENCES = re.compile(r"`(results/\S+/differences\.csv)`")
 
 
-def statements(text: str) -> list[tuple[str, list[tuple[str, ...]], list[str]]]:
-    """Paragraphs and list items with an interval: their beginning, the intervals, and the commands beside them."""
+def statements(text: str) -> list[tuple[str, list[tuple[str, ...]], list[str], list[str]]]:
+    """Paragraphs and list items with an interval: their beginning, the intervals, and the commands and files beside."""
     parts = re.split(r"\n\s*\n|\n(?=- )", text)
     found = [(part, [m.groups() for m in INTERVAL.finditer(" ".join(part.split()))]) for part in parts]
-    return [(part[:60], numbers, COMMAND.findall(part)) for part, numbers in found if numbers]
+    return [(part[:60], n, COMMAND.findall(part), DIFFERENCES.findall(part)) for part, n in found if n]
 
 
 SYSTEMS = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
@@ -42,16 +43,16 @@ def tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
 
 def test_intervals_are_recognised():
     text = "- AP +.110 (95 %\n  +.072 to +.176), r -1.2\n  `python -m benchmarks.compare a.csv --baseline b`\n- no"
-    assert statements(text) == [(text[:60], [("+.110", "+.072", "+.176")], ["a.csv --baseline b"])]
+    assert statements(text) == [(text[:60], [("+.110", "+.072", "+.176")], ["a.csv --baseline b"], [])]
     assert STATEMENTS
 
 
 @pytest.mark.parametrize("statement", STATEMENTS, ids=lambda s: s[0][:30].strip())
-def test_the_command_beside_an_interval_gives_it(statement, tmp_path, monkeypatch):
-    _, intervals, commands = statement
-    assert commands, "an interval without the command that gives it"
+def test_what_stands_beside_an_interval_gives_it(statement, tmp_path, monkeypatch):
+    _, intervals, commands, files = statement
+    assert commands or files, "an interval without the command or the file that gives it"
     monkeypatch.chdir(ROOT)
-    lines: list[dict[str, str]] = []
+    lines = [line for file in files for line in csv.DictReader(Path(file).read_text(encoding="utf-8").splitlines())]
     for number, command in enumerate(commands):
         out = tmp_path / f"{number}.csv"
         cli.run(compare.main, compare.Options, module="benchmarks.compare", description="",
