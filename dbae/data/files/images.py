@@ -119,9 +119,9 @@ class ImageFiles(ImageDataset):
         self.notes = annotations.notes
         self.unused = not_used(members, images, files.left_out, annotations.read)
         if self.unused:
-            logger.warning("%s: seen and not used: %s", files.locate(""), "; ".join(self.unused))
+            _say(logging.WARNING, f"{files.locate('')}: seen and not used: {'; '.join(self.unused)}")
         for note in self.notes:
-            logger.info("%s", note)
+            _say(logging.INFO, note)
         self.size = size if size is not None else _common_size(files, self.image_names)
 
     def __len__(self) -> int:
@@ -210,6 +210,12 @@ def dataset_digest(
     if groups is not None:
         digest.update(b"groups" + groups.astype("<i8").tobytes())
     return digest.hexdigest()
+
+
+@functools.cache
+def _say(level: int, text: str) -> None:
+    """Log a remark about files; a process that opens them again has heard it."""
+    logger.log(level, "%s", text)
 
 
 def _listed(phrases: Sequence[str]) -> str:

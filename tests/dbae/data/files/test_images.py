@@ -102,9 +102,12 @@ def test_sorted_by_path_and_found_in_subfolders(write: Write) -> None:
 def test_other_and_hidden_files_are_reported_or_left_out(write: Write, caplog: pytest.LogCaptureFixture) -> None:
     members = {"a.png": png(picture(0)), "notes.md": b"x", ".thumb.png": b"", "__MACOSX/._a.md": b"", ".b/c.png": b""}
     members |= {"List_Attr.txt": b"", "attributes.csv": b"", "IMG.CR2": b"", ".DS_Store": b"", "__MACOSX/._a.png": b""}
+    source = write(members)
     with caplog.at_level(logging.WARNING):
-        data = open_data(write(members))
+        data = open_data(source)
+        open_data(source)
     assert len(data) == 1
+    assert len(caplog.messages) == 1
     assert data.unused[0] == "2 files whose names resemble those of label files (first: List_Attr.txt)"
     assert data.unused[1] in ("1 hidden (first: .thumb.png)", "2 hidden (first: .b/c.png)")  # a folder: not looked into
     assert data.unused[2] == "2 other files (first: IMG.CR2)"
