@@ -132,6 +132,12 @@ def operations(row: Row, preset: str) -> float:
     return sum(counts) / len(counts) / BATCH
 
 
+@functools.cache
+def parameters(row: Row, preset: str) -> int:
+    """Numbers in the row's model, frozen networks included."""
+    return sum(p.numel() for p in fresh(row, preset)[0].parameters())
+
+
 def units(row: Row, preset: str) -> float:
     """Trunk units of an image of the row's training."""
     return operations(row, preset) / operations(ROWS["ddim"], preset)

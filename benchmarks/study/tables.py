@@ -5,7 +5,7 @@ table2.csv       reconstruction: a line a row, endpoint and sampler, `nfe` evalu
 table3.csv       TAD and ATTRS
 differences.csv  which rows of table1.csv differ by more than noise (`benchmarks.study.differences`)
 curve.csv        AP and Pearson r at every point of the learning curve
-training.csv     one line a run: work, learning rate, seconds, command
+training.csv     one line a run: parameters, work, learning rate, seconds, command
 
 A value is a mean over seeds; `se` is its standard error over test images, which all models share, and `seed_sd` the
 standard deviation over seeds, empty for one seed.
@@ -28,7 +28,7 @@ from benchmarks.results.evidence import evidence
 from benchmarks.study.differences import differences
 from benchmarks.study.found import Points, grouped, points_of, records_of
 from benchmarks.study.plan import Training
-from benchmarks.study.rows import units
+from benchmarks.study.rows import parameters, units
 from dbae.data import parse_source
 from dbae.support.files import atomic_path
 
@@ -111,6 +111,7 @@ def _training(training: Training) -> Line:
     return {
         "row": training.row.label,
         "seed": training.seed,
+        "parameters": parameters(training.row, training.scale.preset),
         "learning_rate": training.rate,
         "images": training.images,
         "units_an_image": round(each, 4),

@@ -10,6 +10,7 @@ import pandas
 import pytest
 from image_samples import picture, png, write_zip
 
+from baselines.load import load
 from benchmarks.results import RecordFile
 from benchmarks.study.command import StudyOptions, describe, main
 from benchmarks.study.plan import SCALES, planned
@@ -54,9 +55,11 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     reconstructed = pandas.read_csv(tmp_path / "o" / "table2.csv")
     assert reconstructed["SSIM"].between(-1, 1).all()
     assert (reconstructed["SSIM_se"] > 0).all()
+    last = tmp_path / "r" / "vae" / "seed0-lr0.001" / "milestones" / "images-000000064.safetensors"
     with open(tmp_path / "o" / "training.csv", newline="") as file:
         (run,) = csv.DictReader(file)
     assert (run["images"], run["own_units"]) == ("64", "86")
+    assert int(run["parameters"]) == sum(p.numel() for p in load(str(last)).model.parameters())
     assert "--method vae" in run["command"]
     assert str(tmp_path) not in run["command"]
     assert (tmp_path / "o" / "curve.png").stat().st_size > 1000
