@@ -1,8 +1,9 @@
 """Does the work of a plan: chooses learning rates, trains, has every run measured as soon as it is done.
 
-Trainings are processes of their own, as many at a time as asked for. What is there is not done again: a run with its
-last milestone is complete, and one that was killed goes on from its newest checkpoint. A row that fails leaves the
-others alone.
+Trainings are processes of their own, started by threads, as many at a time as asked for. This process measures, in its
+main thread, which signals can stop, and a run keeps its share of the processor until it is measured. What is there is
+not done again: a run with its last milestone is complete, and one that was killed goes on from its newest checkpoint. A
+row that fails leaves the others alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
@@ -39,8 +40,8 @@ class Worker:
     """A plan being worked off.
 
     Args:
-        measure: called with every training that is complete, never twice at a time.
-        jobs: trainings at a time.
+        measure: called with every training that is complete, from the thread that calls `run`.
+        jobs: runs at a time.
     """
 
     def __init__(self, plan: Plan, measure: Measure, jobs: int) -> None:
@@ -48,7 +49,7 @@ class Worker:
         self.first: dict[str, Future[Training]] = {}
         self.running: set[subprocess.Popen[bytes]] = set()
         self.stopping = threading.Event()
-        self.one = threading.Lock()
+        self.free = threading.Semaphore(jobs)
 
     def run(self) -> dict[str, str]:
         """All of it; what failed: name of the run -> why. SIGTERM and Ctrl-C end trainings, which save."""
@@ -60,24 +61,35 @@ class Worker:
 
     def _run(self) -> dict[str, str]:
         failed: dict[str, str] = {}
-        total = sum(1 for _ in self.plan.all())
-        with ThreadPoolExecutor(self.jobs) as pool, progress_bar(total, "study", unit="runs") as bar:
+        with ThreadPoolExecutor(self.jobs) as pool:
+            tasks = {}
+            for row, seed in self.plan.all():
+                task = pool.submit(self._task, row, seed)
+                tasks[task] = f"{row.key}-seed{seed}"
+                self.first.setdefault(row.key, task)
             try:
-                tasks = {}
-                for row, seed in self.plan.all():
-                    task = pool.submit(self._task, row, seed)
-                    tasks[f"{row.key}-seed{seed}"] = task
-                    self.first.setdefault(row.key, task)
-                for name, task in tasks.items():
-                    if error := task.exception():
-                        failed[name] = str(error)
-                        log.warning("%s: failed: %s", name, error)
-                    bar.update(1)
+                with progress_bar(len(tasks), "study", unit="runs") as bar:
+                    for task in as_completed(tasks):
+                        if error := task.exception() or self._measured(task.result()):
+                            failed[tasks[task]] = str(error)
+                            log.warning("%s: failed: %s", tasks[task], error)
+                        bar.update(1)
             except BaseException:
                 self.stop()
+                self.free.release(len(tasks))  # those that wait for their turn see that it is over
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         return failed
+
+    def _measured(self, training: Training) -> Exception | None:
+        """Measure it and give its share to the next; what went wrong."""
+        try:
+            self.measure(training)
+        except Exception as error:  # whatever it is, other rows can be measured
+            return error
+        finally:
+            self.free.release()
+        return None
 
     def stop(self) -> None:
         """End the trainings."""
@@ -87,13 +99,16 @@ class Worker:
 
     def _task(self, row: Row, seed: int) -> Training:
         base = self.first[row.builds_on].result() if row.builds_on else None
-        is_first = seed == self.plan.scale.seeds[0]
-        rate = self._chosen(row, seed, base) if is_first else self.first[row.key].result().rate
-        training = self.plan.training(row, seed, rate, base)
-        if not training.checkpoint().exists():
-            self._train(training, training.images)
-        with self.one:
-            self.measure(training)
+        first = None if seed == self.plan.scale.seeds[0] else self.first[row.key].result()
+        self.free.acquire()
+        try:
+            rate = self._chosen(row, seed, base) if first is None else first.rate
+            training = self.plan.training(row, seed, rate, base)
+            if not training.checkpoint().exists():
+                self._train(training, training.images)
+        except BaseException:
+            self.free.release()
+            raise
         return training
 
     def _chosen(self, row: Row, seed: int, base: Training | None) -> float:

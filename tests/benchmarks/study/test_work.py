@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +64,27 @@ def test_what_fails_is_named_and_takes_along_only_what_builds_on_it(tmp_path, mo
     found = worker(tmp_path, "pdae", "vae", jobs=jobs, rates=(0.001,), seeds=(0,))
     assert set(found.run()) == {"ddim-seed0", "pdae-seed0"}
     assert found.measured == ["vae-seed0"]
+
+
+def test_what_cannot_be_measured_is_named(tmp_path):
+    found = worker(tmp_path, "pdae", rates=(0.001,), seeds=(0,))
+    measured, found.measure = found.measure, lambda training: measured(training) if training.pretrained else 1 / 0
+    assert set(found.run()) == {"ddim-seed0"}
+    assert found.measured == ["pdae-seed0"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_signal_ends_measuring(tmp_path, jobs):
+    def measure(training):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    found = worker(tmp_path, "dbae", "vae", "ae", jobs=jobs, rates=(0.001,), seeds=(0,))
+    found.measure = measure
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        found.run()
+    assert time.monotonic() - started < 30
 
 
 def test_runs_of_another_study_are_not_taken_over(tmp_path):
