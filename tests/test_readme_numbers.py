@@ -81,6 +81,8 @@ def test_a_table_has_the_numbers_of_its_file(path, lines):
     for line in lines:
         names = set(line.pop("model").split())
         of_line = [row for row in rows if row["model"] in names and names <= {row["model"], row["method"]}]
+        shortest = min(int(row["latent_dim"] or 0) for row in of_line)  # PCA stands beside longer codes too
+        of_line = [row for row in of_line if int(row["latent_dim"] or 0) == shortest]
         assert line
         for heading, cell in line.items():
             attribute, _, metric = f"mean {heading}".rpartition(" ")

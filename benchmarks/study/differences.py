@@ -5,10 +5,11 @@ Every row stands against PCA and against the rows of several seeds, with z of th
     difference  `row` - `baseline`, of means over seeds
     low, high   95 % interval, of Student's t, with error sqrt(se_images^2 + se_seeds^2)
     se_images   error over test images: both rows' probes see the same ones, which are resampled together
-    se_seeds    error over training seeds: s sqrt(1 / k + 1 / l) for rows of k and l seeds, without 1 / l for PCA
+    se_seeds    error over training seeds: sqrt(s^2 / k + t^2 / l) for rows of k and l seeds; PCA has none
 
-s, the deviation between seeds, is pooled over all rows of several seeds, for two or three seeds tell little; other
-methods are taken to vary as much. Degrees of freedom are those of Welch and Satterthwaite.
+s and t are deviations between seeds: that pooled over all rows of several seeds, for two or three tell little, and a
+row's own where it is larger, for methods are not alike in it. Rows of one seed have the pooled one. Degrees of freedom
+are those of Welch and Satterthwaite.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from benchmarks.metrics.bootstrap import Interval, of_error
+from benchmarks.metrics.bootstrap import of_error
 from benchmarks.results import Record
 from benchmarks.results.evidence import evidence
 from benchmarks.study.found import Points, grouped, records_of
@@ -96,14 +97,21 @@ def pooled(rows: Sequence[Probed]) -> Spread | None:
 def compared(a: Probed, b: Probed, spread: Spread) -> dict[str, float]:
     """a - b with its interval and where its noise comes from."""
     images = float(np.nanmean(a.drawn - b.drawn, axis=1).std(ddof=1))
-    seeds = spread.deviation * math.sqrt(sum(1 / len(row.values) for row in (a, b) if not row.fixed))
-    found = _interval(statistics.fmean(a.values) - statistics.fmean(b.values), images, a.units - 1, seeds, spread)
+    parts = [(images**2, a.units - 1), *_of_seeds([row for row in (a, b) if not row.fixed], spread)]
+    total = sum(square for square, _ in parts)
+    freedom = total**2 / sum(square**2 / of_part for square, of_part in parts) if total else 1
+    found = of_error(statistics.fmean(a.values) - statistics.fmean(b.values), math.sqrt(total), freedom)
     return {"difference": found.difference, "low": found.low, "high": found.high,
-            "se_images": images, "se_seeds": seeds}  # fmt: skip
+            "se_images": images, "se_seeds": math.sqrt(total - images**2)}  # fmt: skip
 
 
-def _interval(value: float, images: float, of_images: int, seeds: float, spread: Spread) -> Interval:
-    square = images**2 + seeds**2
-    if square == 0:
-        return of_error(value, 0.0, 1)
-    return of_error(value, math.sqrt(square), square**2 / (images**4 / of_images + seeds**4 / spread.freedom))
+def _of_seeds(rows: Sequence[Probed], spread: Spread) -> list[tuple[float, int]]:
+    """Squared errors of the rows' means with their degrees of freedom; those of the pooled deviation are one."""
+    own, shared = [], 0.0
+    for row in rows:
+        seeds = len(row.values)
+        if seeds > 1 and statistics.stdev(row.values) > spread.deviation:
+            own.append((statistics.variance(row.values) / seeds, seeds - 1))
+        else:
+            shared += spread.deviation**2 / seeds
+    return [*own, (shared, spread.freedom)]
