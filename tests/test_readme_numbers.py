@@ -33,12 +33,12 @@ TABLE = re.compile(r"`(results/\S+\.csv)`(?:(?!`results)[^|])*\n\n((?:\|.*\|\n)+
 
 
 def tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
-    """The tables after a paragraph with the name of a results file: that file, and the lines by their headings."""
+    """Tables of models after a paragraph with the name of a results file: that file, and lines by their headings."""
     found = []
     for path, table in TABLE.findall(text):
         head, _, *lines = [[cell.strip() for cell in line.strip("|\n ").split("|")] for line in table.splitlines()]
         found.append((path, [dict(zip(head, line, strict=True)) for line in lines]))
-    return found
+    return [(path, lines) for path, lines in found if "model" in lines[0]]
 
 
 def test_intervals_are_recognised():
@@ -110,6 +110,23 @@ def test_least_and_best_times_of_drl_are_those_of_its_file(metric):
     assert len(at) == 11
     low, high = (f"{at[t]:.3f}".lstrip("0") + f" (t = {t})" for t in (min(at, key=at.get), max(at, key=at.get)))
     assert f"{low} to {high}" in " ".join(SYSTEMS.split())
+
+
+def test_the_table_of_emphases_is_that_of_its_files():
+    frames = [
+        pandas.read_csv(ROOT / "results/systems/emphasis" / f"downstream{end}.csv") for end in ("", "_attributes")
+    ]
+    rows = pandas.concat(frames)
+    rows = rows[(rows["z"] == "mean at t=100") & (rows["seed"].astype(str).isin(["0", "0.0"]))]
+    [table] = re.findall(r"((?:\| trained on.*\n)(?:\|.*(?:\n|$))+)", SYSTEMS)
+    head, _, *lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+    assert len(lines) == 3
+    for name, *cells in lines:
+        of_model = rows[rows["model"] == name.split()[-1]]
+        for heading, cell in zip(head[1:], cells, strict=True):
+            found = of_model[(of_model["attribute"] + " " + of_model["metric"]) == heading]["value"].unique()
+            assert len(found) == 1
+            assert _matches(cell, found.tolist()), (name, heading, cell, found)
 
 
 def test_the_table_of_the_study_is_that_of_its_files():
