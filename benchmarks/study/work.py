@@ -8,6 +8,7 @@ row that fails leaves the others alone.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -121,9 +122,9 @@ class Worker:
         losses: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
         for rate in rates:
             if f"{rate:g}" not in losses:
-                training = self.plan.training(row, seed, rate, base)
-                self._train(training, training.first_images)
-                losses[f"{rate:g}"] = validation_loss(training, training.folder.checkpoint(training.first_images))
+                training = _trial(self.plan.training(row, seed, rate, base))
+                self._train(training, images)
+                losses[f"{rate:g}"] = validation_loss(training, training.folder.checkpoint(images))
                 with atomic_path(path) as temporary:
                     temporary.write_text(json.dumps(losses, indent=1))
         best = min((rate for rate in rates), key=lambda rate: losses[f"{rate:g}"])
@@ -153,6 +154,13 @@ class Worker:
     def _environment(self) -> dict[str, str]:
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+
+def _trial(training: Training) -> Training:
+    """The run itself, which goes on if its rate is chosen; where it is past the trial's end, one in `trials`."""
+    end, there = training.folder.checkpoint(training.first_images), training.folder.checkpoints()
+    past = end not in there and any(path > end for path in there)
+    return dataclasses.replace(training, runs=training.runs / "trials") if past else training
 
 
 def require_same_study(plan: Plan, fingerprint: str) -> None:

@@ -14,6 +14,7 @@ from benchmarks.study import work
 from benchmarks.study.plan import SCALES, planned
 from benchmarks.study.work import Worker, require_same_study
 from dbae.support.errors import UserError
+from dbae.training.folder import state_path
 
 SMALL = dataclasses.replace(SCALES["cpu"], units=2000)
 
@@ -48,6 +49,21 @@ def test_the_best_rate_goes_on(tmp_path, monkeypatch):
     assert [rate for _, rate, _ in found.trained] == [0.001, 0.002, 0.003, 0.002, 0.002]
     assert [name for name, _, images in found.trained if images > 200] == ["dbae-seed0", "dbae-seed1"]
     assert found.measured == ["dbae-seed0", "dbae-seed1"]
+
+
+def test_a_rate_is_chosen_after_all_of_a_run_that_is_past_its_tenth(tmp_path, monkeypatch):
+    """As of a study that had one rate before, or fewer units: its weights of a tenth are gone."""
+    monkeypatch.setattr(work, "validation_loss", lambda training, checkpoint: float(training.runs.name == "trials"))
+    found = worker(tmp_path, "dbae", rates=(0.001, 0.002), seeds=(0,))
+    run = found.plan.training(found.plan.rows[0], 0, 0.001)
+    later = run.folder.checkpoint(run.images)
+    later.parent.mkdir(parents=True)
+    later.touch()
+    state_path(later).touch()
+    trials = []
+    monkeypatch.setattr(Recorder, "_train", lambda self, training, images: trials.append((training.runs.name, images)))
+    assert found._chosen(run.row, 0, None) == 0.002
+    assert trials == [("trials", run.first_images), (tmp_path.name, run.first_images)]
 
 
 def test_what_is_there_is_not_done_again(tmp_path, monkeypatch):
