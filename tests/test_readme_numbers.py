@@ -32,11 +32,16 @@ STATEMENTS = statements((ROOT / "README.md").read_text(encoding="utf-8") + "\n\n
 TABLE = re.compile(r"`(results/\S+\.csv)`(?:(?!`results)[^|])*\n\n((?:\|.*\|\n)+)")
 
 
+def cells_of(table: str) -> list[list[str]]:
+    """Its lines, the heading and the rule below it among them."""
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+
+
 def tables(text: str) -> list[tuple[str, list[dict[str, str]]]]:
     """Tables of models after a paragraph with the name of a results file: that file, and lines by their headings."""
     found = []
     for path, table in TABLE.findall(text):
-        head, _, *lines = [[cell.strip() for cell in line.strip("|\n ").split("|")] for line in table.splitlines()]
+        head, _, *lines = cells_of(table)
         found.append((path, [dict(zip(head, line, strict=True)) for line in lines]))
     return [(path, lines) for path, lines in found if "model" in lines[0]]
 
@@ -89,8 +94,7 @@ def test_a_table_has_the_numbers_of_its_file(path, lines):
             where = (attribute.split()[-1], metric)
             values = {float(row["value"]) for row in of_line if (row["attribute"], row["metric"]) == where}
             assert len(values) == 1, (names, heading, values)
-            half = 0.5 * 10 ** -len(cell.partition(".")[2]) + 1e-9
-            assert abs(values.pop() - float(cell)) <= half, (names, heading, cell)
+            assert _matches(cell, [*values]), (names, heading, cell)
 
 
 def test_share_of_the_first_axis_is_that_of_its_file():
@@ -119,7 +123,7 @@ def test_the_table_of_emphases_is_that_of_its_files():
     rows = pandas.concat(frames)
     rows = rows[(rows["z"] == "mean at t=100") & (rows["seed"].astype(str).isin(["0", "0.0"]))]
     [table] = re.findall(r"((?:\| trained on.*\n)(?:\|.*(?:\n|$))+)", SYSTEMS)
-    head, _, *lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in table.splitlines()]
+    head, _, *lines = cells_of(table)
     assert len(lines) == 3
     for name, *cells in lines:
         of_model = rows[rows["model"] == name.split()[-1]]
@@ -132,7 +136,7 @@ def test_the_table_of_emphases_is_that_of_its_files():
 def test_the_table_of_the_study_is_that_of_its_files():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     [(folder, table)] = re.findall(r"`(results/study-[^`]+)/`[^|]*\n\n((?:\|.*\|\n)+)", readme)
-    _, _, *lines = [[cell.strip("* ") for cell in line[1:-1].split("|")] for line in table.splitlines()]
+    _, _, *lines = [[cell.strip("* ") for cell in line] for line in cells_of(table)]
     probes, decoded, parts, runs = (
         pandas.read_csv(ROOT / folder / f"{name}.csv") for name in ("table1", "table2", "table3", "training")
     )
@@ -154,7 +158,7 @@ def test_the_table_of_the_study_is_that_of_its_files():
 
 def _matches(cell: str, values: list[float]) -> bool:
     """Whether the numbers of a cell, without what is in parentheses, are these, as far as they are written."""
-    printed = re.findall(r"\d*\.?\d+", re.sub(r"\(.*?\)", "", cell))
+    printed = re.findall(r"-?\d*\.?\d+", re.sub(r"\(.*?\)", "", cell))
     return len(printed) == len(values) and all(
         abs(float(text) - value) <= 0.5 * 10 ** -len(text.partition(".")[2]) + 1e-9
         for text, value in zip(printed, values, strict=True)

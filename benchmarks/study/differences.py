@@ -28,8 +28,6 @@ from benchmarks.results import Record
 from benchmarks.results.evidence import evidence
 from benchmarks.study.found import Points, grouped, records_of
 
-METRICS = ("AP", "Pearson_r", "MSE")
-
 
 class Probed(NamedTuple):
     """One metric of a row of the study.
@@ -53,15 +51,16 @@ class Spread(NamedTuple):
     freedom: int
 
 
-def differences(points: Points, out: Path, data: str) -> list[dict[str, Any]]:
+def differences(points: Points, out: Path, data: str, metrics: Sequence[str]) -> list[dict[str, Any]]:
     """The lines of the file; none where no row has several seeds."""
+    records = grouped(records_of(out, "downstream", metrics, data), points, ("latent_dim", "metric"))
     lines = []
-    for metric in METRICS:
-        records = grouped(records_of(out, "downstream", (metric,), data), points, ("latent_dim",))
+    for metric in metrics:
         found = {
-            key: probed
-            for key, rows in records.items()
-            if key[0].partition(" ")[0] not in ("untrained", "random")
+            (row, length): probed
+            for (row, length, other), rows in records.items()
+            if other == metric
+            and rows[0].model not in ("untrained", "random")
             and (probed := _probed(rows, out / "downstream.csv")) is not None
         }
         if (spread := pooled(list(found.values()))) is None:
@@ -97,12 +96,13 @@ def pooled(rows: Sequence[Probed]) -> Spread | None:
 def compared(a: Probed, b: Probed, spread: Spread) -> dict[str, float]:
     """a - b with its interval and where its noise comes from."""
     images = float(np.nanmean(a.drawn - b.drawn, axis=1).std(ddof=1))
-    parts = [(images**2, a.units - 1), *_of_seeds([row for row in (a, b) if not row.fixed], spread)]
+    of_seeds = _of_seeds([row for row in (a, b) if not row.fixed], spread)
+    parts = [(images**2, a.units - 1), *of_seeds]
     total = sum(square for square, _ in parts)
     freedom = total**2 / sum(square**2 / of_part for square, of_part in parts) if total else 1
     found = of_error(statistics.fmean(a.values) - statistics.fmean(b.values), math.sqrt(total), freedom)
     return {"difference": found.difference, "low": found.low, "high": found.high,
-            "se_images": images, "se_seeds": math.sqrt(total - images**2)}  # fmt: skip
+            "se_images": images, "se_seeds": math.sqrt(sum(square for square, _ in of_seeds))}  # fmt: skip
 
 
 def _of_seeds(rows: Sequence[Probed], spread: Spread) -> list[tuple[float, int]]:

@@ -46,8 +46,9 @@ Line = dict[str, Any]
 def write_tables(trainings: Sequence[Training], out: Path, data: str) -> dict[str, pandas.DataFrame]:
     """Write all tables of complete trainings, from rows about the data of this fingerprint; name -> table."""
     points = points_of(trainings)
-    found: dict[str, list[Line]] = {name: _table(name, points, out, data) for name in METRICS}
-    found["differences"] = differences(points, out, data)
+    found: dict[str, list[Line]] = {"table1": _table("table1", points, out, data)}
+    found["differences"] = differences(points, out, data, METRICS["table1"][1])  # of resamples that are still at hand
+    found |= {name: _table(name, points, out, data) for name in METRICS if name not in found}
     found["curve"] = _curve(points, out, data)
     found["training"] = [_training(training) for training in trainings]
     tables = {name: pandas.DataFrame(lines) for name, lines in found.items() if lines}

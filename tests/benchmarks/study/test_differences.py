@@ -69,7 +69,7 @@ def values(rows, label):
 
 
 def test_rows_stand_against_pca_and_rows_of_several_seeds(tmp_path, points):
-    lines = differences(points, tmp_path, PROBE.data_sha256)
+    lines = differences(points, tmp_path, PROBE.data_sha256, ("AP", "Pearson_r"))
     assert {line["metric"] for line in lines} == {"AP"}
     pairs = {(line["row"], line["baseline"]): line for line in lines}
     assert {baseline for _, baseline in pairs} == {"DBAE", "VAE", "pca"}
@@ -86,4 +86,4 @@ def test_rows_stand_against_pca_and_rows_of_several_seeds(tmp_path, points):
 
 def test_one_seed_each_gives_no_differences(tmp_path, points):
     firsts = {key: point for key, point in points.items() if point.training.seed == 0}
-    assert differences(firsts, tmp_path, PROBE.data_sha256) == []
+    assert differences(firsts, tmp_path, PROBE.data_sha256, ("AP", "Pearson_r")) == []
