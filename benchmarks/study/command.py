@@ -47,6 +47,8 @@ from dbae.support.errors import UserError
 from dbae.support.text import columns
 
 log = logging.getLogger(__name__)
+BETWEEN = 9
+"""Tables are written after new rows, but not before so many times as long has passed as writing them took."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +95,17 @@ def main(options: StudyOptions) -> None:
     for split in ("train", "test"):
         dataset.split(split)
     complete: list[Training] = []
+    due = 0.0
 
     def measured(training: Training) -> None:
+        nonlocal due
+        before = _written(out)
         measure(training, out)
         complete.append(training)
-        report(plan, complete, out, dataset.fingerprint)
+        started = time.monotonic()
+        if _written(out) != before and started >= due:
+            report(plan, complete, out, dataset.fingerprint)
+            due = time.monotonic() + BETWEEN * (time.monotonic() - started)
 
     out.mkdir(parents=True, exist_ok=True)
     require_same_study(plan, dataset.fingerprint)
@@ -107,6 +115,11 @@ def main(options: StudyOptions) -> None:
         raise UserError(
             "\n".join([f"{len(failed)} runs failed, the others are in {out}:", *map(": ".join, failed.items())])
         )
+
+
+def _written(out: Path) -> dict[Path, int]:
+    """Results files and when each was written."""
+    return {path: path.stat().st_mtime_ns for path in out.glob("*.csv")}
 
 
 def report(plan: Plan, complete: Sequence[Training], out: Path, data: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.results import Record, RecordFile
-from benchmarks.study.plan import POINTS, Training
+from benchmarks.study.plan import Training
 from dbae.support.files import sha256
 
 CONTROLS = ("untrained", "pca", "random")
@@ -28,9 +28,9 @@ Points = dict[str, Point]
 def points_of(trainings: Iterable[Training]) -> Points:
     """The checkpoints that were measured of complete trainings."""
     return {
-        sha256(training.checkpoint(part)): Point(training, training.images * part // POINTS)
+        sha256(training.folder.milestone(images)): Point(training, images)
         for training in trainings
-        for part in range(1, POINTS + 1)
+        for images in training.points()
     }
 
 

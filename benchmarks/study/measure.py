@@ -8,7 +8,7 @@ from pathlib import Path
 import benchmarks.disentanglement
 import benchmarks.downstream
 import benchmarks.reconstruction
-from benchmarks.study.plan import POINTS, Training
+from benchmarks.study.plan import Training
 from benchmarks.study.rows import ROWS, Row
 from dbae.support.errors import UserError
 
@@ -27,7 +27,7 @@ def measure(training: Training, out: Path) -> None:
 
     Rows that are there already are not measured again. What a model cannot do is logged and left out.
     """
-    checkpoints = [str(training.checkpoint(part)) for part in range(1, POINTS + 1)]
+    checkpoints = [str(training.folder.milestone(images)) for images in training.points()]
     data, last = training.data, checkpoints[-1]
     if not without_code(training.row):
         benchmarks.downstream.measure(checkpoints, data=data, out=out / "downstream.csv", protocol="standard")

@@ -12,8 +12,8 @@ from dbae.support.errors import UserError
 from dbae.training.folder import RunFolder
 
 POINTS = 2
-"""Points of a learning curve: every run is measured after this share of its images, and after all of them. Even, as
-a frozen network that is paid for has half of the units."""
+"""Every run is measured after this share of its images, and after all of them. Even, as a frozen network that is paid
+for has half of the units."""
 TENTH = 10
 """The learning rate is chosen after this share of the images."""
 
@@ -72,11 +72,17 @@ class Training:
 
     @property
     def folder(self) -> RunFolder:
-        return RunFolder(self.runs / self.row.key / f"seed{self.seed}-lr{self.rate:g}")
+        """Of its own for every frozen network that the row builds on: one of more images is another beginning."""
+        base = "" if self.pretrained is None else f"-on-{self.pretrained.parents[1].name}-{self.pretrained.stem}"
+        return RunFolder(self.runs / self.row.key / f"seed{self.seed}-lr{self.rate:g}{base}")
 
     def checkpoint(self, part: int = POINTS) -> Path:
         """The weights after `part` of `POINTS` parts of the images."""
         return self.folder.milestone(self.images * part // POINTS)
+
+    def points(self) -> list[int]:
+        """Of the learning curve, in images: where weights were kept, also by a study of fewer units that went on."""
+        return self.folder.milestones(self.images)
 
     @property
     def first_images(self) -> int:

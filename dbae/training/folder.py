@@ -44,6 +44,11 @@ class RunFolder:
         """Where the snapshot after so many images goes."""
         return self.path / "milestones" / f"images-{images:09d}.safetensors"
 
+    def milestones(self, upto_images: int) -> list[int]:
+        """After how many images there is a snapshot, fewest first, those of a run that went on further left out."""
+        found = (self.path / "milestones").glob("images-*.safetensors")
+        return sorted(n for path in found if (n := int(path.stem.removeprefix("images-"))) <= upto_images)
+
     def preview(self, images: int) -> Path:
         """Where the picture after so many images goes."""
         return self.path / "previews" / f"images-{images:09d}.png"

@@ -65,6 +65,18 @@ def test_a_frozen_network_is_paid_for_with_half_of_the_units_and_is_that_of_half
     assert str(paid.pretrained) in paid.command(paid.images)
 
 
+def test_a_longer_study_goes_on_but_not_from_another_frozen_network():
+    """Training on another network under the same folder is refused by the run that is there."""
+    found = {}
+    for number in (4000, 8000):
+        study = plan("pdae", units=number)
+        base = study.training(ROWS["ddim"], 0, 1e-3)
+        found[number] = (base.folder.path, study.training(ROWS["pdae"], 0, 1e-3, base).folder.path)
+    assert found[4000][0] == found[8000][0]
+    assert found[4000][1] != found[8000][1]
+    assert found[8000][1].name == "seed0-lr0.001-on-seed0-lr0.001-images-000004000"
+
+
 def test_every_row_comes_once_before_any_is_repeated():
     order = list(plan("dbae", "vae", "ae", seeds=(3, 4)).all())
     assert [(row.key, seed) for row, seed in order] == [("dbae", 3), ("ae", 3), ("vae", 3), ("dbae", 4), ("vae", 4)]

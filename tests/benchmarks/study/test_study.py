@@ -12,6 +12,7 @@ from image_samples import picture, png, write_zip
 
 from baselines.load import load
 from benchmarks.results import RecordFile
+from benchmarks.study import command as study
 from benchmarks.study.command import StudyOptions, describe, main
 from benchmarks.study.plan import SCALES, planned
 from benchmarks.study.tables import _portable
@@ -63,6 +64,27 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     assert "--method vae" in run["command"]
     assert str(tmp_path) not in run["command"]
     assert (tmp_path / "o" / "curve.png").stat().st_size > 1000
+
+
+def test_a_longer_study_keeps_the_points_of_the_shorter_one(tmp_path, monkeypatch):
+    """Tables are written once where nothing new was measured, and after every row where there is time for it."""
+    written: list[int] = []
+    monkeypatch.setenv("DBAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(study, "report", lambda plan, complete, *rest: written.append(len(complete)))
+    monkeypatch.setattr(study, "BETWEEN", 0)
+    data, out = labelled(tmp_path / "labelled.zip"), tmp_path / "o"
+    short = StudyOptions(data, rows=("vae", "ae"), units=44, rates=(0.001,), seeds=(0,), out=out, runs=tmp_path / "r")
+    main(short)
+    assert written == [1, 2, 2]
+    main(short)
+    assert written[3:] == [2]
+    main(dataclasses.replace(short, units=130))
+    assert written[4:] == [1, 2, 2]
+    records = [row for row in RecordFile(out / "downstream.csv").read() if row.model.endswith("seed0")]
+    assert {row.model for row in records} == {"ae-seed0", "vae-seed0"}
+    assert len({row.checkpoint_sha256 for row in records}) == 8
+    assert all(any(f"({n} images" in row.train_data for n in (16, 32, 48, 96)) for row in records)
 
 
 def test_the_command_of_a_run_is_told_as_it_is_on_any_machine():
