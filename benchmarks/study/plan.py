@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -88,6 +89,15 @@ class Training:
     def first_images(self) -> int:
         """Images after which learning rates are compared."""
         return max(1, round(self.images / TENTH / self.scale.batch)) * self.scale.batch
+
+    @property
+    def rates_file(self) -> Path:
+        """Validation losses after a tenth of the images, {learning rate: loss}, where rates were compared."""
+        return self.runs / self.row.key / f"rates-seed{self.seed}-images{self.first_images}.json"
+
+    def losses(self) -> dict[str, float]:
+        """What is in `rates_file` so far."""
+        return json.loads(self.rates_file.read_text()) if self.rates_file.exists() else {}
 
     def command(self, images: int) -> list[str]:
         """The command that trains up to so many images, after `python`."""

@@ -117,15 +117,14 @@ class Worker:
         rates = self.plan.scale.rates
         if len(rates) == 1:
             return rates[0]
-        images = self.plan.training(row, seed, rates[0], base).first_images
-        path = self.plan.runs / row.key / f"rates-seed{seed}-images{images}.json"
-        losses: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        any_rate = self.plan.training(row, seed, rates[0], base)
+        images, losses = any_rate.first_images, any_rate.losses()
         for rate in rates:
             if f"{rate:g}" not in losses:
                 training = _trial(self.plan.training(row, seed, rate, base))
                 self._train(training, images)
                 losses[f"{rate:g}"] = validation_loss(training, training.folder.checkpoint(images))
-                with atomic_path(path) as temporary:
+                with atomic_path(any_rate.rates_file) as temporary:
                     temporary.write_text(json.dumps(losses, indent=1))
         best = min((rate for rate in rates), key=lambda rate: losses[f"{rate:g}"])
         log.info("%s: learning rate %g (validation loss after a tenth: %s)", row.key, best, losses)

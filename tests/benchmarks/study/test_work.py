@@ -49,6 +49,9 @@ def test_the_best_rate_goes_on(tmp_path, monkeypatch):
     assert [rate for _, rate, _ in found.trained] == [0.001, 0.002, 0.003, 0.002, 0.002]
     assert [name for name, _, images in found.trained if images > 200] == ["dbae-seed0", "dbae-seed1"]
     assert found.measured == ["dbae-seed0", "dbae-seed1"]
+    first, second = (found.plan.training(found.plan.rows[0], seed, 0.002) for seed in (0, 1))
+    assert first.losses() == {"0.001": pytest.approx(0.001), "0.002": 0, "0.003": pytest.approx(0.001)}
+    assert second.losses() == {}
 
 
 def test_a_rate_is_chosen_after_all_of_a_run_that_is_past_its_tenth(tmp_path, monkeypatch):
