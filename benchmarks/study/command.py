@@ -16,7 +16,7 @@ A small one that takes minutes, or more work for a study that is there, which go
 
 Work is counted in trunk units: the operations of one forward and backward pass of the unconditional U-Net on one image.
 Every row has as many. A method that builds on a frozen network pays for it with half of them; a row "at no cost" does
-not. The learning rate of a row is the one of three with the least validation loss after a tenth of its images.
+not. The learning rate of a row is the one of three whose z tells most of held-out pictures after a tenth of its images.
 
 OUT (results/study-DATA-SCALE) has table1.csv, table2.csv, table3.csv, differences.csv, curve.csv and training.csv, the
 results files behind them, and a figure of the learning curves. Runs lie in RUNS. A killed study goes on where it

@@ -92,10 +92,10 @@ class Training:
 
     @property
     def rates_file(self) -> Path:
-        """Validation losses after a tenth of the images, {learning rate: loss}, where rates were compared."""
-        return self.runs / self.row.key / f"rates-seed{self.seed}-images{self.first_images}.json"
+        """Validation errors after a tenth of the images, {learning rate: error}, where rates were compared."""
+        return self.runs / self.row.key / f"errors-seed{self.seed}-images{self.first_images}.json"
 
-    def losses(self) -> dict[str, float]:
+    def errors(self) -> dict[str, float]:
         """What is in `rates_file` so far."""
         return json.loads(self.rates_file.read_text()) if self.rates_file.exists() else {}
 

@@ -5,8 +5,8 @@ table2.csv       reconstruction: a line a row, endpoint and sampler, `nfe` evalu
 table3.csv       TAD and ATTRS
 differences.csv  which rows of table1.csv differ by more than noise (`benchmarks.study.differences`)
 curve.csv        AP and Pearson r at every point of the learning curve
-training.csv     one line a run: parameters, work, learning rate, `losses` after a tenth by which it was chosen among
-                 others (RATE:LOSS, empty where it was not), seconds, command
+training.csv     one line a run: parameters, work, learning rate, `errors` after a tenth by which it was chosen among
+                 others (RATE:ERROR, empty where it was not), seconds, command
 
 A value is a mean over seeds; `se` is its standard error over test images, which all models share, and `seed_sd` the
 standard deviation over seeds, empty for one seed.
@@ -115,7 +115,7 @@ def _training(training: Training) -> Line:
         "seed": training.seed,
         "parameters": parameters(training.row, training.scale.preset),
         "learning_rate": training.rate,
-        "losses": " ".join(f"{rate}:{loss:.4g}" for rate, loss in training.losses().items()),
+        "errors": " ".join(f"{rate}:{error:.4g}" for rate, error in training.errors().items()),
         "images": training.images,
         "units_an_image": round(each, 4),
         "own_units": round(training.images * each),

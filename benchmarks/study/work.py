@@ -18,22 +18,15 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from pathlib import Path
 
-import torch
-
-from baselines.load import load
 from benchmarks.study.plan import Plan, Training
-from benchmarks.study.rows import Row, fresh, units
-from dbae.data import open_data
-from dbae.images import to_float
+from benchmarks.study.rows import Row, units
+from benchmarks.study.validation import validation_error
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
 from dbae.support.progress import progress_bar
 
 log = logging.getLogger(__name__)
-VALIDATION = 1024
-"""Held-out images on which learning rates are compared."""
 Measure = Callable[[Training], None]
 
 
@@ -51,6 +44,7 @@ class Worker:
         self.running: set[subprocess.Popen[bytes]] = set()
         self.stopping = threading.Event()
         self.free = threading.Semaphore(jobs)
+        self.validating = threading.Lock()
 
     def run(self) -> dict[str, str]:
         """All of it; what failed: name of the run -> why. SIGTERM and Ctrl-C end trainings, which save."""
@@ -113,21 +107,22 @@ class Worker:
         return training
 
     def _chosen(self, row: Row, seed: int, base: Training | None) -> float:
-        """The rate with the least validation loss after a tenth of the images; kept in a file beside the runs."""
+        """The rate with the least validation error after a tenth of the images; kept in a file beside the runs."""
         rates = self.plan.scale.rates
         if len(rates) == 1:
             return rates[0]
         any_rate = self.plan.training(row, seed, rates[0], base)
-        images, losses = any_rate.first_images, any_rate.losses()
+        images, errors = any_rate.first_images, any_rate.errors()
         for rate in rates:
-            if f"{rate:g}" not in losses:
+            if f"{rate:g}" not in errors:
                 training = _trial(self.plan.training(row, seed, rate, base))
                 self._train(training, images)
-                losses[f"{rate:g}"] = validation_loss(training, training.folder.checkpoint(images))
+                with self.validating:
+                    errors[f"{rate:g}"] = validation_error(training, training.folder.checkpoint(images))
                 with atomic_path(any_rate.rates_file) as temporary:
-                    temporary.write_text(json.dumps(losses, indent=1))
-        best = min((rate for rate in rates), key=lambda rate: losses[f"{rate:g}"])
-        log.info("%s: learning rate %g (validation loss after a tenth: %s)", row.key, best, losses)
+                    temporary.write_text(json.dumps(errors, indent=1))
+        best = min((rate for rate in rates), key=lambda rate: errors[f"{rate:g}"])
+        log.info("%s: learning rate %g (validation error after a tenth: %s)", row.key, best, errors)
         return best
 
     def _train(self, training: Training, images: int) -> None:
@@ -179,18 +174,3 @@ def require_same_study(plan: Plan, fingerprint: str) -> None:
         )
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(about, indent=1))
-
-
-def validation_loss(training: Training, checkpoint: Path) -> float:
-    """The objective of the averaged weights on held-out images, with the same noise for every learning rate."""
-    model, objective = load(checkpoint).model, fresh(training.row, training.scale.preset)[1]
-    data = open_data(training.data, size=training.scale.size)
-    split = next(name for name in ("val", "test", "all") if name in data.splits)
-    images, losses = data.split(split)[:VALIDATION], []
-    for first in range(0, len(images), 128):
-        x0 = to_float(data.batch(images[first : first + 128])).contiguous(memory_format=torch.channels_last)
-        with torch.random.fork_rng([]):
-            torch.manual_seed(first)
-            found = objective(model, x0, torch.Generator().manual_seed(first)).loss
-        losses.append(found.detach())
-    return float(torch.cat(losses).mean())

@@ -43,20 +43,20 @@ def worker(tmp_path: Path, *rows: str, jobs: int = 1, **changes) -> Recorder:
 
 
 def test_the_best_rate_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "validation_loss", lambda training, checkpoint: abs(training.rate - 0.002))
+    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: abs(training.rate - 0.002))
     found = worker(tmp_path, "dbae", rates=(0.001, 0.002, 0.003), seeds=(0, 1))
     assert found.run() == {}
     assert [rate for _, rate, _ in found.trained] == [0.001, 0.002, 0.003, 0.002, 0.002]
     assert [name for name, _, images in found.trained if images > 200] == ["dbae-seed0", "dbae-seed1"]
     assert found.measured == ["dbae-seed0", "dbae-seed1"]
     first, second = (found.plan.training(found.plan.rows[0], seed, 0.002) for seed in (0, 1))
-    assert first.losses() == {"0.001": pytest.approx(0.001), "0.002": 0, "0.003": pytest.approx(0.001)}
-    assert second.losses() == {}
+    assert first.errors() == {"0.001": pytest.approx(0.001), "0.002": 0, "0.003": pytest.approx(0.001)}
+    assert second.errors() == {}
 
 
 def test_a_rate_is_chosen_after_all_of_a_run_that_is_past_its_tenth(tmp_path, monkeypatch):
     """As of a study that had one rate before, or fewer units: its weights of a tenth are gone."""
-    monkeypatch.setattr(work, "validation_loss", lambda training, checkpoint: float(training.runs.name == "trials"))
+    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: float(training.runs.name == "trials"))
     found = worker(tmp_path, "dbae", rates=(0.001, 0.002), seeds=(0,))
     run = found.plan.training(found.plan.rows[0], 0, 0.001)
     later = run.folder.checkpoint(run.images)
@@ -70,7 +70,7 @@ def test_a_rate_is_chosen_after_all_of_a_run_that_is_past_its_tenth(tmp_path, mo
 
 
 def test_what_is_there_is_not_done_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "validation_loss", lambda training, checkpoint: training.rate)
+    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: training.rate)
     assert worker(tmp_path, "dbae", "vae", seeds=(0,)).run() == {}
     again = worker(tmp_path, "dbae", "vae", seeds=(0,))
     assert again.run() == {}
