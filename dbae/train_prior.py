@@ -37,7 +37,7 @@ from dbae.prior import METHOD, LatentLoss, LatentPrior, LossKind, T
 from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
-from dbae.support.provenance import revision, versions
+from dbae.support.provenance import of_training
 from dbae.training.config import TrainConfig
 from dbae.training.folder import RunFolder
 from dbae.training.loop import fit
@@ -244,7 +244,7 @@ def _card(args: Args, prior: LatentPrior, loaded: Loaded, data: ImageDataset, sp
         objective={"loss": args.loss, "latent": args.latent},
         command=f"python -m {module} --ckpt {Path(args.ckpt).name} --data '{parse_source(args.data).portable}'"
         f" --preset {args.preset}{options} --loss {args.loss} --latent {args.latent} --seed {args.seed}",
-        versions=versions() | {"revision": revision()},
+        versions=of_training(cli.device(args.device)),
     )
 
 

@@ -6,7 +6,7 @@ table3.csv       TAD and ATTRS
 differences.csv  which rows of table1.csv differ by more than noise (`benchmarks.study.differences`)
 curve.csv        AP and Pearson r at every point of the learning curve
 training.csv     one line a run: parameters, work, learning rate, `errors` after a tenth by which it was chosen among
-                 others (RATE:ERROR, empty where it was not), seconds, command
+                 others (RATE:ERROR, empty where it was not), hardware, seconds, command
 
 A value is a mean over seeds; `se` is its standard error over test images, which all models share, and `seed_sd` the
 standard deviation over seeds, empty for one seed.
@@ -30,6 +30,7 @@ from benchmarks.study.differences import differences
 from benchmarks.study.found import Points, grouped, points_of, records_of
 from benchmarks.study.plan import Training
 from benchmarks.study.rows import parameters, units
+from dbae.checkpoints.own import read
 from dbae.data import parse_source
 from dbae.support.files import atomic_path
 
@@ -121,6 +122,7 @@ def _training(training: Training) -> Line:
         "own_units": round(training.images * each),
         "units": training.scale.units,
         "frozen_network": training.row.builds_on and ("free" if training.row.free else "half of the units"),
+        "hardware": read(training.checkpoint())[0].versions.get("hardware", ""),
         "seconds": round(sum(float(line["seconds"]) for line in rows) / logged * training.images) if logged else None,
         "command": _portable(training),
     }

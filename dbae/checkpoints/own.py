@@ -48,7 +48,7 @@ class Card:
         objective: options of its loss that are not the method's own.
         processes: how many shared every training batch.
         command: the command that trained it; data is named without its folder.
-        versions: packages and platform it was trained with.
+        versions: packages, revision of the code and hardware it was trained with.
         expected: metrics that benchmarks gave for these weights.
         note: free text.
         format: version of this format.

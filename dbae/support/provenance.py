@@ -1,11 +1,16 @@
-"""Which code and which packages made a number."""
+"""Which code, which packages and which machine made a number."""
 
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 CODE = ("dbae", "baselines", "benchmarks")
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow")
@@ -20,6 +25,28 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def of_training(device: torch.device) -> dict[str, str]:
+    """What a checkpoint's card says of how it was trained: versions, the revision of the code, the hardware."""
+    return versions() | {"revision": revision(), "hardware": hardware(device)}
+
+
+def hardware(device: torch.device) -> str:
+    """The name of a GPU, or that of the processor and how many threads there are ("AMD EPYC 9654, 2 threads")."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {threads} {'thread' if threads == 1 else 'threads'}"
+
+
+def _processor() -> str:
+    """Its model where the system tells, else its architecture."""
+    told = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*:\s*(.+)$", told.read_text(), re.MULTILINE) if told.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def revision() -> str:

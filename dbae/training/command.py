@@ -21,8 +21,9 @@ from dbae.checkpoints.own import Card
 from dbae.data import ImageDataset, InMemory, TrainingStream, open_data, parse_source
 from dbae.images import NotFiniteError, contact_sheet, save_png, to_float, to_uint8
 from dbae.model import parameter_counts
+from dbae.support.cli import device
 from dbae.support.errors import UserError
-from dbae.support.provenance import revision, versions
+from dbae.support.provenance import of_training
 from dbae.training.config import FIXED, TrainConfig
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def card(method: str, model: Any, images: TrainingImages, options: ImageTraining
         },
         command=f"python -m {module} {flags} --data '{parse_source(options.data).portable}'"
         f" --images {loop.images}{_recipe(options)} --seed {loop.seed}",
-        versions=versions() | {"revision": revision()},
+        versions=of_training(device(loop.device)),
     )
 
 

@@ -62,6 +62,7 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     assert (run["images"], run["own_units"]) == ("64", "86")
     assert int(run["parameters"]) == sum(p.numel() for p in load(str(last)).model.parameters())
     assert "--method vae" in run["command"]
+    assert run["hardware"].endswith(", 1 thread")
     assert str(tmp_path) not in run["command"]
     assert (tmp_path / "o" / "curve.png").stat().st_size > 1000
 

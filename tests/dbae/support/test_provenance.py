@@ -45,6 +45,15 @@ def test_versions_import_nothing():
     assert done.stdout.strip() == "False"
 
 
+def test_the_hardware_is_named(monkeypatch):
+    told = provenance.hardware(torch.device("cpu"))
+    threads = torch.get_num_threads()
+    assert told.endswith(f", {threads} thread{'s' if threads > 1 else ''}")
+    assert len(told.split(",")[0]) > 2
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+    assert provenance.of_training(torch.device("cuda"))["hardware"] == "NVIDIA H100"
+
+
 def test_packages_that_are_missing_are_left_out(monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGES", ("torch", "no-such-package"))
     assert list(provenance.versions()) == ["python", "torch"]
