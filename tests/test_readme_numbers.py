@@ -163,3 +163,17 @@ def _matches(cell: str, values: list[float]) -> bool:
         abs(float(text) - value) <= 0.5 * 10 ** -len(text.partition(".")[2]) + 1e-9
         for text, value in zip(printed, values, strict=True)
     )
+
+
+def test_the_table_of_learning_rates_is_that_of_its_file():
+    text = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    [table] = re.findall(r"From `results/study-utkface64-cpu/rates.csv`:\n\n((?:\|.*\|\n)+)", text)
+    runs = pandas.read_csv(ROOT / "results/study-utkface64-cpu/rates.csv")
+    columns = ("loss_after_a_tenth", "loss", "SSIM_after_a_tenth", "SSIM", "AP", "Pearson_r")
+    _, _, *lines = cells_of(table)
+    assert len(lines) == len(runs.groupby(["row", "learning_rate"]))
+    for row, rate, seeds, *cells in lines:
+        found = runs[(runs["row"] == row) & (runs["learning_rate"] == float(rate))]
+        assert len(found) == int(seeds)
+        for cell, column in zip(cells, columns, strict=True):
+            assert _matches(cell, [found[column].mean()] if cell else []), (row, rate, column)
