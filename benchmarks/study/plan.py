@@ -91,13 +91,13 @@ class Training:
         return max(1, round(self.images / TENTH / self.scale.batch)) * self.scale.batch
 
     @property
-    def rates_file(self) -> Path:
+    def errors_file(self) -> Path:
         """Validation errors after a tenth of the images, {learning rate: error}, where rates were compared."""
         return self.runs / self.row.key / f"errors-seed{self.seed}-images{self.first_images}.json"
 
     def errors(self) -> dict[str, float]:
-        """What is in `rates_file` so far."""
-        return json.loads(self.rates_file.read_text()) if self.rates_file.exists() else {}
+        """What is in `errors_file` so far."""
+        return json.loads(self.errors_file.read_text()) if self.errors_file.exists() else {}
 
     def command(self, images: int) -> list[str]:
         """The command that trains up to so many images, after `python`."""

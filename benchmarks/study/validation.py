@@ -1,7 +1,7 @@
 """By what a learning rate is chosen: how much of held-out images is lost that z alone should tell.
 
 A method's loss is not it: a network that learns the noise of x_t fast need not make much of z, and the rate of the
-least loss was the worst for DBAE's probes (docs/study.md).
+least loss was the worst for DBAE-d's probes (docs/study.md).
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import torch
 
 import benchmarks.reconstruction
 from baselines.load import load
-from benchmarks.results import RecordFile
 from benchmarks.study.measure import NFE, without_code
 from benchmarks.study.plan import Training
 from benchmarks.study.rows import fresh
+from benchmarks.subjects import split_of
 from dbae.data import ImageDataset, open_data
 from dbae.images import to_float
-from dbae.support.files import sha256
 
 DECODED, SCORED = 256, 1024
 """Held-out images that are decoded, and those on which a loss is taken."""
@@ -31,17 +30,17 @@ def validation_error(training: Training, checkpoint: Path) -> float:
     are kept in rates.csv among the runs.
     """
     data = open_data(training.data, size=training.scale.size)
-    split = next(name for name in ("val", "test", "all") if name in data.splits)
-    out = training.runs / "rates.csv"
+    split = "val" if "val" in data.splits else split_of(data, "")
     if without_code(training.row):
         return validation_loss(training, checkpoint, data, split)
-    benchmarks.reconstruction.measure(
+    out = training.runs / "rates.csv"
+    found = benchmarks.reconstruction.measure(
         str(checkpoint), data=training.data, out=out, protocol="standard", nfe=NFE, split=split, limit=DECODED
     )
-    rows = RecordFile(out).read() if out.exists() else []
-    rows = [row for row in rows if row.checkpoint_sha256 == sha256(checkpoint) and row.x_T != "inferred"]
-    found = {row.nfe or 0: row.value for row in rows if row.metric == "SSIM"}
-    return 1 - found[max(found)] if found else validation_loss(training, checkpoint, data, split)
+    of_z = found[(found["metric"] == "SSIM") & (found["x_T"] != "inferred")]
+    if of_z.empty:
+        return validation_loss(training, checkpoint, data, split)
+    return 1 - float(of_z.sort_values("nfe")["value"].iloc[-1])
 
 
 def validation_loss(training: Training, checkpoint: Path, data: ImageDataset, split: str) -> float:

@@ -119,9 +119,9 @@ class Worker:
                 self._train(training, images)
                 with self.validating:
                     errors[f"{rate:g}"] = validation_error(training, training.folder.checkpoint(images))
-                with atomic_path(any_rate.rates_file) as temporary:
+                with atomic_path(any_rate.errors_file) as temporary:
                     temporary.write_text(json.dumps(errors, indent=1))
-        best = min((rate for rate in rates), key=lambda rate: errors[f"{rate:g}"])
+        best = min(rates, key=lambda rate: errors[f"{rate:g}"])
         log.info("%s: learning rate %g (validation error after a tenth: %s)", row.key, best, errors)
         return best
 
