@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     import pandas
 
 
+def over_seeds(line: pandas.DataFrame) -> pandas.DataFrame:
+    """Mean `value` and `se` at the `units` at which every seed of this line was measured."""
+    shared = line.groupby("units").filter(lambda point: len(point) == line["seed"].nunique())
+    return shared.groupby("units")[["value", "se"]].mean()
+
+
 def draw_curves(curve: pandas.DataFrame, path: Path) -> None:
     """Write a PNG of the table `curve.csv`: a panel a metric, means over seeds, one standard error over images.
 
@@ -30,8 +36,7 @@ def draw_curves(curve: pandas.DataFrame, path: Path) -> None:
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         ends = []
         for i, row in enumerate(rows):
-            mine = curve[(curve["row"] == row) & (curve["metric"] == metric)]
-            means = mine.groupby("units")[["value", "se"]].mean()
+            means = over_seeds(curve[(curve["row"] == row) & (curve["metric"] == metric)])
             colour = COLOURS[i % len(COLOURS)]
             style = "-" if i < len(COLOURS) else "--"
             axes.errorbar(means.index, means["value"], means["se"], marker="o", ms=3, lw=1, ls=style, color=colour)

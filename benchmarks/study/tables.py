@@ -6,7 +6,7 @@ table3.csv       TAD and ATTRS
 differences.csv  which rows of table1.csv differ by more than noise (`benchmarks.study.differences`)
 curve.csv        AP and Pearson r at every point of the learning curve
 training.csv     one line a run: parameters, work, learning rate, `errors` after a tenth by which it was chosen among
-                 others (RATE:ERROR, empty where it was not), hardware, seconds, command
+                 others (RATE:ERROR, inf where training diverged, empty where it was not), hardware, seconds, command
 
 A value is a mean over seeds; `se` is its standard error over test images, which all models share, and `seed_sd` the
 standard deviation over seeds, empty for one seed.

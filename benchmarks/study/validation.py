@@ -27,13 +27,13 @@ def validation_error(training: Training, checkpoint: Path) -> float:
     """1 - SSIM of held-out images decoded from z alone in 20 evaluations: x_T is decoded from z, or random.
 
     A model without a code, or without pictures, has the loss of its objective instead. The rows of every measurement
-    are kept in rates.csv among the runs.
+    are kept in validation.csv among the runs.
     """
     data = open_data(training.data, size=training.scale.size)
     split = "val" if "val" in data.splits else split_of(data, "")
     if without_code(training.row):
         return validation_loss(training, checkpoint, data, split)
-    out = training.runs / "rates.csv"
+    out = training.runs / "validation.csv"
     found = benchmarks.reconstruction.measure(
         str(checkpoint), data=training.data, out=out, protocol="standard", nfe=NFE, split=split, limit=DECODED
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from benchmarks.study.plan import Plan, Training
 from benchmarks.study.rows import Row, units
 from benchmarks.study.validation import validation_error
-from dbae.support.errors import UserError
+from dbae.support.errors import DivergedError, UserError
 from dbae.support.files import atomic_path
 from dbae.support.progress import progress_bar
 
@@ -107,7 +108,10 @@ class Worker:
         return training
 
     def _chosen(self, row: Row, seed: int, base: Training | None) -> float:
-        """The rate with the least validation error after a tenth of the images; kept in a file beside the runs."""
+        """The rate with the least validation error after a tenth of the images; kept in a file beside the runs.
+
+        One with which training diverges has an infinite error.
+        """
         rates = self.plan.scale.rates
         if len(rates) == 1:
             return rates[0]
@@ -116,14 +120,23 @@ class Worker:
         for rate in rates:
             if f"{rate:g}" not in errors:
                 training = _trial(self.plan.training(row, seed, rate, base))
-                self._train(training, images)
-                with self.validating:
-                    errors[f"{rate:g}"] = validation_error(training, training.folder.checkpoint(images))
+                errors[f"{rate:g}"] = self._error(training, images)
                 with atomic_path(any_rate.errors_file) as temporary:
                     temporary.write_text(json.dumps(errors, indent=1))
         best = min(rates, key=lambda rate: errors[f"{rate:g}"])
+        if not math.isfinite(errors[f"{best:g}"]):
+            raise DivergedError(f"training diverges at every learning rate of {list(rates)}: name smaller --rates")
         log.info("%s: learning rate %g (validation error after a tenth: %s)", row.key, best, errors)
         return best
+
+    def _error(self, training: Training, images: int) -> float:
+        try:
+            self._train(training, images)
+        except DivergedError as error:
+            log.warning("%s", error)
+            return math.inf
+        with self.validating:
+            return validation_error(training, training.folder.checkpoint(images))
 
     def _train(self, training: Training, images: int) -> None:
         """Run the command up to so many images; its output goes to train.log in the folder of the run."""
@@ -143,7 +156,8 @@ class Worker:
             raise UserError("stopped; the same command goes on from here")
         if status:
             last = (folder / "train.log").read_text(errors="replace").strip().splitlines()[-1:]
-            raise UserError(f"{folder}: training ended with status {status}: {''.join(last)}")
+            kind = DivergedError if status == DivergedError.status else UserError
+            raise kind(f"{folder}: training ended with status {status}: {''.join(last)}")
 
     def _environment(self) -> dict[str, str]:
         threads = max(1, (os.cpu_count() or 1) // self.jobs)

@@ -40,10 +40,10 @@ def run(
         arguments: instead of `sys.argv[1:]`.
 
     Returns:
-        0; 2 after a `UserError`, or after what `dbae.support.failures` explains, of which one line goes to stderr;
-        130 after Ctrl-C; 141, silently, where the reader of the output has gone (`| head`). `$DBAE_DEBUG=1` adds the
-        traceback. One of several processes (`dbae.support.distributed`) logs only errors unless it is the main one,
-        and does not return from a failure: it ends.
+        0; the `status` of a `UserError`, 2 after what `dbae.support.failures` explains, of which one line goes to
+        stderr; 130 after Ctrl-C; 141, silently, where the reader of the output has gone (`| head`). `$DBAE_DEBUG=1`
+        adds the traceback. One of several processes (`dbae.support.distributed`) logs only errors unless it is the
+        main one, and does not return from a failure: it ends.
     """
     import tyro
 
@@ -67,7 +67,7 @@ def run(
         main(parsed)
         sys.stdout.flush()
     except UserError as error:
-        return _failed(error, str(error), 2)
+        return _failed(error, str(error), error.status)
     except KeyboardInterrupt as error:
         return _failed(error, "Stopped; what was finished is kept.", 130)
     except Exception as error:

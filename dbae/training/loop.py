@@ -32,7 +32,7 @@ from dbae.noise import mixed_seed
 from dbae.support.cli import device
 from dbae.support.compiling import compile_networks
 from dbae.support.distributed import world
-from dbae.support.errors import UserError
+from dbae.support.errors import DivergedError, UserError
 from dbae.support.locking import alone
 from dbae.support.precision import Precision, autocast
 from dbae.support.stopping import sigterm
@@ -82,9 +82,9 @@ def fit(
         resume: go on from the newest checkpoint in `out`, if there is one.
 
     Raises:
-        UserError: another process is at work in `out`; it holds a run and `resume` is False; the loss becomes NaN or
-            infinite (names the last good checkpoint); a file cannot be written or an image not read; processes cannot
-            share a batch evenly.
+        DivergedError: the loss becomes NaN or infinite (names the last good checkpoint).
+        UserError: another process is at work in `out`; it holds a run and `resume` is False; a file cannot be written
+            or an image not read; processes cannot share a batch evenly.
     """
     config = precision.decided(config, model, objective, stream, prepare, out, resume=resume)
     trainer = Trainer(model, objective, config, RunFolder(out), card, prepare)
@@ -215,12 +215,12 @@ class Trainer:
         self.log.sums[1] += mse.mean() / self.micro_batches
 
     def require_finite(self) -> None:
-        """Raise UserError if the loss, or a gradient that was applied, has not been finite since the last log row."""
+        """Raise DivergedError unless loss and gradients that were applied were finite since the last log row."""
         loss, _, grad_norm = self.log.totals()
         if math.isfinite(loss) and (math.isfinite(grad_norm) or self.scaler.is_enabled()):
             return  # with fp16 the scaler leaves out steps whose gradient overflows
         good = self.folder.checkpoints()
-        raise UserError(
+        raise DivergedError(
             "the training loss or its gradient became NaN or infinite in steps "
             f"{self.log.logged_step + 1} to {self.step}. "
             + (f"The last good checkpoint is {good[-1]}. " if good else "No checkpoint was saved. ")

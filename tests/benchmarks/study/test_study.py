@@ -14,6 +14,7 @@ from baselines.load import load
 from benchmarks.results import RecordFile
 from benchmarks.study import command as study
 from benchmarks.study.command import StudyOptions, describe, main
+from benchmarks.study.figure import over_seeds
 from benchmarks.study.plan import SCALES, planned
 from benchmarks.study.tables import _portable
 
@@ -86,6 +87,12 @@ def test_a_longer_study_keeps_the_points_of_the_shorter_one(tmp_path, monkeypatc
     assert {row.model for row in records} == {"ae-seed0", "vae-seed0"}
     assert len({row.checkpoint_sha256 for row in records}) == 8
     assert all(any(f"({n} images" in row.train_data for n in (16, 32, 48, 96)) for row in records)
+
+
+def test_a_curve_is_over_the_same_seeds_everywhere():
+    """A seed that stopped early, or has more points, would show as a bend of the mean."""
+    line = pandas.DataFrame({"units": [10, 20, 10, 15, 20], "seed": [0, 0, 1, 1, 1]}).assign(value=1.0, se=0.1)
+    assert list(over_seeds(line).index) == [10, 20]
 
 
 def test_the_command_of_a_run_is_told_as_it_is_on_any_machine():

@@ -51,7 +51,7 @@ def test_a_vae_is_judged_by_its_pictures(trained):
 def test_a_given_x_T_tells_nothing_of_z(trained):
     training, checkpoint = trained["diffae"]
     found = validation_error(training, checkpoint)
-    rows = [row for row in RecordFile(training.runs / "rates.csv").read() if row.metric == "SSIM"]
+    rows = [row for row in RecordFile(training.runs / "validation.csv").read() if row.metric == "SSIM"]
     values = {row.x_T: row.value for row in rows if row.method == "DiffAE"}
     assert values.keys() == {"random", "inferred"}
     assert found == pytest.approx(1 - values["random"], abs=1e-9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ import pytest
 from benchmarks.study import work
 from benchmarks.study.plan import SCALES, planned
 from benchmarks.study.work import Worker, require_same_study
-from dbae.support.errors import UserError
+from dbae.support.errors import DivergedError, UserError
 from dbae.training.folder import state_path
 
 SMALL = dataclasses.replace(SCALES["cpu"], units=2000)
@@ -52,6 +53,36 @@ def test_the_best_rate_goes_on(tmp_path, monkeypatch):
     first, second = (found.plan.training(found.plan.rows[0], seed, 0.002) for seed in (0, 1))
     assert first.errors() == {"0.001": pytest.approx(0.001), "0.002": 0, "0.003": pytest.approx(0.001)}
     assert second.errors() == {}
+
+
+def test_a_rate_that_diverges_is_not_chosen(tmp_path, monkeypatch):
+    train = Recorder._train
+
+    def diverges_from(rate):
+        def trained(self, training, images):
+            if training.rate >= rate:
+                raise DivergedError("NaN")
+            train(self, training, images)
+
+        return trained
+
+    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: 1 - training.rate)
+    monkeypatch.setattr(Recorder, "_train", diverges_from(0.01))
+    found = worker(tmp_path, "dbae", rates=(0.001, 0.002, 0.01), seeds=(0,))
+    assert found.run() == {}
+    chosen = found.plan.training(found.plan.rows[0], 0, 0.002)
+    assert found.trained[-1] == ("dbae-seed0", 0.002, chosen.images)
+    assert chosen.errors()["0.01"] == math.inf
+    monkeypatch.setattr(Recorder, "_train", diverges_from(0))
+    failed = worker(tmp_path, "vae", rates=(0.001, 0.002), seeds=(0,)).run()
+    assert "every learning rate" in failed["vae-seed0"]
+
+
+def test_a_training_that_diverges_says_so_by_its_status(tmp_path, monkeypatch):
+    found = Worker(planned(("ae",), SMALL, "faces", tmp_path), print, 1)
+    training = found.plan.training(found.plan.rows[0], 0, 1e30)
+    with pytest.raises(DivergedError, match="NaN or infinite"):
+        found._train(dataclasses.replace(training, data="faces?n=40"), 320)
 
 
 def test_a_rate_is_chosen_after_all_of_a_run_that_is_past_its_tenth(tmp_path, monkeypatch):
