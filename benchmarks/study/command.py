@@ -65,6 +65,8 @@ class StudyOptions:
     """Trunk units a row, where not those of the scale."""
     rates: tuple[float, ...] | None = None
     """Learning rates to choose among; a single one is taken without a trial."""
+    rate_of: dict[str, float] | None = None
+    """Rows whose learning rate is given and not chosen: ROW RATE ..., as vae 0.004 diffae 0.002."""
     seeds: tuple[int, ...] | None = None
     """Seeds of the rows that are repeated; the others are trained from the first."""
     jobs: int = 1
@@ -82,8 +84,8 @@ def main(options: StudyOptions) -> None:
     if options.jobs < 1:
         raise UserError(f"--jobs {options.jobs}: expected 1 or more.")
     scale = SCALES[options.scale]
-    given = {name: value for name in ("units", "rates", "seeds") if (value := getattr(options, name)) is not None}
-    scale = dataclasses.replace(scale, **given)
+    given = {name: getattr(options, name) for name in ("units", "rates", "rate_of", "seeds")}
+    scale = dataclasses.replace(scale, **{name: value for name, value in given.items() if value is not None})
     if options.dry_run:
         print(describe(planned(options.rows, scale, options.data, Path("runs"))))
         return
@@ -154,10 +156,10 @@ def describe(plan: Plan) -> str:
     first: dict[str, Training] = {}
     second = seconds_a_unit(plan.scale)
     for row in plan.rows:
-        first[row.key] = plan.training(row, plan.scale.seeds[0], plan.scale.rates[0], first.get(row.builds_on))
+        first[row.key] = plan.training(row, plan.scale.seeds[0], plan.rates(row)[0], first.get(row.builds_on))
         images, seeds = first[row.key].images, plan.seeds(row)
         cost = units(row, plan.scale.preset)
-        minutes = second * cost * images * (len(seeds) + plan.searched) / 60
+        minutes = second * cost * images * (len(seeds) + plan.searched(row)) / 60
         total += minutes
         lines.append([row.key, " ".join(map(str, seeds)), f"{cost:.3f}", f"{images:,}", f"{minutes:.1f}"])
     threads = torch.get_num_threads()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.study.rows import ROWS, Row, arguments, units
@@ -27,7 +27,7 @@ class Scale:
         preset: architecture of every row; size: of the images.
         units: trunk units a row.
         batch: images a step; flags: other options of every training command.
-        rates: learning rates to choose among.
+        rates: learning rates to choose among; rate_of: key of a row -> the one it has without a choice.
         seeds: of the rows that are repeated; others have the first.
         images: test images that are reconstructed.
     """
@@ -40,6 +40,7 @@ class Scale:
     rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3)
     seeds: tuple[int, ...] = (0, 1)
     images: int = 500
+    rate_of: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 SCALES = {
@@ -142,10 +143,13 @@ class Plan:
         for number in range(len(self.scale.seeds)):
             yield from ((row, self.seeds(row)[number]) for row in self.rows if number < len(self.seeds(row)))
 
-    @property
-    def searched(self) -> float:
+    def rates(self, row: Row) -> tuple[float, ...]:
+        """Learning rates to choose among; a single one is taken without a trial."""
+        return (self.scale.rate_of[row.key],) if row.key in self.scale.rate_of else self.scale.rates
+
+    def searched(self, row: Row) -> float:
         """Images, as a share of a run's, that the choice of its learning rate costs beyond the run itself."""
-        return (len(self.scale.rates) - 1) / TENTH
+        return (len(self.rates(row)) - 1) / TENTH
 
 
 def planned(names: Sequence[str], scale: Scale, data: str, runs: Path) -> Plan:
@@ -154,9 +158,9 @@ def planned(names: Sequence[str], scale: Scale, data: str, runs: Path) -> Plan:
     Raises:
         UserError: there is no such row, or a number is out of range.
     """
-    for name in names:
+    for option, name in [*(("--rows", name) for name in names), *(("--rate-of", name) for name in scale.rate_of)]:
         if name not in ROWS:
-            raise UserError(f"--rows {name}: expected names of rows, which are {', '.join(ROWS)}.")
+            raise UserError(f"{option} {name}: expected names of rows, which are {', '.join(ROWS)}.")
     if scale.units < 1:
         raise UserError(f"--units {scale.units}: expected 1 or more.")
     for option, values, good, what in (
@@ -165,6 +169,8 @@ def planned(names: Sequence[str], scale: Scale, data: str, runs: Path) -> Plan:
     ):
         if not values or not all(good) or len(set(values)) < len(values):
             raise UserError(f"{option}: expected one or more different {what}, found {list(values)}.")
+    if not all(0 < rate < math.inf for rate in scale.rate_of.values()):
+        raise UserError(f"--rate-of: expected positive numbers, found {dict(scale.rate_of)}.")
     wanted = dict.fromkeys(names or ROWS)
     needed = {ROWS[name].builds_on for name in wanted} - {""}
     rows = [row for key, row in ROWS.items() if key in wanted or key in needed]

@@ -112,7 +112,7 @@ class Worker:
 
         One with which training diverges has an infinite error.
         """
-        rates = self.plan.scale.rates
+        rates = self.plan.rates(row)
         if len(rates) == 1:
             return rates[0]
         any_rate = self.plan.training(row, seed, rates[0], base)

@@ -93,6 +93,8 @@ def test_rates_are_compared_after_whole_batches():
     [
         ({"units": 0}, "--units"),
         ({"rates": (-1.0,)}, "--rates"),
+        ({"rate_of": {"vae": 0.0}}, "--rate-of"),
+        ({"rate_of": {"vea": 0.004}}, "--rate-of vea: expected names of rows"),
         ({"seeds": ()}, "--seeds"),
         ({"seeds": (0, 0)}, "--seeds"),
     ],

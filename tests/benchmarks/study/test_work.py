@@ -55,6 +55,14 @@ def test_the_best_rate_goes_on(tmp_path, monkeypatch):
     assert second.errors() == {}
 
 
+def test_a_rate_that_is_given_is_taken_without_a_trial(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: training.rate)
+    found = worker(tmp_path, "dbae", "vae", rates=(0.001, 0.002), rate_of={"vae": 0.004}, seeds=(0,))
+    assert found.run() == {}
+    assert {rate for name, rate, _ in found.trained if name == "vae-seed0"} == {0.004}
+    assert found.plan.training(found.plan.rows[1], 0, 0.004).errors() == {}
+
+
 def test_a_rate_that_diverges_is_not_chosen(tmp_path, monkeypatch):
     train = Recorder._train
 
