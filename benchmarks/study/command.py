@@ -18,9 +18,10 @@ Work is counted in trunk units: the operations of one forward and backward pass 
 Every row has as many. A method that builds on a frozen network pays for it with half of them; a row "at no cost" does
 not. The learning rate of a row is the one of three whose z tells most of held-out pictures after a tenth of its images.
 
-OUT (results/study-DATA-SCALE) has table1.csv, table2.csv, table3.csv, differences.csv, curve.csv and training.csv, the
-results files behind them, and a figure of the learning curves. Runs lie in RUNS. A killed study goes on where it
-stopped: a step whose output is there is skipped. docs/study.md has the protocol.
+OUT (results/study-DATA-SCALE) has table1.csv, table2.csv, table3.csv, curve.csv and training.csv, differences.csv where
+a row has several seeds, groups.csv of --groups, the results files behind them, and a figure of the learning curves.
+Runs lie in RUNS. A killed study goes on where it stopped: a step whose output is there is skipped. docs/study.md has
+the protocol.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ from typing import Any, Literal
 import torch
 from tyro.conf import Positional
 
+from benchmarks.downstream.trial import Images
+from benchmarks.study.differences import Groups
 from benchmarks.study.figure import draw_curves
-from benchmarks.study.measure import measure
+from benchmarks.study.measure import measure, without_code
 from benchmarks.study.plan import SCALES, Plan, Scale, Training, planned
 from benchmarks.study.rows import ROWS, fresh, units
 from benchmarks.study.tables import write_tables
 from benchmarks.study.work import Worker, require_same_study
-from dbae.data import open_data, require_apart
+from dbae.data import ImageDataset, open_data, require_apart
 from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.text import columns
@@ -56,7 +59,7 @@ class StudyOptions:
     """Options of the command."""
 
     data: Positional[str] = "faces"
-    """Images with labels and the splits train, val and test, KIND:ROOT[?n=..&seed=..]."""
+    """Images with labels and the splits train, val (where rates are chosen) and test, KIND:ROOT[?n=..&seed=..]."""
     scale: Literal["cpu", "gpu"] = "cpu"
     """cpu: 32 px, 110,000 units a row, about 20 minutes of a core; gpu: 64 px, 10 million."""
     rows: tuple[str, ...] = ()
@@ -71,6 +74,8 @@ class StudyOptions:
     """Seeds of the rows that are repeated; the others are trained from the first."""
     jobs: int = 1
     """Trainings at a time; each has its share of the processor's cores."""
+    groups: tuple[str, ...] = ()
+    """Groups of attributes that are averaged apart too, NAME=ATTRIBUTE,ATTRIBUTE..., as who=Male,Young light=Dark."""
     out: Path | None = None
     """Folder of the tables; default: results/study-DATA-SCALE."""
     runs: Path | None = None
@@ -92,10 +97,9 @@ def main(options: StudyOptions) -> None:
     dataset = open_data(options.data, size=scale.size)
     name = f"study-{dataset.name}-{options.scale}"
     out, runs = options.out or Path("results", name), options.runs or Path("runs", name)
-    require_apart([options.data], runs)
     plan = planned(options.rows, scale, options.data, runs)
-    for split in ("train", "test"):
-        dataset.split(split)
+    require_data(plan, dataset, out)
+    groups = groups_of(options.groups, dataset)
     complete: list[Training] = []
     due = 0.0
 
@@ -106,16 +110,32 @@ def main(options: StudyOptions) -> None:
         complete.append(training)
         started = time.monotonic()
         if _written(out) != before and started >= due:
-            report(plan, complete, out, dataset.fingerprint)
+            report(plan, complete, out, dataset.fingerprint, groups)
             due = time.monotonic() + BETWEEN * (time.monotonic() - started)
 
     out.mkdir(parents=True, exist_ok=True)
     require_same_study(plan, dataset.fingerprint)
     failed = Worker(plan, measured, options.jobs).run()
-    print(columns(_lines(report(plan, complete, out, dataset.fingerprint))))
+    print(columns(_lines(report(plan, complete, out, dataset.fingerprint, groups) if complete else None)))
+    print(f"tables: {out}, runs: {runs}")
     if failed:
         raise UserError(
             "\n".join([f"{len(failed)} runs failed, the others are in {out}:", *map(": ".join, failed.items())])
+        )
+
+
+def require_data(plan: Plan, dataset: ImageDataset, out: Path) -> None:
+    """Raise UserError if these images cannot train and measure the plan's rows, before hours are spent on it."""
+    for folder in (plan.runs, out):
+        require_apart([plan.data], folder)
+    for split in ("train", "test"):
+        dataset.split(split)
+    if not all(without_code(row) for row in plan.rows):
+        Images(dataset)
+    if plan.chooses and "val" not in dataset.splits:
+        raise UserError(
+            f"{dataset.name}: expected a split val, on which learning rates are chosen, found "
+            f"{', '.join(dataset.splits)}. Name splits (?split=train:0.8,val:0.1,test:0.1), or a single --rates 0.001."
         )
 
 
@@ -124,13 +144,31 @@ def _written(out: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in out.glob("*.csv")}
 
 
-def report(plan: Plan, complete: Sequence[Training], out: Path, data: str) -> Any:
+def groups_of(texts: Sequence[str], dataset: ImageDataset) -> dict[str, list[str]]:
+    """Name -> attributes, of texts NAME=ATTRIBUTE,ATTRIBUTE. Raises UserError where one is not so, or no label."""
+    labels = dataset.attributes
+    known = [*labels.binary_names, *labels.continuous_names] if labels is not None else []
+    found = {}
+    for text in texts:
+        name, equals, attributes = text.partition("=")
+        found[name] = attributes.split(",")
+        if not name or not equals:
+            raise UserError(f"--groups {text}: expected NAME=ATTRIBUTE,ATTRIBUTE..., found no name before a '='.")
+        for attribute in found[name]:
+            if attribute not in known:
+                raise UserError(f"--groups {text}: {dataset.name} has no {attribute!r}; it has {', '.join(known)}.")
+    return found
+
+
+def report(plan: Plan, complete: Sequence[Training], out: Path, data: str, groups: Groups) -> Any:
     """Write tables and figure of the trainings that are complete, on the data of this fingerprint; the first table."""
     order = list(plan.rows)
     complete = sorted(complete, key=lambda training: (order.index(training.row), training.seed))
-    tables = write_tables(complete, out, data)
+    tables = write_tables(complete, out, data, groups)
     if "curve" in tables:
         draw_curves(tables["curve"], out / "curve.png")
+    else:
+        (out / "curve.png").unlink(missing_ok=True)
     return tables.get("table1")
 
 

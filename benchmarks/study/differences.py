@@ -1,5 +1,8 @@
 """differences.csv: which rows of table1.csv differ by more than the noise of test images and of training.
 
+groups.csv has the means over groups of attributes, where some were named, differences.csv also theirs (`group`; empty
+for all attributes): a mean hides what is read.
+
 Every row stands against PCA and against the rows of several seeds, with z of the same length:
 
     difference  `row` - `baseline`, of means over seeds
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +30,9 @@ from benchmarks.metrics.bootstrap import of_error
 from benchmarks.results import Record
 from benchmarks.results.evidence import evidence
 from benchmarks.study.found import Points, grouped, records_of
+
+Groups = Mapping[str, Sequence[str]]
+"""Name of a group of attributes -> the attributes."""
 
 
 class Probed(NamedTuple):
@@ -51,37 +57,75 @@ class Spread(NamedTuple):
     freedom: int
 
 
-def differences(points: Points, out: Path, data: str, metrics: Sequence[str]) -> list[dict[str, Any]]:
-    """The lines of the file; none where no row has several seeds."""
+class Rows(NamedTuple):
+    """One metric of all rows of the study, of one group of attributes: (row, length of z) -> what was probed."""
+
+    metric: str
+    group: str
+    of: dict[tuple[str, int], Probed]
+
+
+def probed(points: Points, out: Path, data: str, metrics: Sequence[str], groups: Groups) -> list[Rows]:
+    """What lies beside downstream.csv about every metric and group; random codes are left out."""
     records = grouped(records_of(out, "downstream", metrics, data), points, ("latent_dim", "metric"))
-    lines = []
+    found = []
     for metric in metrics:
-        found = {
-            (row, length): probed
-            for (row, length, other), rows in records.items()
-            if other == metric
-            and rows[0].model not in ("untrained", "random")
-            and (probed := _probed(rows, out / "downstream.csv")) is not None
+        for group, names in {"": None, **groups}.items():
+            of = {
+                (row, length): one
+                for (row, length, other), rows in records.items()
+                if (other, rows[0].model != "random") == (metric, True)
+                and (one := _probed(rows, out / "downstream.csv", names)) is not None
+            }
+            if of:
+                found.append(Rows(metric, group, of))
+    return found
+
+
+def means(rows: Sequence[Rows]) -> list[dict[str, Any]]:
+    """The lines of groups.csv."""
+    return [
+        {
+            "row": row, "latent_dim": length, "group": group, "metric": metric, "attributes": one.drawn.shape[1],
+            "value": statistics.fmean(one.values), "se": float(np.nanmean(one.drawn, axis=1).std(ddof=1)),
+            "seed_sd": statistics.stdev(one.values) if len(one.values) > 1 else None,
         }
+        for metric, group, of in rows if group for (row, length), one in of.items()
+    ]  # fmt: skip
+
+
+def differences(rows: Sequence[Rows]) -> list[dict[str, Any]]:
+    """The lines of differences.csv; none where no row has several seeds."""
+    lines = []
+    for metric, group, of in rows:
+        found = {name: one for name, one in of.items() if not name[0].startswith("untrained")}
         if (spread := pooled(list(found.values()))) is None:
             continue
         for (baseline, length), b in found.items():
             if b.fixed or len(b.values) > 1:
                 for (row, other), a in found.items():
                     if row != baseline and other == length:
-                        about = {"row": row, "baseline": baseline, "latent_dim": length, "metric": metric}
-                        lines.append(about | compared(a, b, spread))
+                        about = {"row": row, "baseline": baseline, "latent_dim": length}
+                        lines.append(about | {"metric": metric, "group": group} | compared(a, b, spread))
     return lines
 
 
-def _probed(rows: Sequence[Record], path: Path) -> Probed | None:
-    """Nothing where the scores of single images are not beside the results file."""
-    scores = [evidence(row, path).scores for row in rows]
-    known = [one for one in scores if one is not None]
-    if len(known) < len(rows) or not all(one.pairs_with(known[0]) for one in known):
+def _probed(rows: Sequence[Record], path: Path, names: Sequence[str] | None) -> Probed | None:
+    """Of these attributes, or all; nothing where they have none, or where what lies beside the file does not tell."""
+    known = [evidence(row, path) for row in rows]
+    single = [one.attributes for one in known if one.attributes is not None]
+    scores = [one.scores for one in known if one.scores is not None]
+    if len(scores) < len(rows) or not all(one.pairs_with(scores[0]) for one in scores):
         return None
-    drawn = np.mean([one.drawn.astype(np.float64) for one in known], axis=0)
-    return Probed(tuple(row.value for row in rows), drawn, known[0].units, fixed=rows[0].model == "pca")
+    drawn = np.mean([one.drawn.astype(np.float64) for one in scores], axis=0)
+    values = [row.value for row in rows]
+    if names is not None:
+        of_group = [i for i, name in enumerate(scores[0].names) if name in names]
+        if not of_group or len(single) < len(rows):
+            return None
+        drawn = drawn[:, of_group]
+        values = [statistics.fmean(one[scores[0].names[i]] for i in of_group) for one in single]
+    return Probed(tuple(values), drawn, scores[0].units, fixed=rows[0].model == "pca" or rows[0].weights == "untrained")
 
 
 def pooled(rows: Sequence[Probed]) -> Spread | None:

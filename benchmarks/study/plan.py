@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.study.rows import ROWS, Row, arguments, units
 from dbae.support.errors import UserError
@@ -73,10 +74,13 @@ class Training:
         return f"{self.row.key}-seed{self.seed}"
 
     @property
+    def base(self) -> str:
+        """What tells files apart by the frozen network that the row builds on: one of more images is another."""
+        return "" if self.pretrained is None else f"-on-{self.pretrained.parents[1].name}-{self.pretrained.stem}"
+
+    @property
     def folder(self) -> RunFolder:
-        """Of its own for every frozen network that the row builds on: one of more images is another beginning."""
-        base = "" if self.pretrained is None else f"-on-{self.pretrained.parents[1].name}-{self.pretrained.stem}"
-        return RunFolder(self.runs / self.row.key / f"seed{self.seed}-lr{self.rate:g}{base}")
+        return RunFolder(self.runs / self.row.key / f"seed{self.seed}-lr{self.rate:g}{self.base}")
 
     def checkpoint(self, part: int = POINTS) -> Path:
         """The weights after `part` of `POINTS` parts of the images."""
@@ -86,6 +90,11 @@ class Training:
         """Of the learning curve, in images: where weights were kept, also by a study of fewer units that went on."""
         return self.folder.milestones(self.images)
 
+    def units_after(self, images: int) -> float:
+        """Trunk units that the row has spent after so many of its images, those of a frozen network it pays for too."""
+        before = self.scale.units / 2 if self.row.builds_on and not self.row.free else 0.0
+        return before + (self.scale.units - before) * images / self.images
+
     @property
     def first_images(self) -> int:
         """Images after which learning rates are compared."""
@@ -94,11 +103,11 @@ class Training:
     @property
     def errors_file(self) -> Path:
         """Validation errors after a tenth of the images, {learning rate: error}, where rates were compared."""
-        return self.runs / self.row.key / f"errors-seed{self.seed}-images{self.first_images}.json"
+        return self.runs / self.row.key / f"errors-seed{self.seed}-images{self.first_images}{self.base}.json"
 
     def errors(self) -> dict[str, float]:
         """What is in `errors_file` so far."""
-        return json.loads(self.errors_file.read_text()) if self.errors_file.exists() else {}
+        return kept(self.errors_file) if self.errors_file.exists() else {}
 
     def command(self, images: int) -> list[str]:
         """The command that trains up to so many images, after `python`."""
@@ -116,6 +125,17 @@ class Training:
         flags += ["--pretrained", str(self.pretrained)] if self.pretrained else []
         own = arguments(self.row, self.scale.preset, str(self.folder.path), self.data)
         return ["-m", self.row.module, *own, *flags, *self.scale.flags, "--resume"]
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """What the study noted in a file among its runs. Raises UserError naming one that is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: expected a JSON object, found a damaged file. Remove it: it is made again.")
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +166,11 @@ class Plan:
     def rates(self, row: Row) -> tuple[float, ...]:
         """Learning rates to choose among; a single one is taken without a trial."""
         return (self.scale.rate_of[row.key],) if row.key in self.scale.rate_of else self.scale.rates
+
+    @property
+    def chooses(self) -> bool:
+        """Whether any row's learning rate is chosen."""
+        return any(len(self.rates(row)) > 1 for row in self.rows)
 
     def searched(self, row: Row) -> float:
         """Images, as a share of a run's, that the choice of its learning rate costs beyond the run itself."""

@@ -3,6 +3,7 @@
 table1.csv       what a linear probe reads from z of `latent_dim` numbers: AP, Pearson r, MSE
 table2.csv       reconstruction: a line a row, endpoint and sampler, `nfe` evaluations and `encode_nfe` for the endpoint
 table3.csv       TAD and ATTRS
+groups.csv       AP, Pearson r, MSE of groups of attributes, where some were named
 differences.csv  which rows of table1.csv differ by more than noise (`benchmarks.study.differences`)
 curve.csv        AP and Pearson r at every point of the learning curve
 training.csv     one line a run: parameters, work, learning rate, `errors` after a tenth by which it was chosen among
@@ -26,7 +27,7 @@ import pandas
 
 from benchmarks.results import Record
 from benchmarks.results.evidence import evidence
-from benchmarks.study.differences import differences
+from benchmarks.study.differences import Groups, differences, means, probed
 from benchmarks.study.found import Points, grouped, points_of, records_of
 from benchmarks.study.plan import Training
 from benchmarks.study.rows import parameters, units
@@ -45,15 +46,21 @@ SETTING = {"downstream": ("latent_dim",), "disentanglement": ("latent_dim",),
 Line = dict[str, Any]
 
 
-def write_tables(trainings: Sequence[Training], out: Path, data: str) -> dict[str, pandas.DataFrame]:
-    """Write all tables of complete trainings, from rows about the data of this fingerprint; name -> table."""
+def write_tables(trainings: Sequence[Training], out: Path, data: str, groups: Groups) -> dict[str, pandas.DataFrame]:
+    """Write all tables of complete trainings, from rows about the data of this fingerprint; name -> table.
+
+    Means over `groups` of attributes have lines of their own.
+    """
     points = points_of(trainings)
     found: dict[str, list[Line]] = {"table1": _table("table1", points, out, data)}
-    found["differences"] = differences(points, out, data, METRICS["table1"][1])  # of resamples that are still at hand
+    rows = probed(points, out, data, METRICS["table1"][1], groups)  # of resamples that are still at hand
+    found |= {"differences": differences(rows), "groups": means(rows)}
     found |= {name: _table(name, points, out, data) for name in METRICS if name not in found}
     found["curve"] = _curve(points, out, data)
     found["training"] = [_training(training) for training in trainings]
     tables = {name: pandas.DataFrame(lines) for name, lines in found.items() if lines}
+    for name in found.keys() - tables.keys():  # one of other rows would stand beside the tables of these
+        (out / f"{name}.csv").unlink(missing_ok=True)
     for name, table in tables.items():
         with atomic_path(out / f"{name}.csv") as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
@@ -99,7 +106,7 @@ def _curve(points: Points, out: Path, data: str) -> list[Line]:
     for row in records_of(out, "downstream", ("AP", "Pearson_r"), data):
         if point := points.get(row.checkpoint_sha256):
             training = point.training
-            done = training.scale.units * point.images / training.images
+            done = training.units_after(point.images)
             about = {"row": training.row.label, "latent_dim": row.latent_dim, "seed": training.seed, "units": done}
             value = {"metric": row.metric, "value": row.value, "se": standard_error(row, out / "downstream.csv")}
             lines.append(about | value)
@@ -108,8 +115,8 @@ def _curve(points: Points, out: Path, data: str) -> list[Line]:
 
 def _training(training: Training) -> Line:
     each = units(training.row, training.scale.preset)
-    with open(training.folder.log_file, newline="") as file:
-        rows = list(csv.DictReader(file))
+    with open(training.folder.log_file, newline="", encoding="utf-8", errors="replace") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # one may be cut off
     logged = int(rows[-1]["images"]) if rows else 0  # the last steps of a run may have no row
     return {
         "row": training.row.label,

@@ -15,7 +15,6 @@ from baselines.load import load
 from benchmarks.study.measure import NFE, without_code
 from benchmarks.study.plan import Training
 from benchmarks.study.rows import fresh
-from benchmarks.subjects import split_of
 from dbae.data import ImageDataset, open_data
 from dbae.images import to_float
 
@@ -30,23 +29,22 @@ def validation_error(training: Training, checkpoint: Path) -> float:
     are kept in validation.csv among the runs.
     """
     data = open_data(training.data, size=training.scale.size)
-    split = "val" if "val" in data.splits else split_of(data, "")
     if without_code(training.row):
-        return validation_loss(training, checkpoint, data, split)
+        return validation_loss(training, checkpoint, data)
     out = training.runs / "validation.csv"
     found = benchmarks.reconstruction.measure(
-        str(checkpoint), data=training.data, out=out, protocol="standard", nfe=NFE, split=split, limit=DECODED
+        str(checkpoint), data=training.data, out=out, protocol="standard", nfe=NFE, split="val", limit=DECODED
     )
     of_z = found[(found["metric"] == "SSIM") & (found["x_T"] != "inferred")]
     if of_z.empty:
-        return validation_loss(training, checkpoint, data, split)
+        return validation_loss(training, checkpoint, data)
     return 1 - float(of_z.sort_values("nfe")["value"].iloc[-1])
 
 
-def validation_loss(training: Training, checkpoint: Path, data: ImageDataset, split: str) -> float:
+def validation_loss(training: Training, checkpoint: Path, data: ImageDataset) -> float:
     """The objective of the averaged weights on held-out images, with the same noise for every learning rate."""
     model, objective = load(checkpoint).model, fresh(training.row, training.scale.preset)[1]
-    images, losses = data.split(split)[:SCORED], []
+    images, losses = data.split("val")[:SCORED], []
     for first in range(0, len(images), 128):
         x0 = to_float(data.batch(images[first : first + 128])).contiguous(memory_format=torch.channels_last)
         with torch.random.fork_rng([]):

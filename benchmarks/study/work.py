@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
-from benchmarks.study.plan import Plan, Training
+from benchmarks.study.plan import POINTS, Plan, Training, kept
 from benchmarks.study.rows import Row, units
 from benchmarks.study.validation import validation_error
 from dbae.support.errors import DivergedError, UserError
@@ -45,7 +45,7 @@ class Worker:
         self.running: set[subprocess.Popen[bytes]] = set()
         self.stopping = threading.Event()
         self.free = threading.Semaphore(jobs)
-        self.validating = threading.Lock()
+        self.validating, self.again = threading.Lock(), threading.Lock()
 
     def run(self) -> dict[str, str]:
         """All of it; what failed: name of the run -> why. SIGTERM and Ctrl-C end trainings, which save."""
@@ -98,14 +98,33 @@ class Worker:
         first = None if seed == self.plan.scale.seeds[0] else self.first[row.key].result()
         self.free.acquire()
         try:
+            base = self._frozen(row, base)
             rate = self._chosen(row, seed, base) if first is None else first.rate
             training = self.plan.training(row, seed, rate, base)
             if not training.checkpoint().exists():
                 self._train(training, training.images)
+            if not training.checkpoint().exists():
+                raise UserError(
+                    f"{training.folder.path}: expected a run that ends after {training.images} images, found one that "
+                    "was trained further. Name as many --units as it had or more, or another --runs and --out."
+                )
         except BaseException:
             self.free.release()
             raise
         return training
+
+    def _frozen(self, row: Row, base: Training | None) -> Training | None:
+        """The run whose network the row builds on: `base`, where it kept the weights that the row pays for.
+
+        One that went on from a smaller study may have been past them by then. They are trained once more, in `frozen`.
+        """
+        if base is None or row.free or base.checkpoint(POINTS // 2).exists():
+            return base
+        base = dataclasses.replace(base, runs=base.runs / "frozen")
+        with self.again:
+            if not base.checkpoint(POINTS // 2).exists():
+                self._train(base, base.images // 2)
+        return base
 
     def _chosen(self, row: Row, seed: int, base: Training | None) -> float:
         """The rate with the least validation error after a tenth of the images; kept in a file beside the runs.
@@ -136,7 +155,8 @@ class Worker:
             log.warning("%s", error)
             return math.inf
         with self.validating:
-            return validation_error(training, training.folder.checkpoint(images))
+            found = validation_error(training, training.folder.checkpoint(images))
+        return found if math.isfinite(found) else math.inf
 
     def _train(self, training: Training, images: int) -> None:
         """Run the command up to so many images; its output goes to train.log in the folder of the run."""
@@ -179,7 +199,7 @@ def require_same_study(plan: Plan, fingerprint: str) -> None:
     """
     path, scale = plan.runs / "study.json", plan.scale
     about = {"data": fingerprint, "preset": scale.preset, "batch": scale.batch, "flags": list(scale.flags)}
-    found = json.loads(path.read_text()) if path.exists() else about
+    found = kept(path) if path.exists() else about
     if found != about:
         other = ", ".join(name for name in about if found.get(name) != about[name])
         raise UserError(

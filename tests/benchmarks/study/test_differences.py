@@ -10,14 +10,14 @@ import pytest
 from report_results import CONTROL, PROBE, average_precision
 
 from benchmarks.results import RecordFile
-from benchmarks.study.differences import Probed, compared, differences, pooled
+from benchmarks.study.differences import Probed, compared, differences, means, pooled, probed
 from benchmarks.study.found import Point
 from benchmarks.study.plan import SCALES, planned
 
 SEEDS = {"dbae": 3, "vae": 2, "ae": 1}
 
 
-def probed(rng, seeds: int, of_seeds: float, of_images: float) -> Probed:
+def drawn(rng, seeds: int, of_seeds: float, of_images: float) -> Probed:
     """A row whose true value is 0."""
     values = rng.normal(0, of_images) + rng.normal(0, of_seeds, seeds)
     return Probed(tuple(values.tolist()), rng.normal(0, of_images, (100, 1)), 2000)
@@ -29,7 +29,7 @@ def test_the_interval_holds_its_level(first, others, seeds):
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(1500):
-        a, *more = (probed(rng, n, s, 1.0) for n, s in ((seeds, first), (3, others), (3, others), (3, others)))
+        a, *more = (drawn(rng, n, s, 1.0) for n, s in ((seeds, first), (3, others), (3, others), (3, others)))
         found = compared(a, more[0], pooled([a, *more]))
         hits += found["low"] <= 0 <= found["high"]
     assert 0.935 < hits / 1500 < 0.985
@@ -37,7 +37,7 @@ def test_the_interval_holds_its_level(first, others, seeds):
 
 def test_seeds_widen_what_images_leave():
     rng = np.random.default_rng(0)
-    a, b = (probed(rng, 3, 1.0, 0.01) for _ in range(2))
+    a, b = (drawn(rng, 3, 1.0, 0.01) for _ in range(2))
     found = compared(a, b, pooled([a, b]))
     assert found["se_seeds"] > 20 * found["se_images"]
     assert found["high"] - found["low"] > 4 * found["se_seeds"]
@@ -69,7 +69,7 @@ def values(rows, label):
 
 
 def test_rows_stand_against_pca_and_rows_of_several_seeds(tmp_path, points):
-    lines = differences(points, tmp_path, PROBE.data_sha256, ("AP", "Pearson_r"))
+    lines = differences(probed(points, tmp_path, PROBE.data_sha256, ("AP", "Pearson_r"), {}))
     assert {line["metric"] for line in lines} == {"AP"}
     pairs = {(line["row"], line["baseline"]): line for line in lines}
     assert {baseline for _, baseline in pairs} == {"DBAE", "VAE", "pca"}
@@ -84,6 +84,24 @@ def test_rows_stand_against_pca_and_rows_of_several_seeds(tmp_path, points):
     assert pairs["AE", "VAE"]["se_images"] > 0
 
 
+def test_groups_of_attributes_are_parts_of_the_mean(tmp_path, points):
+    rows = probed(points, tmp_path, PROBE.data_sha256, ("AP",), {"first": ["a", "b"], "rest": ["c", "d"], "no": ["e"]})
+    assert [(found.metric, found.group) for found in rows] == [("AP", ""), ("AP", "first"), ("AP", "rest")]
+    of_group = {(line["row"], line["group"]): line for line in means(rows)}
+    whole = RecordFile(tmp_path / "downstream.csv").read()
+    single = RecordFile(tmp_path / "downstream_attributes.csv").read()
+    for label in ("DBAE", "VAE", "AE"):
+        ab = [row.value for row in single if row.method == label and row.attribute in "ab"]
+        assert of_group[label, "first"]["value"] == pytest.approx(np.mean(ab))
+        assert of_group[label, "first"]["attributes"] == 2
+        both = [of_group[label, group]["value"] for group in ("first", "rest")]
+        assert np.mean(both) == pytest.approx(np.mean(values(whole, label)))
+    lines = {line["group"]: line for line in differences(rows) if (line["row"], line["baseline"]) == ("AE", "DBAE")}
+    both = [lines[group]["difference"] for group in ("first", "rest")]
+    assert np.mean(both) == pytest.approx(lines[""]["difference"])
+    assert both[0] == pytest.approx(of_group["AE", "first"]["value"] - of_group["DBAE", "first"]["value"])
+
+
 def test_one_seed_each_gives_no_differences(tmp_path, points):
     firsts = {key: point for key, point in points.items() if point.training.seed == 0}
-    assert differences(firsts, tmp_path, PROBE.data_sha256, ("AP", "Pearson_r")) == []
+    assert differences(probed(firsts, tmp_path, PROBE.data_sha256, ("AP", "Pearson_r"), {})) == []

@@ -77,6 +77,16 @@ def test_a_longer_study_goes_on_but_not_from_another_frozen_network():
     assert found[8000][1].name == "seed0-lr0.001-on-seed0-lr0.001-images-000004000"
 
 
+def test_units_that_a_frozen_network_had_count():
+    rows = {row.key: row for row in plan("ddim", "pdae", "pdae-free").rows}
+    ddim = plan("ddim").training(rows["ddim"], 0, 0.001)
+    for key, half in (("ddim", 0.5), ("pdae", 0.75), ("pdae-free", 0.5)):
+        training = plan("pdae").training(rows[key], 0, 0.001, None if key == "ddim" else ddim)
+        units = training.scale.units
+        assert training.units_after(training.images // 2) == half * units
+        assert training.units_after(training.images) == units
+
+
 def test_every_row_comes_once_before_any_is_repeated():
     order = list(plan("dbae", "vae", "ae", seeds=(3, 4)).all())
     assert [(row.key, seed) for row, seed in order] == [("dbae", 3), ("ae", 3), ("vae", 3), ("dbae", 4), ("vae", 4)]

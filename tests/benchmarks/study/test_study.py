@@ -13,10 +13,12 @@ from image_samples import picture, png, write_zip
 from baselines.load import load
 from benchmarks.results import RecordFile
 from benchmarks.study import command as study
-from benchmarks.study.command import StudyOptions, describe, main
+from benchmarks.study.command import StudyOptions, describe, groups_of, main
 from benchmarks.study.figure import over_seeds
 from benchmarks.study.plan import SCALES, planned
 from benchmarks.study.tables import _portable
+from dbae.data import open_data
+from dbae.support.errors import UserError
 
 
 def labelled(path: Path) -> str:
@@ -50,7 +52,11 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     longer = dataclasses.replace(next(r for r in means if r.model == "pca"), latent_dim=160, value=0.8)
     others = [dataclasses.replace(stranger, checkpoint_sha256="0", value=0.9), longer]
     RecordFile(tmp_path / "o" / "downstream.csv").add(others)
+    (tmp_path / "o" / "differences.csv").write_text("row,baseline\nof,before\n")
+    with open(tmp_path / "r" / "vae" / "seed0-lr0.001" / "log.csv", "a") as log:
+        log.write("64,4,0.1")  # cut off
     main(options)  # rows of other weights under the same name, or of another length of z, change nothing
+    assert not (tmp_path / "o" / "differences.csv").exists()
     again = pandas.read_csv(tmp_path / "o" / "table1.csv").set_index("row")
     assert again[again["latent_dim"] != 160].equals(table)
     assert again[again["latent_dim"] == 160]["AP"].to_dict() == {"pca": 0.8}
@@ -93,6 +99,30 @@ def test_a_curve_is_over_the_same_seeds_everywhere():
     """A seed that stopped early, or has more points, would show as a bend of the mean."""
     line = pandas.DataFrame({"units": [10, 20, 10, 15, 20], "seed": [0, 0, 1, 1, 1]}).assign(value=1.0, se=0.1)
     assert list(over_seeds(line).index) == [10, 20]
+
+
+def test_what_cannot_be_measured_or_chosen_is_refused_before_it_is_trained(tmp_path):
+    path = tmp_path / "photos"
+    path.mkdir()
+    for i in range(20):
+        (path / f"{i}.png").write_bytes(png(picture(i, 32, 32)))
+    parts = f"folder:{path}?split=train:0.5,test:0.5"
+    data = labelled(tmp_path / "labelled.zip")
+    out, runs = tmp_path / "o", tmp_path / "r"
+    for options, reason in (
+        (StudyOptions(parts, rows=("vae",), rates=(0.001,), out=out, runs=runs), "expected attribute labels"),
+        (StudyOptions(parts, rows=("ddim",), out=out, runs=runs), "expected a split val"),
+        (StudyOptions(parts, rows=("ddim",), rates=(0.001,), out=path / "o", runs=runs), "outside of the data"),
+        (StudyOptions(data, rows=("vae",), rates=(0.001,), out=out, runs=runs, rate_of={"ae": -1.0}), "--rate-of"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            main(options)
+    for text, reason in (("who", "expected NAME="), ("who=First,Nobody", "has no 'Nobody'; it has First, Second")):
+        with pytest.raises(UserError, match=reason):
+            groups_of([text], open_data(data))
+    assert groups_of(["who=First,Third"], open_data(data)) == {"who": ["First", "Third"]}
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "labelled.zip", path]
+    assert not (path / "o").exists()
 
 
 def test_the_command_of_a_run_is_told_as_it_is_on_any_machine():

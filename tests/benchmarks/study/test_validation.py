@@ -60,6 +60,6 @@ def test_a_given_x_T_tells_nothing_of_z(trained):
 @pytest.mark.parametrize("key", ["ddim", "simclr"])
 def test_what_decodes_nothing_from_z_has_its_loss(trained, key):
     training, checkpoint = trained[key]
-    expected = validation_loss(training, checkpoint, open_data(DATA, size=32), "val")
+    expected = validation_loss(training, checkpoint, open_data(DATA, size=32))
     assert validation_error(training, checkpoint) == expected
     assert expected > 0

@@ -30,6 +30,7 @@ class Recorder(Worker):
         super().__init__(*args[:1], lambda training: self.measured.append(training.name), *args[1:])
 
     def _train(self, training, images):
+        """As the command would, but for what it learns."""
         if training.row.key in self.broken:
             raise UserError("no")
         self.trained.append((training.name, training.rate, images))
@@ -53,6 +54,50 @@ def test_the_best_rate_goes_on(tmp_path, monkeypatch):
     first, second = (found.plan.training(found.plan.rows[0], seed, 0.002) for seed in (0, 1))
     assert first.errors() == {"0.001": pytest.approx(0.001), "0.002": 0, "0.003": pytest.approx(0.001)}
     assert second.errors() == {}
+
+
+def test_a_frozen_network_that_went_on_is_trained_up_to_its_half_again(tmp_path):
+    """The DDIM of a study of fewer units is past half of the images when the larger one begins."""
+    found = worker(tmp_path, "pdae", "diti", rates=(0.001,), seeds=(0,), jobs=2)
+    ddim = found.plan.training(found.plan.rows[0], 0, 0.001)
+    train = found._train
+
+    def without_its_half(training, images):
+        train(training, images)
+        if training.row.key == "ddim" and training.runs == tmp_path:
+            training.checkpoint(1).unlink()
+        if training.runs != tmp_path:
+            training.checkpoint(1).parent.mkdir(parents=True)
+            training.checkpoint(1).touch()
+
+    found._train = without_its_half
+    assert found.run() == {}
+    assert found.trained[:2] == [("ddim-seed0", 0.001, ddim.images), ("ddim-seed0", 0.001, ddim.images // 2)]
+    assert [name for name, *_ in found.trained[2:]] == ["pdae-seed0", "diti-seed0"]
+
+
+def test_a_run_that_is_past_its_end_is_no_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(Recorder, "_train", lambda self, training, images: None)
+    assert "trained further" in worker(tmp_path, "vae", rates=(0.001,), seeds=(0,)).run()["vae-seed0"]
+
+
+@pytest.mark.parametrize("text", ['{"data": ', "[1]", ""])
+def test_a_damaged_note_is_named(tmp_path, text):
+    plan = planned(("vae",), dataclasses.replace(SMALL, rates=(0.001, 0.002), seeds=(0,)), "faces", tmp_path)
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(UserError, match=r"study\.json: expected a JSON object"):
+        require_same_study(plan, "abc")
+    errors = plan.training(plan.rows[0], 0, 0.001).errors_file
+    errors.parent.mkdir()
+    errors.write_text(text)
+    assert "errors-seed0" in Recorder(plan, 1).run()["vae-seed0"]
+
+
+def test_errors_of_another_frozen_network_are_not_compared(tmp_path):
+    plan = planned(("pdae",), SMALL, "faces", tmp_path)
+    ddim, pdae = plan.rows
+    one, other = (plan.training(pdae, 0, 0.001, plan.training(ddim, 0, rate)).errors_file for rate in (0.001, 0.002))
+    assert one != other
 
 
 def test_a_rate_that_is_given_is_taken_without_a_trial(tmp_path, monkeypatch):
