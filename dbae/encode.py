@@ -93,6 +93,10 @@ class Options:
             if getattr(self, name) < least:
                 option = name.replace("_", "-")
                 raise UserError(f"--{option}: expected {least} or more, found {getattr(self, name)}.")
+        if self.out.is_dir():
+            raise UserError(
+                f"--out {self.out}: expected a file, found a folder. Name a file in it: {self.out / 'z.npz'}."
+            )
         if self.out.exists() and not self.force:
             raise UserError(f"--out {self.out}: is there already. Add --force to replace it, or choose another --out.")
         require_format(self.out)

@@ -102,7 +102,7 @@ class RecordFile:
                 self._keep({record.identity: record for record in rows}, signature)
             except (OSError, UnicodeDecodeError, csv.Error) as error:
                 raise UserError(
-                    f"{self.path}: cannot be read as a results file ({error}). Name another --out."
+                    f"{self.path}: cannot be read as a results file ({error}). Name another file."
                 ) from error
         return self._rows
 
@@ -118,7 +118,7 @@ class RecordFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be read as a results file ({error}). Name another --out.") from error
+            raise UserError(f"{self.path}: cannot be read as a results file ({error}). Name another file.") from error
         return about.st_ino, about.st_mtime_ns, about.st_size
 
     def _parsed(self, rows: Any) -> list[Record]:
@@ -127,7 +127,7 @@ class RecordFile:
             found = f"the {len(header)} columns {', '.join(header)[:60]} ..." if header else "an empty file"
             raise UserError(
                 f"{self.path}: expected a results file with the {len(COLUMNS)} columns {', '.join(COLUMNS[:4])} ...; "
-                f"found {found}. Nothing was changed. Name another --out, or move this file away."
+                f"found {found}. Nothing was changed. Name another file, or move this file away."
             )
         records = []
         for row in rows:

@@ -196,6 +196,12 @@ def test_a_file_that_is_there_is_not_replaced_silently(folder, capfd):
     assert "sigma" in encode(folder, "--sigma")
 
 
+def test_a_folder_is_no_file_to_write(folder, capfd):
+    (folder / "z.npz").mkdir()
+    encode(folder, status=2)
+    assert "z.npz: expected a file, found a folder" in capfd.readouterr().err
+
+
 def test_example_of_the_help_runs(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     example = next(line for line in description.splitlines() if "faces:" in line)

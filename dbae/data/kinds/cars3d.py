@@ -57,7 +57,12 @@ def _read(path: Path) -> UInt8[np.ndarray, "b s s 3"]:
     except Exception as error:  # loadmat raises of every kind
         what = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: expected a MATLAB file with im, found: {what}. Unpack it again.") from error
-    if images.dtype != np.uint8 or images.ndim != 5 or images.shape != (*images.shape[:1] * 2, 3, AZIMUTHS, ELEVATIONS):
+    if (
+        images.dtype != np.uint8
+        or not images.size
+        or images.ndim != 5
+        or images.shape != (*images.shape[:1] * 2, 3, AZIMUTHS, ELEVATIONS)
+    ):
         raise UserError(
             f"{path}: expected im uint8 (s, s, 3, {AZIMUTHS}, {ELEVATIONS}), found {images.dtype} {images.shape}. "
             f"Get the files: {_WHERE}."

@@ -41,7 +41,16 @@ class DSprites(Stored):
                 f"{path}: expected imgs (n, s, s) and six latents of each, found imgs {shape}, latents_classes "
                 f"{classes.shape} and latents_values {values.shape}. Get the file of {_WHERE}."
             )
-        self.side, self.classes, self.values = shape[1], classes[:, 1:].astype(np.int64), values[:, 1:]
+        if classes.dtype.kind not in "iu" or values.dtype.kind not in "iuf":
+            raise UserError(
+                f"{path}: expected latents_classes of whole numbers and latents_values of real ones, found "
+                f"{classes.dtype} and {values.dtype}. Get the file of {_WHERE}."
+            )
+        self.side, self.classes, self.values = (
+            shape[1],
+            classes[:, 1:].astype(np.int64),
+            values[:, 1:].astype(np.float64),
+        )
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "b s s 1"]]:
         """All images in order, 0 and 1 become 0 and 255. Raises UserError for other values."""

@@ -107,12 +107,13 @@ class KnownFactors(ImageDataset):
         seed: of the order.
 
     Raises:
-        UserError: more images than there are.
+        UserError: more images than there are, or none, or labels that the factors cannot have.
     """
 
     classes: np.ndarray
 
     def __init__(self, stored: Stored, *, n: int | None = None, size: int | None = None, seed: int = 0) -> None:
+        _require_labels(stored)
         there = len(stored.classes)
         if n is not None and n > there:
             raise UserError(f"{stored.name}: expected {n:,} images, found {there:,}. Lower or remove n.")
@@ -213,6 +214,22 @@ def known_factors(
 
     splits = ("all", "train", "val", "test")
     return Kind(name, open_source, handles=("n", "seed"), splits=splits, images=images)
+
+
+def _require_labels(stored: Stored) -> None:
+    """Raise UserError where there are no images, or what a file says of them would make labels that are not so."""
+    path = stored.paths[0]
+    if not len(stored.classes):
+        raise UserError(f"{path}: expected images, found none. Get the file again.")
+    if not np.isfinite(stored.values).all():
+        raise UserError(f"{path}: expected finite values of all factors, found NaN or infinity. Get the file again.")
+    for factor, column in zip(stored.factors, stored.classes.T, strict=True):
+        count = {"flag": 2, "words": len(factor.words)}.get(factor.label)
+        if count and not 0 <= column.min() <= column.max() < count:
+            found = f"{column.min()} to {column.max()}"
+            raise UserError(
+                f"{path}: expected classes 0 to {count - 1} of {factor.name}, found {found}. Get the file again."
+            )
 
 
 def labels_of(

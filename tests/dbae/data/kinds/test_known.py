@@ -215,6 +215,20 @@ def test_damage_is_noticed(tmp_path, damage, message):
         ({"latents_classes": np.zeros((96, 5), int)}, r"latents_classes \(96, 5\)"),
         ({"latents_values": np.zeros(96)}, r"latents_values \(96,\)"),
         ({"latents_values": np.array([{}], object)}, "expected a whole .npz with latents_values, found"),
+        ({"latents_values": np.full((96, 6), np.nan)}, "expected finite values of all factors, found NaN"),
+        ({"latents_values": np.full((96, 6), "a")}, "latents_values of real ones, found int64 and <U1"),
+        ({"latents_values": np.zeros((96, 6), complex)}, "latents_values of real ones, found int64 and complex128"),
+        ({"latents_classes": np.full((96, 6), 0.5)}, "latents_classes of whole numbers"),
+        ({"latents_classes": np.full((96, 6), 3)}, "expected classes 0 to 2 of shape, found 3 to 3"),
+        ({"latents_classes": np.full((96, 6), -1)}, "expected classes 0 to 2 of shape, found -1 to -1"),
+        (
+            {
+                "imgs": np.zeros((0, 8, 8), np.uint8),
+                "latents_classes": np.zeros((0, 6), int),
+                "latents_values": np.zeros((0, 6)),
+            },
+            "expected images, found none",
+        ),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, changes, message):
@@ -228,6 +242,12 @@ def test_nothing_there_says_where_it_is_to_be_had(tmp_path, kind):
         open_data(f"{kind}:{tmp_path}")
     with pytest.raises(UserError, match="found none"):
         open_data(f"{kind}:{tmp_path / 'nowhere'}")
+
+
+def test_cars_without_pixels_are_refused(tmp_path):
+    savemat(tmp_path / "car_001_mesh.mat", {"im": np.zeros((0, 0, 3, 24, 4), np.uint8)})
+    with pytest.raises(UserError, match=r"car_001_mesh\.mat: expected im uint8"):
+        open_data(f"cars3d:{tmp_path}")
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
