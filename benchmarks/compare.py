@@ -119,6 +119,12 @@ def main(options: Options) -> None:
     print(summary(differences, None if one_file else tolerance, holm=options.holm))
     if any(d.regression for d in differences):
         sys.exit(1)
+    compared = any(d.pair.before.weights == "trained" for d in differences)
+    if not one_file and not compared and any(one.pairing.ambiguous for one in found):
+        raise UserError(
+            "no model was compared: a file has several, none of which the other has. Name files of one model each, or "
+            "compare the models of one file with --baseline."
+        )
 
 
 def _compare(before: Side, after: Side, tolerance: float, options: Options, *, one_file: bool) -> Comparison:

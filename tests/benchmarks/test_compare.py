@@ -394,6 +394,17 @@ def test_what_cannot_be_compared_is_listed(tmp_path, capsys):
     assert "1 numbers only in a: MSE standard test x NFE 10" in out
 
 
+def test_controls_alone_are_no_comparison_of_models(tmp_path, capsys):
+    """Or a check that --tolerance makes would pass without a model having been looked at."""
+    two = [replace(ROW, model=name, checkpoint_sha256=name) for name in ("a", "b")]
+    old = written(tmp_path / "old.csv", *two, PCA)
+    new = written(tmp_path / "new.csv", replace(ROW, model="c", checkpoint_sha256="c"), PCA)
+    assert run(old, new, "--tolerance", "0.005") == 2
+    found = capsys.readouterr()
+    assert "1 numbers compared" in found.out
+    assert "no model was compared" in found.err
+
+
 def test_a_row_without_a_seed_is_compared_with_any(tmp_path, capsys):
     prevalence = replace(PCA, model="prevalence", seed="", latent_dim=None)
     assert run(written(tmp_path / "a.csv", ROW, prevalence)) == 0
