@@ -27,7 +27,8 @@ def main(folder: str, out: str, images: str = "1000000", *options: str) -> Path:
     if status := dbae.train.main([*words, *options]):
         raise SystemExit(status)
     checkpoint = RunFolder(Path(out)).checkpoints()[-1]
-    print(f"{checkpoint}; pictures are in {Path(out) / 'previews'}")
+    pictures = sorted((Path(out) / "previews").glob("*.png"))  # one every --preview-every images, 50,000
+    print(f"{checkpoint}; {pictures[-1] if pictures else 'too few images for a picture'}")
     return checkpoint
 
 

@@ -1,4 +1,4 @@
-"""Every interval that the README and docs/systems.md print is what stands beside it gives; tables are files'."""
+"""Every interval that the README and the pages on systems and the study print is what stands beside it gives."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def statements(text: str) -> list[tuple[str, list[tuple[str, ...]], list[str], l
 
 
 SYSTEMS = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
-STATEMENTS = statements((ROOT / "README.md").read_text(encoding="utf-8") + "\n\n" + SYSTEMS)
+STUDY = (ROOT / "docs" / "study.md").read_text(encoding="utf-8").partition("## All rows")[2]
+STATEMENTS = statements("\n\n".join([(ROOT / "README.md").read_text(encoding="utf-8"), SYSTEMS, STUDY]))
 TABLE = re.compile(r"`(results/\S+\.csv)`(?:(?!`results)[^|])*\n\n((?:\|.*\|\n)+)")
 
 
@@ -133,33 +134,75 @@ def test_the_table_of_emphases_is_that_of_its_files():
             assert _matches(cell, found.tolist()), (name, heading, cell, found)
 
 
-def test_the_table_of_the_study_is_that_of_its_files():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [(folder, table)] = re.findall(r"`(results/study-[^`]+)/`[^|]*\n\n((?:\|.*\|\n)+)", readme)
-    _, _, *lines = [[cell.strip("* ") for cell in line] for line in cells_of(table)]
-    probes, decoded, parts, runs = (
-        pandas.read_csv(ROOT / folder / f"{name}.csv") for name in ("table1", "table2", "table3", "training")
-    )
-    for name, images, *cells in lines[:-1]:
+@pytest.mark.parametrize("page", ["README.md", "docs/study.md"])
+def test_the_table_of_the_study_is_that_of_its_files(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    [(folder, table)] = re.findall(r"`(results/study-[^`]+)/`[^|]*\n\n((?:\| method.*\n)(?:\|.*\|\n)+)", text)
+    head, _, *lines = [[cell.strip("* ") for cell in line] for line in cells_of(table)]
+    for name, *cells in lines:
         [(length, row)] = re.findall(r"(?:z of (\d+) numbers:\* )?(.*)", name)[:1]
-        row = "pca" if row == "PCA of pixels" else row
-        assert images == "".join(f"{n:,}" for n in runs[runs["row"] == row]["images"].unique())
-        [z] = probes[(probes["row"] == row) & (probes["latent_dim"] == int(length or 32))].to_dict("records")
-        [of_z] = parts[(parts["row"] == row) & (parts["latent_dim"] == int(length or 32))].to_dict("records")
-        pictures = decoded[decoded["row"] == row].sort_values("nfe")
-        ssim = [pictures[(pictures["x_T"] == "inferred") == kept]["SSIM"].tail(1).tolist() for kept in (False, True)]
-        expected = [[z["AP"]], [z["Pearson_r"]], [of_z["TAD"], of_z["ATTRS"]], *ssim]
-        for cell, values in zip(cells, expected, strict=True):
-            assert _matches(cell, values), (name, cell, values)
-    untrained = probes[probes["row"].str.startswith("untrained")]
-    for cell, metric in zip(lines[-1][2:4], ("AP", "Pearson_r"), strict=True):
-        assert _matches(cell, [untrained[metric].min(), untrained[metric].max()])
+        for heading, cell in zip(head[1:], cells, strict=True):
+            if cell or row != "encoders untrained":
+                values = _of_the_study(ROOT / folder, row, int(length or 32), heading)
+                assert _matches(cell.replace(",", ""), values), (name, heading, cell, values)
+
+
+COLUMNS = {
+    "mean AP": ("table1", "AP"), "AP, who": ("groups", "who AP"), "AP, picture": ("groups", "picture AP"),
+    "mean Pearson r": ("table1", "Pearson_r"), "r, who": ("groups", "who Pearson_r"),
+    "r, picture": ("groups", "picture Pearson_r"), "TAD / ATTRS": ("table3", "TAD ATTRS"),
+    "SSIM at 20 NFE, no x_T kept": ("table2", "SSIM"), "with inferred x_T": ("table2", "SSIM"),
+}  # fmt: skip
+
+
+def _of_the_study(folder: Path, row: str, length: int, heading: str) -> list[float]:
+    """What a table's cell is about; of untrained encoders the least and the most."""
+    if heading in ("seeds", "images"):
+        runs = pandas.read_csv(folder / "training.csv").query("row == @row")
+        return [*([len(runs)] if heading == "seeds" else runs["images"].unique())][: len(runs)]
+    name, columns = COLUMNS[heading]
+    lines = pandas.read_csv(folder / f"{name}.csv")
+    if name == "table2":
+        of_row = lines[(lines["row"] == row) & ((lines["x_T"] == "inferred") == ("inferred" in heading))]
+        return of_row.sort_values("nfe")["SSIM"].tail(1).tolist()
+    lines = lines[lines["latent_dim"] == length]
+    if name == "groups":
+        lines = lines.assign(column=lines["group"] + " " + lines["metric"])
+        lines = lines.pivot(index="row", columns="column", values="value").reset_index()
+        columns = [columns]
+    else:
+        columns = columns.split()
+    if row == "encoders untrained":
+        some = lines[lines["row"].str.startswith("untrained")][columns[0]]
+        return [some.min(), some.max()]
+    [found] = lines[lines["row"] == ("pca" if row == "PCA of pixels" else row)][columns].to_numpy()
+    return found.tolist()
+
+
+def test_what_more_work_does_is_in_the_curves():
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    early, late = (
+        pandas.read_csv(ROOT / f"results/study-utkface64-cpu{end}/curve.csv").query("metric == 'AP'").set_index("row")
+        for end in ("-40000", "")
+    )
+
+    def mean(curve, row, low, high):
+        points = curve.loc[row]
+        points = points[points["seed"].isin(late.loc[[row], "seed"]) & points["units"].between(low, high)]
+        assert len(points) == late.loc[[row], "seed"].nunique()
+        return points["value"].mean()
+
+    for row in ("DBAE-d", "PDAE"):
+        [cell] = re.findall(row + r" (?:goes )?from (?:AP )?(\.\d+ to \.\d+)", readme)
+        assert _matches(cell, [mean(early, row, 40_000, 40_000), mean(late, row, 109_000, 111_000)])
+    [cell] = re.findall(r"DiffAE's z is at its best early, AP (\.\d+ after)", readme)
+    assert _matches(cell, [mean(late, "DiffAE", 19_000, 21_000)])
 
 
 def test_the_table_of_learning_rates_is_that_of_its_file():
     text = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
-    [table] = re.findall(r"From `results/study-utkface64-cpu/rates.csv`:\n\n((?:\|.*\|\n)+)", text)
-    runs = pandas.read_csv(ROOT / "results/study-utkface64-cpu/rates.csv")
+    [table] = re.findall(r"From `results/study-utkface64-cpu-40000/rates.csv`:\n\n((?:\|.*\|\n)+)", text)
+    runs = pandas.read_csv(ROOT / "results/study-utkface64-cpu-40000/rates.csv")
     columns = ("loss_after_a_tenth", "loss", "SSIM_after_a_tenth", "SSIM", "AP", "Pearson_r")
     _, _, *lines = cells_of(table)
     assert len(lines) == len(runs.groupby(["row", "learning_rate"]))
