@@ -128,10 +128,11 @@ def require_data(plan: Plan, dataset: ImageDataset, out: Path) -> None:
     """Raise UserError if these images cannot train and measure the plan's rows, before hours are spent on it."""
     for folder in (plan.runs, out):
         require_apart([plan.data], folder)
-    for split in ("train", "test"):
-        dataset.split(split)
-    if not all(without_code(row) for row in plan.rows):
-        Images(dataset)
+    if all(without_code(row) for row in plan.rows):
+        for split in ("train", "test"):
+            dataset.split(split)
+    else:
+        Images(dataset)  # which refuses what cannot be probed
     if plan.chooses and "val" not in dataset.splits:
         raise UserError(
             f"{dataset.name}: expected a split val, on which learning rates are chosen, found "
@@ -151,9 +152,9 @@ def groups_of(texts: Sequence[str], dataset: ImageDataset) -> dict[str, list[str
     found = {}
     for text in texts:
         name, equals, attributes = text.partition("=")
-        found[name] = attributes.split(",")
         if not name or not equals:
             raise UserError(f"--groups {text}: expected NAME=ATTRIBUTE,ATTRIBUTE..., found no name before a '='.")
+        found[name] = attributes.split(",")
         for attribute in found[name]:
             if attribute not in known:
                 raise UserError(f"--groups {text}: {dataset.name} has no {attribute!r}; it has {', '.join(known)}.")
