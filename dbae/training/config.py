@@ -44,9 +44,9 @@ class TrainConfig:
         flip: mirror training images left-right with probability 1/2.
         seed: what initial weights, order of the images and noise follow from.
         workers: processes that read images; 0 reads them in the training's own.
-        log_every: optimiser steps between rows of the log.
+        log_every: optimiser steps between rows of the log, whose last may be of fewer.
         save_every: images between checkpoints.
-        preview_every: images between pictures of reconstructions.
+        preview_every: images between pictures of reconstructions; a shorter run has one of its end.
         milestone_every: images between snapshots that are kept for ever.
         keep: checkpoints kept beside the milestones.
         channels_last: memory layout of images and weights; the faster one on CPU and GPU alike.

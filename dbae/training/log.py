@@ -34,7 +34,7 @@ class TrainingLog:
         """Begin after `step` steps: 0, or those of the run that is resumed."""
         done = step * self.config.batch_size
         if self.world.is_main:
-            self.folder.start_log(done)
+            self.folder.start_log(self.logged_step * self.config.batch_size)
             if self.config.tensorboard:
                 self.writer = _summary_writer(self.folder.path)
         self.bar = progress_bar(self.config.images, "training", done=done)
@@ -63,6 +63,11 @@ class TrainingLog:
             self._row(step, means, rate, seconds)
         self.sums.zero_()
         self.clock, self.logged_step, self.timed_step = time.perf_counter(), step, step
+
+    def finish(self, step: int) -> None:
+        """Write a row of the steps since the last one. A resumed run takes it back: the checkpoint has their sums."""
+        if step > self.logged_step:
+            self.write(step)
 
     def _row(self, step: int, means: dict[str, float], rate: float, seconds: float) -> None:
         images, loss = step * self.config.batch_size, means["loss"]

@@ -103,6 +103,7 @@ def fit(
         if hasattr(batches, "close"):
             batches.close()
         saved = trainer.save()
+        trainer.log.finish(trainer.step)
     ended = "" if trainer.images >= config.images else f" of {config.images}: stopped by a signal, --resume goes on"
     log.info("%s: the checkpoint after %d images%s", saved, trainer.images, ended)  # below the bar, which is closed
     return saved
@@ -291,7 +292,8 @@ def _due_files(trainer: Trainer, preview: Callable[[Any, Path], None] | None) ->
 
     if due(trainer.config.milestone_every):
         trainer.save_milestone()
-    if preview and trainer.world.is_main and due(trainer.config.preview_every):
+    whole_run = math.ceil(trainer.config.images / trainer.config.batch_size) * trainer.config.batch_size
+    if preview and trainer.world.is_main and due(min(trainer.config.preview_every, whole_run)):
         with trainer.ema.applied():
             preview(trainer.model.eval(), trainer.folder.preview(trainer.images))
         trainer.model.train()

@@ -53,6 +53,17 @@ def test_log_has_means_of_the_steps_since_the_last_row(tmp_path):
     assert all(float(row["images_per_second"]) > 0 for row in means)
 
 
+def test_a_run_shorter_than_its_intervals_has_a_row_and_a_picture_of_its_end(tmp_path):
+    made: list[str] = []
+    intervals = dict(log_every=50, preview_every=50_000)
+    run(tmp_path / "short", images=44, preview=lambda model, path: made.append(path.name), **intervals)
+    run(tmp_path / "steps", images=44, log_every=1)
+    [row], steps = rows(tmp_path / "short"), rows(tmp_path / "steps")
+    assert (int(row["images"]), made) == (48, ["images-000000048.png"])
+    assert float(row["loss"]) == pytest.approx(sum(float(step["loss"]) for step in steps) / len(steps), rel=1e-5)
+    assert float(row["seconds"]) > 0
+
+
 def test_batches_end_at_the_first_step_that_reaches_the_number_of_images(tmp_path):
     _, last = run(tmp_path, images=81)
     assert last.name == "images-000000088.safetensors"

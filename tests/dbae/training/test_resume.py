@@ -224,7 +224,7 @@ def test_states_of_before_running_sums_were_kept_go_on(tmp_path):
     del values["log"]
     checkpoint.write_tensors(state_path(last), tensors, {"state": json.dumps(values)})
     run(tmp_path, resume=True, log_every=3)
-    assert [int(row["images"]) for row in rows(tmp_path)] == [24, 48, 72]
+    assert [int(row["images"]) for row in rows(tmp_path)] == [24, 32, 48, 72, 80]
     assert all(math.isfinite(float(row["loss"])) for row in rows(tmp_path))
 
 
