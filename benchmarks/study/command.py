@@ -20,8 +20,8 @@ not. The learning rate of a row is the one of three whose z tells most of held-o
 
 OUT (results/study-DATA-SCALE) has table1.csv, table2.csv, table3.csv, curve.csv and training.csv, differences.csv where
 a row has several seeds, groups.csv of --groups, the results files behind them, and a figure of the learning curves.
-Runs lie in RUNS. A killed study goes on where it stopped: a step whose output is there is skipped. docs/study.md has
-the protocol.
+Runs lie in RUNS. A killed study goes on where it stopped: a step whose output is there is skipped, and tables have the
+rows of earlier calls for as many units too. docs/study.md has the protocol.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from benchmarks.study.differences import Groups
 from benchmarks.study.figure import draw_curves
 from benchmarks.study.measure import measure, without_code
 from benchmarks.study.plan import SCALES, Plan, Scale, Training, planned
+from benchmarks.study.register import Register
 from benchmarks.study.rows import ROWS, fresh, units
 from benchmarks.study.tables import write_tables
 from benchmarks.study.work import Worker, require_same_study
@@ -100,23 +101,24 @@ def main(options: StudyOptions) -> None:
     plan = planned(options.rows, scale, options.data, runs)
     require_data(plan, dataset, out)
     groups = groups_of(options.groups, dataset)
-    complete: list[Training] = []
+    out.mkdir(parents=True, exist_ok=True)
+    require_same_study(plan, dataset.fingerprint)
+    register = Register(plan, out, dataset.fingerprint)
     due = 0.0
 
     def measured(training: Training) -> None:
         nonlocal due
         before = _written(out)
         measure(training, out)
-        complete.append(training)
+        register.add(training)
         started = time.monotonic()
         if _written(out) != before and started >= due:
-            report(plan, complete, out, dataset.fingerprint, groups)
+            report([*register.trainings.values()], out, dataset.fingerprint, groups)
             due = time.monotonic() + BETWEEN * (time.monotonic() - started)
 
-    out.mkdir(parents=True, exist_ok=True)
-    require_same_study(plan, dataset.fingerprint)
     failed = Worker(plan, measured, options.jobs).run()
-    print(columns(_lines(report(plan, complete, out, dataset.fingerprint, groups) if complete else None)))
+    complete = [*register.trainings.values()]
+    print(columns(_lines(report(complete, out, dataset.fingerprint, groups) if complete else None)))
     print(f"tables: {out}, runs: {runs}")
     if failed:
         raise UserError(
@@ -161,13 +163,13 @@ def groups_of(texts: Sequence[str], dataset: ImageDataset) -> dict[str, list[str
     return found
 
 
-def report(plan: Plan, complete: Sequence[Training], out: Path, data: str, groups: Groups) -> Any:
+def report(complete: Sequence[Training], out: Path, data: str, groups: Groups) -> Any:
     """Write tables and figure of the trainings that are complete, on the data of this fingerprint; the first table."""
-    order = list(plan.rows)
+    order = [*ROWS.values()]
     complete = sorted(complete, key=lambda training: (order.index(training.row), training.seed))
     tables = write_tables(complete, out, data, groups)
     if "curve" in tables:
-        draw_curves(tables["curve"], out / "curve.png")
+        draw_curves(tables["curve"], tables["table1"], out / "curve.png")
     else:
         (out / "curve.png").unlink(missing_ok=True)
     return tables.get("table1")

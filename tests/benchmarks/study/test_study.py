@@ -79,7 +79,7 @@ def test_a_longer_study_keeps_the_points_of_the_shorter_one(tmp_path, monkeypatc
     written: list[int] = []
     monkeypatch.setenv("DBAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(study, "report", lambda plan, complete, *rest: written.append(len(complete)))
+    monkeypatch.setattr(study, "report", lambda complete, *rest: written.append(len(complete)))
     monkeypatch.setattr(study, "BETWEEN", 0)
     data, out = labelled(tmp_path / "labelled.zip"), tmp_path / "o"
     short = StudyOptions(data, rows=("vae", "ae"), units=44, rates=(0.001,), seeds=(0,), out=out, runs=tmp_path / "r")
@@ -89,6 +89,8 @@ def test_a_longer_study_keeps_the_points_of_the_shorter_one(tmp_path, monkeypatc
     assert written[3:] == [2]
     main(dataclasses.replace(short, units=130))
     assert written[4:] == [1, 2, 2]
+    main(dataclasses.replace(short, units=130, rows=("ae",)))
+    assert written[7:] == [2]  # the other row of that study is still there
     records = [row for row in RecordFile(out / "downstream.csv").read() if row.model.endswith("seed0")]
     assert {row.model for row in records} == {"ae-seed0", "vae-seed0"}
     assert len({row.checkpoint_sha256 for row in records}) == 8
