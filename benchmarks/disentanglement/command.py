@@ -5,7 +5,7 @@ factors of the images are known. Three controls stand beside every model: the sa
 
 The built-in model on drawn faces; nothing is downloaded:
 
-    python -m benchmarks.disentanglement --limit 500
+    python -m benchmarks.disentanglement --data 'faces:?n=2000'
 
 Checkpoints of several total-correlation weights, with the FID that benchmarks.generation measured of each:
 

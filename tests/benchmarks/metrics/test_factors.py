@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
 
 from benchmarks.metrics import factors as fac
@@ -45,6 +46,20 @@ def test_rotation_lowers_every_score_but_informativeness():
     assert found.disentanglement < 0.6
     assert found.completeness < 0.6
     assert found.informativeness > 0.7
+
+
+def test_processes_change_no_number_of_dci():
+    train, test = axis_aligned(200, noise=0.5), axis_aligned(200, seed=1, noise=0.5)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(fac.dci(train, test))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+    assert 0 < found[0].disentanglement < 1
 
 
 def test_mig_of_known_information():
