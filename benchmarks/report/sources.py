@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.results import Record, RecordFile, beside
 from dbae.support.errors import UserError
-from dbae.training.folder import LOG_COLUMNS
+from dbae.training.folder import LOG_COLUMNS, read_log
 
 log = logging.getLogger(__name__)
 PICTURES = {
@@ -92,7 +92,7 @@ def _tables(folder: Path, names: Sequence[str]) -> tuple[dict[Path, list[Record]
         if head[:3] == ["task", "protocol", "task_version"] and not _is_of_attributes(path):
             files[path] = RecordFile(path).read()
         elif head == list(LOG_COLUMNS):
-            logs[path] = _log(path)
+            logs[path] = read_log(path)
     return files, logs
 
 
@@ -108,20 +108,6 @@ def _head(path: Path) -> list[str]:
 def _is_of_attributes(path: Path) -> bool:
     means = path.stem.removesuffix("_attributes")
     return means != path.stem and path.with_name(f"{means}.csv").exists()
-
-
-def _log(path: Path) -> dict[str, list[float]]:
-    """Columns of a training log; a row that was cut off in writing is left out."""
-    columns: dict[str, list[float]] = {name: [] for name in LOG_COLUMNS}
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        for row in csv.DictReader(file):
-            try:
-                values = [float(row[name] or "nan") for name in LOG_COLUMNS]
-            except (TypeError, ValueError):
-                continue
-            for name, value in zip(LOG_COLUMNS, values, strict=True):
-                columns[name].append(value)
-    return columns
 
 
 def attributes_of(path: Path) -> Path | None:

@@ -15,7 +15,6 @@ standard deviation over seeds, empty for one seed.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import statistics
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ from benchmarks.study.rows import parameters, units
 from dbae.checkpoints.own import read
 from dbae.data import parse_source
 from dbae.support.files import atomic_path
+from dbae.training.folder import read_log
 
 METRICS = {
     "table1": ("downstream", ("AP", "Pearson_r", "MSE")),
@@ -115,9 +115,8 @@ def _curve(points: Points, out: Path, data: str) -> list[Line]:
 
 def _training(training: Training) -> Line:
     each = units(training.row, training.scale.preset)
-    with open(training.folder.log_file, newline="", encoding="utf-8", errors="replace") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]  # one may be cut off
-    logged = int(rows[-1]["images"]) if rows else 0  # the last steps of a run may have no row
+    logged = read_log(training.folder.log_file)
+    images = max(logged["images"], default=0)  # the last steps of a run of an earlier version have no row
     return {
         "row": training.row.label,
         "seed": training.seed,
@@ -130,7 +129,7 @@ def _training(training: Training) -> Line:
         "units": training.scale.units,
         "frozen_network": training.row.builds_on and ("free" if training.row.free else "half of the units"),
         "hardware": read(training.checkpoint())[0].versions.get("hardware", ""),
-        "seconds": round(sum(float(line["seconds"]) for line in rows) / logged * training.images) if logged else None,
+        "seconds": round(sum(logged["seconds"]) / images * training.images) if images else None,
         "command": _portable(training),
     }
 

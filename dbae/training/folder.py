@@ -9,6 +9,7 @@ log.csv                                           one row every few steps
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -101,8 +102,7 @@ class RunFolder:
         rows: list[list[str]] = []
         if self.log_file.exists():
             try:
-                with open(self.log_file, newline="", encoding="utf-8") as file:
-                    complete = [r for r in csv.reader(file) if len(r) == len(LOG_COLUMNS) and r[0].isdecimal()]
+                complete = _complete_rows(self.log_file.read_text(encoding="utf-8"))
             except (UnicodeDecodeError, csv.Error) as error:
                 raise UserError(
                     f"{self.log_file}: expected the log of a training run, found other bytes ({error}). Move the file "
@@ -126,6 +126,22 @@ class RunFolder:
                 f"{self.path}: holds a run already (newest: {self.checkpoints()[-1].name}). "
                 "Add --resume to go on with it, or name another --out."
             )
+
+
+def read_log(path: Path) -> dict[str, list[float]]:
+    """The columns of a run's log.csv, `LOG_COLUMNS`, without a row that was cut off in writing or has no numbers."""
+    rows = []
+    for row in _complete_rows(path.read_text(encoding="utf-8", errors="replace")):
+        with contextlib.suppress(ValueError):
+            rows.append([float(cell) for cell in row])
+    return {name: [row[i] for row in rows] for i, name in enumerate(LOG_COLUMNS)}
+
+
+def _complete_rows(text: str) -> list[list[str]]:
+    rows = list(csv.reader(text.splitlines()))
+    if not text.endswith("\n"):
+        rows = rows[:-1]
+    return [row for row in rows if len(row) == len(LOG_COLUMNS) and row[0].isdecimal()]
 
 
 def state_path(path: Path) -> Path:

@@ -15,7 +15,7 @@ from dbae.checkpoints import own as checkpoint
 from dbae.data import TrainingStream
 from dbae.train import objective as dbae_objective
 from dbae.training.config import TrainConfig
-from dbae.training.folder import RunFolder
+from dbae.training.folder import LOG_COLUMNS, RunFolder, read_log
 
 # --- what a run leaves ------------------------------------------------------------------------------------------------
 
@@ -95,6 +95,17 @@ def test_preview_sees_the_average_in_evaluation_mode_and_changes_nothing(tmp_pat
     saved, _ = checkpoint.read_tensors(tmp_path / "a" / "checkpoints" / "images-000000032.safetensors", "card")
     assert torch.equal(weight, saved["ema.weight"])
     assert not torch.equal(weight, saved["raw.weight"])
+
+
+def test_a_log_is_read_without_what_was_cut_off_in_writing(tmp_path):
+    run(tmp_path, images=32)
+    expected = {name: [float(row[name]) for row in rows(tmp_path)] for name in LOG_COLUMNS}
+    assert read_log(tmp_path / "log.csv") == expected
+    for more in ("48,6,0.", "48,6,0.1,0.1,1.0,60.0,2", "48,6,0.1\r\n", "48,6,x,0.1,1.0,60.0,2.0\r\n", "\0\0\n"):
+        with open(tmp_path / "log.csv", "a", newline="") as file:
+            file.write(more)
+        assert read_log(tmp_path / "log.csv") == expected
+        RunFolder(tmp_path).start_log(32)
 
 
 def test_tensorboard_event_file(tmp_path):
