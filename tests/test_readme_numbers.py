@@ -135,16 +135,18 @@ def test_the_table_of_emphases_is_that_of_its_files():
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/study.md"])
-def test_the_table_of_the_study_is_that_of_its_files(page):
+def test_tables_of_the_study_are_those_of_its_files(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    [(folder, table)] = re.findall(r"`(results/study-[^`]+)/`[^|]*\n\n((?:\| method.*\n)(?:\|.*\|\n)+)", text)
-    head, _, *lines = [[cell.strip("* ") for cell in line] for line in cells_of(table)]
-    for name, *cells in lines:
-        [(length, row)] = re.findall(r"(?:z of (\d+) numbers:\* )?(.*)", name)[:1]
-        for heading, cell in zip(head[1:], cells, strict=True):
-            if cell or row != "encoders untrained":
-                values = _of_the_study(ROOT / folder, row, int(length or 32), heading)
-                assert _matches(cell.replace(",", ""), values), (name, heading, cell, values)
+    found = re.findall(r"`(results/study-[^`]+)/`[^|]*\n\n((?:\| method.*\n)(?:\|.*\|\n)+)", text)
+    assert found
+    for folder, table in found:
+        head, _, *lines = [[cell.strip("* ") for cell in line] for line in cells_of(table)]
+        for name, *cells in lines:
+            [(length, row)] = re.findall(r"(?:z of (\d+) numbers:\* )?(.*)", name)[:1]
+            for heading, cell in zip(head[1:], cells, strict=True):
+                if cell or row != "encoders untrained":
+                    values = _of_the_study(ROOT / folder, row, int(length or 32), heading)
+                    assert _matches(cell.replace(",", ""), values), (folder, name, heading, cell, values)
 
 
 COLUMNS = {
@@ -157,9 +159,10 @@ COLUMNS = {
 
 def _of_the_study(folder: Path, row: str, length: int, heading: str) -> list[float]:
     """What a table's cell is about; of untrained encoders the least and the most."""
-    if heading in ("seeds", "images"):
+    if heading in ("seeds", "rate", "images"):
         runs = pandas.read_csv(folder / "training.csv").query("row == @row")
-        return [*([len(runs)] if heading == "seeds" else runs["images"].unique())][: len(runs)]
+        of_runs = {"seeds": [len(runs)], "rate": runs["learning_rate"].unique(), "images": runs["images"].unique()}
+        return [*of_runs[heading]][: len(runs)]
     name, columns = COLUMNS[heading]
     lines = pandas.read_csv(folder / f"{name}.csv")
     if name == "table2":

@@ -102,6 +102,11 @@ class TrainConfig:
                 "change --batch-size or --accumulate."
             )
 
+    @property
+    def end(self) -> int:
+        """Images seen at the end: whole batches, the first number of them that reaches `images`."""
+        return math.ceil(self.images / self.batch_size) * self.batch_size
+
     def rate(self, seen: int) -> float:
         """Learning rate of the step that comes after `seen` images, fewer than `images`."""
         if seen + self.batch_size < self.warmup_images:

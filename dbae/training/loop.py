@@ -292,8 +292,7 @@ def _due_files(trainer: Trainer, preview: Callable[[Any, Path], None] | None) ->
 
     if due(trainer.config.milestone_every):
         trainer.save_milestone()
-    whole_run = math.ceil(trainer.config.images / trainer.config.batch_size) * trainer.config.batch_size
-    if preview and trainer.world.is_main and due(min(trainer.config.preview_every, whole_run)):
+    if preview and trainer.world.is_main and due(min(trainer.config.preview_every, trainer.config.end)):
         with trainer.ema.applied():
             preview(trainer.model.eval(), trainer.folder.preview(trainer.images))
         trainer.model.train()
