@@ -29,7 +29,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,11 +113,11 @@ def main(options: StudyOptions) -> None:
         register.add(training)
         started = time.monotonic()
         if _written(out) != before and started >= due:
-            report([*register.trainings.values()], out, dataset.fingerprint, groups)
+            report(register.trainings.values(), out, dataset.fingerprint, groups)
             due = time.monotonic() + BETWEEN * (time.monotonic() - started)
 
     failed = Worker(plan, measured, options.jobs).run()
-    complete = [*register.trainings.values()]
+    complete = register.trainings.values()
     print(columns(_lines(report(complete, out, dataset.fingerprint, groups) if complete else None)))
     print(f"tables: {out}, runs: {runs}")
     if failed:
@@ -163,7 +163,7 @@ def groups_of(texts: Sequence[str], dataset: ImageDataset) -> dict[str, list[str
     return found
 
 
-def report(complete: Sequence[Training], out: Path, data: str, groups: Groups) -> Any:
+def report(complete: Collection[Training], out: Path, data: str, groups: Groups) -> Any:
     """Write tables and figure of the trainings that are complete, on the data of this fingerprint; the first table."""
     order = [*ROWS.values()]
     complete = sorted(complete, key=lambda training: (order.index(training.row), training.seed))

@@ -147,6 +147,11 @@ class Plan:
     data: str
     runs: Path
 
+    def study(self, data: str) -> dict[str, Any]:
+        """What all runs of one study share, as JSON has it: images (their fingerprint), network and training."""
+        scale = self.scale
+        return {"data": data, "preset": scale.preset, "batch": scale.batch, "flags": list(scale.flags)}
+
     def seeds(self, row: Row) -> tuple[int, ...]:
         return self.scale.seeds if row.repeated else self.scale.seeds[:1]
 

@@ -32,7 +32,7 @@ class Register:
 
     def __init__(self, plan: Plan, out: Path, data: str) -> None:
         self.plan, self.path = plan, out / "study.json"
-        self.study = {"data": data, "preset": plan.scale.preset, "batch": plan.scale.batch, "units": plan.scale.units}
+        self.study = plan.study(data) | {"units": plan.scale.units}
         self.trainings = self._earlier()
 
     def add(self, training: Training) -> None:

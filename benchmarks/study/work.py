@@ -197,8 +197,7 @@ def require_same_study(plan: Plan, fingerprint: str) -> None:
     Raises:
         UserError: it holds the runs of another study.
     """
-    path, scale = plan.runs / "study.json", plan.scale
-    about = {"data": fingerprint, "preset": scale.preset, "batch": scale.batch, "flags": list(scale.flags)}
+    path, about = plan.runs / "study.json", plan.study(fingerprint)
     found = kept(path) if path.exists() else about
     if found != about:
         other = ", ".join(name for name in about if found.get(name) != about[name])
