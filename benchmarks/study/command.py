@@ -14,6 +14,10 @@ A small one that takes minutes, or more work for a study that is there, which go
     python -m benchmarks.study faces --units 2000 --rates 0.001 --rows dbae vae
     python -m benchmarks.study zip:photos.zip --units 220000
 
+Tables and figure once more, of what OUT has:
+
+    python -m benchmarks.study --tables --out results/study-utkface64-cpu
+
 Work is counted in trunk units: the operations of one forward and backward pass of the unconditional U-Net on one image.
 Every row has as many. A method that builds on a frozen network pays for it with half of them; a row "at no cost" does
 not. The learning rate of a row is the one of three whose z tells most of held-out pictures after a tenth of its images.
@@ -21,7 +25,8 @@ not. The learning rate of a row is the one of three whose z tells most of held-o
 OUT (results/study-DATA-SCALE) has table1.csv, table2.csv, table3.csv, curve.csv and training.csv, differences.csv where
 a row has several seeds, groups.csv of --groups, the results files behind them, and a figure of the learning curves.
 Runs lie in RUNS. A killed study goes on where it stopped: a step whose output is there is skipped, and tables have the
-rows of earlier calls for as many units too. docs/study.md has the protocol.
+rows of earlier calls for as many units too, whether or not their runs are still there. Several calls with other --rows
+can share OUT, one a GPU. docs/study.md has the protocol.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,11 +42,10 @@ import torch
 from tyro.conf import Positional
 
 from benchmarks.downstream.trial import Images
-from benchmarks.study.differences import Groups
 from benchmarks.study.figure import draw_curves
 from benchmarks.study.measure import measure, without_code
 from benchmarks.study.plan import SCALES, Plan, Scale, Training, planned
-from benchmarks.study.register import Register
+from benchmarks.study.register import Register, Run
 from benchmarks.study.rows import ROWS, fresh, units
 from benchmarks.study.tables import write_tables
 from benchmarks.study.work import Worker, require_same_study
@@ -76,11 +80,14 @@ class StudyOptions:
     jobs: int = 1
     """Trainings at a time; each has its share of the processor's cores."""
     groups: tuple[str, ...] = ()
-    """Groups of attributes that are averaged apart too, NAME=ATTRIBUTE,ATTRIBUTE..., as who=Male,Young light=Dark."""
+    """Groups of attributes that are averaged apart too, NAME=ATTRIBUTE,ATTRIBUTE..., as who=Male,Young light=Dark.
+    Later calls keep them."""
     out: Path | None = None
     """Folder of the tables; default: results/study-DATA-SCALE."""
     runs: Path | None = None
     """Folder of the runs; default: runs/study-DATA-SCALE."""
+    tables: bool = False
+    """Only make the tables and the figure of --out again, from what is in it."""
     dry_run: bool = False
     """Print the rows with their units, images and an estimate of the time; do nothing."""
 
@@ -89,6 +96,11 @@ def main(options: StudyOptions) -> None:
     """Plan, train, measure, write tables."""
     if options.jobs < 1:
         raise UserError(f"--jobs {options.jobs}: expected 1 or more.")
+    if options.tables:
+        if options.out is None:
+            raise UserError("--tables: expected --out with the folder of a study, found none.")
+        show(Register(options.out))
+        return
     scale = SCALES[options.scale]
     given = {name: getattr(options, name) for name in ("units", "rates", "rate_of", "seeds")}
     scale = dataclasses.replace(scale, **{name: value for name, value in given.items() if value is not None})
@@ -103,23 +115,24 @@ def main(options: StudyOptions) -> None:
     groups = groups_of(options.groups, dataset)
     out.mkdir(parents=True, exist_ok=True)
     require_same_study(plan, dataset.fingerprint)
-    register = Register(plan, out, dataset.fingerprint)
+    register = Register(out, plan.study(dataset.fingerprint) | {"units": scale.units})
+    if groups:
+        register.group(groups)
     due = 0.0
 
     def measured(training: Training) -> None:
         nonlocal due
         before = _written(out)
         measure(training, out)
-        register.add(training)
+        register.add(Run.of(training))
         started = time.monotonic()
         if _written(out) != before and started >= due:
-            report(register.trainings.values(), out, dataset.fingerprint, groups)
+            report(register)
             due = time.monotonic() + BETWEEN * (time.monotonic() - started)
 
     failed = Worker(plan, measured, options.jobs).run()
-    complete = register.trainings.values()
-    print(columns(_lines(report(complete, out, dataset.fingerprint, groups) if complete else None)))
-    print(f"tables: {out}, runs: {runs}")
+    show(register)
+    print(f"runs: {runs}")
     if failed:
         raise UserError(
             "\n".join([f"{len(failed)} runs failed, the others are in {out}:", *map(": ".join, failed.items())])
@@ -163,15 +176,19 @@ def groups_of(texts: Sequence[str], dataset: ImageDataset) -> dict[str, list[str
     return found
 
 
-def report(complete: Collection[Training], out: Path, data: str, groups: Groups) -> Any:
-    """Write tables and figure of the trainings that are complete, on the data of this fingerprint; the first table."""
-    order = [*ROWS.values()]
-    complete = sorted(complete, key=lambda training: (order.index(training.row), training.seed))
-    tables = write_tables(complete, out, data, groups)
+def show(register: Register) -> None:
+    """Write tables and figure, and print the first table."""
+    print(columns(_lines(report(register) if register.runs() else None)))
+    print(f"tables: {register.out}")
+
+
+def report(register: Register) -> Any:
+    """Write tables and figure of the runs that are complete; the first table."""
+    tables = write_tables(register)
     if "curve" in tables:
-        draw_curves(tables["curve"], tables["table1"], out / "curve.png")
+        draw_curves(tables["curve"], tables["table1"], register.out / "curve.png")
     else:
-        (out / "curve.png").unlink(missing_ok=True)
+        (register.out / "curve.png").unlink(missing_ok=True)
     return tables.get("table1")
 
 

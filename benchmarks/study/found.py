@@ -1,4 +1,4 @@
-"""The study's records among those of its results files: which are of a complete training, which of a control."""
+"""The study's records among those of its results files: which are of a registered run, which of a control."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.results import Record, RecordFile
-from benchmarks.study.plan import Training
-from dbae.support.files import sha256
+from benchmarks.study.register import Run
 
 CONTROLS = ("untrained", "pca", "random")
 
 
 class Point(NamedTuple):
-    """A training after so many of its images."""
+    """A run after so many of its images."""
 
-    training: Training
+    run: Run
     images: int
 
 
@@ -25,13 +24,9 @@ Points = dict[str, Point]
 """Hash of a checkpoint -> what it is."""
 
 
-def points_of(trainings: Iterable[Training]) -> Points:
-    """The checkpoints that were measured of complete trainings."""
-    return {
-        sha256(training.folder.milestone(images)): Point(training, images)
-        for training in trainings
-        for images in training.points()
-    }
+def points_of(runs: Iterable[Run]) -> Points:
+    """The checkpoints that were measured of these runs."""
+    return {digest: Point(run, images) for run in runs for images, digest in run.points.items()}
 
 
 def records_of(out: Path, task: str, metrics: Sequence[str], data: str) -> list[Record]:
@@ -43,14 +38,14 @@ def records_of(out: Path, task: str, metrics: Sequence[str], data: str) -> list[
 
 
 def grouped(records: Iterable[Record], points: Points, names: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
-    """(label, setting) -> records of complete trainings, and of controls: an untrained encoder of every variant."""
-    order = list(dict.fromkeys(point.training.row.label for point in points.values()))
+    """(label, setting) -> records of runs at their end, and of controls: an untrained encoder of every variant."""
+    order = list(dict.fromkeys(point.run.of_row.label for point in points.values()))
     found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for row in records:
         setting = [getattr(row, name) for name in names]
         point = points.get(row.checkpoint_sha256)
         if row.model in CONTROLS:
             found[" ".join(filter(None, (row.model, row.method, row.variant))), *setting].append(row)
-        elif point and point.images == point.training.images:
-            found[point.training.row.label, *setting].append(row)
+        elif point and point.images == point.run.images:
+            found[point.run.of_row.label, *setting].append(row)
     return dict(sorted(found.items(), key=lambda item: order.index(item[0][0]) if item[0][0] in order else len(order)))

@@ -90,11 +90,6 @@ class Training:
         """Of the learning curve, in images: where weights were kept, also by a study of fewer units that went on."""
         return self.folder.milestones(self.images)
 
-    def units_after(self, images: int) -> float:
-        """Trunk units that the row has spent after so many of its images, those of a frozen network it pays for too."""
-        before = self.scale.units / 2 if self.row.builds_on and not self.row.free else 0.0
-        return before + (self.scale.units - before) * images / self.images
-
     @property
     def first_images(self) -> int:
         """Images after which learning rates are compared."""

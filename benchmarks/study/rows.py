@@ -52,6 +52,11 @@ class Row:
         """The training command, after `python -m`."""
         return "baselines.train" if "--method" in self.flags else "dbae.train"
 
+    def spent(self, budget: int, share: float) -> float:
+        """Units of a budget after a share of the images of training, those of a frozen network it pays for too."""
+        before = budget / 2 if self.builds_on and not self.free else 0.0
+        return before + (budget - before) * share
+
 
 def _method(key: str, label: str, *flags: str, of: str = "", **more: Any) -> Row:
     return Row(key, label, ("--method", of or key, *flags), **more)

@@ -1,4 +1,4 @@
-"""The study's tables, from its records and the folders of its runs.
+"""The study's tables, from OUT alone: its results files, what lies beside them, and its register of runs.
 
 table1.csv       what a linear probe reads from z of `latent_dim` numbers: AP, Pearson r, MSE
 table2.csv       reconstruction: a line a row, endpoint and sampler, `nfe` evaluations and `encode_nfe` for the endpoint
@@ -15,7 +15,6 @@ standard deviation over seeds, empty for one seed.
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,14 +25,11 @@ import pandas
 
 from benchmarks.results import Record
 from benchmarks.results.evidence import evidence
-from benchmarks.study.differences import Groups, differences, means, probed
+from benchmarks.study.differences import differences, means, probed
 from benchmarks.study.found import Points, grouped, points_of, records_of
-from benchmarks.study.plan import Training
-from benchmarks.study.rows import parameters, units
-from dbae.checkpoints.own import read
-from dbae.data import parse_source
+from benchmarks.study.register import Register, Run
+from benchmarks.study.rows import ROWS, parameters, units
 from dbae.support.files import atomic_path
-from dbae.training.folder import read_log
 
 METRICS = {
     "table1": ("downstream", ("AP", "Pearson_r", "MSE")),
@@ -46,18 +42,17 @@ SETTING = {"downstream": ("latent_dim",), "disentanglement": ("latent_dim",),
 Line = dict[str, Any]
 
 
-def write_tables(trainings: Sequence[Training], out: Path, data: str, groups: Groups) -> dict[str, pandas.DataFrame]:
-    """Write all tables of complete trainings, from rows about the data of this fingerprint; name -> table.
-
-    Means over `groups` of attributes have lines of their own.
-    """
-    points = points_of(trainings)
-    found: dict[str, list[Line]] = {"table1": _table("table1", points, out, data)}
-    rows = probed(points, out, data, METRICS["table1"][1], groups)  # of resamples that are still at hand
+def write_tables(register: Register) -> dict[str, pandas.DataFrame]:
+    """Write all tables of the registered runs, from rows about their data; name -> table."""
+    out, data, order = register.out, register.study["data"], [*ROWS]
+    runs = sorted(register.runs().values(), key=lambda run: (order.index(run.row), run.seed))
+    points = points_of(runs)
+    found: dict[str, list[Line]] = {"table1": table_lines("table1", points, out, data)}
+    rows = probed(points, out, data, METRICS["table1"][1], register.groups())  # of resamples that are still at hand
     found |= {"differences": differences(rows), "groups": means(rows)}
-    found |= {name: _table(name, points, out, data) for name in METRICS if name not in found}
-    found["curve"] = _curve(points, out, data)
-    found["training"] = [_training(training) for training in trainings]
+    found |= {name: table_lines(name, points, out, data) for name in METRICS if name not in found}
+    found["curve"] = curve_lines(points, register)
+    found["training"] = [_training(run, register) for run in runs]
     tables = {name: pandas.DataFrame(lines) for name, lines in found.items() if lines}
     for name in found.keys() - tables.keys():  # one of other rows would stand beside the tables of these
         (out / f"{name}.csv").unlink(missing_ok=True)
@@ -67,7 +62,8 @@ def write_tables(trainings: Sequence[Training], out: Path, data: str, groups: Gr
     return tables
 
 
-def _table(name: str, points: Points, out: Path, data: str) -> list[Line]:
+def table_lines(name: str, points: Points, out: Path, data: str) -> list[Line]:
+    """The lines of table1, table2 or table3."""
     task, metrics = METRICS[name]
     lines = []
     for (model, *setting), rows in grouped(records_of(out, task, metrics, data), points, SETTING[task]).items():
@@ -101,43 +97,34 @@ def standard_error(row: Record, path: Path) -> float | None:
     return None if known.noise is None else known.noise.error
 
 
-def _curve(points: Points, out: Path, data: str) -> list[Line]:
+def curve_lines(points: Points, register: Register) -> list[Line]:
+    """The lines of curve.csv."""
     lines = []
-    for row in records_of(out, "downstream", ("AP", "Pearson_r"), data):
+    for row in records_of(register.out, "downstream", ("AP", "Pearson_r"), register.study["data"]):
         if point := points.get(row.checkpoint_sha256):
-            training = point.training
-            done = training.units_after(point.images)
-            about = {"row": training.row.label, "latent_dim": row.latent_dim, "seed": training.seed, "units": done}
-            value = {"metric": row.metric, "value": row.value, "se": standard_error(row, out / "downstream.csv")}
-            lines.append(about | value)
+            run = point.run
+            done = run.of_row.spent(register.study["units"], point.images / run.images)
+            about = {"row": run.of_row.label, "latent_dim": row.latent_dim, "seed": run.seed, "units": done}
+            error = standard_error(row, register.out / "downstream.csv")
+            lines.append(about | {"metric": row.metric, "value": row.value, "se": error})
     return lines
 
 
-def _training(training: Training) -> Line:
-    each = units(training.row, training.scale.preset)
-    logged = read_log(training.folder.log_file)
-    images = max(logged["images"], default=0)  # the last steps of a run of an earlier version have no row
+def _training(run: Run, register: Register) -> Line:
+    row, preset = run.of_row, register.study["preset"]
+    each = units(row, preset)
     return {
-        "row": training.row.label,
-        "seed": training.seed,
-        "parameters": parameters(training.row, training.scale.preset),
-        "learning_rate": training.rate,
-        "errors": " ".join(f"{rate}:{error:.4g}" for rate, error in training.errors().items()),
-        "images": training.images,
+        "row": row.label,
+        "seed": run.seed,
+        "parameters": parameters(row, preset),
+        "learning_rate": run.learning_rate,
+        "errors": " ".join(f"{rate}:{error:.4g}" for rate, error in run.errors.items()),
+        "images": run.images,
         "units_an_image": round(each, 4),
-        "own_units": round(training.images * each),
-        "units": training.scale.units,
-        "frozen_network": training.row.builds_on and ("free" if training.row.free else "half of the units"),
-        "hardware": read(training.checkpoint())[0].versions.get("hardware", ""),
-        "seconds": round(sum(logged["seconds"]) / images * training.images) if images else None,
-        "command": _portable(training),
+        "own_units": round(run.images * each),
+        "units": register.study["units"],
+        "frozen_network": row.builds_on and ("free" if row.free else "half of the units"),
+        "hardware": run.hardware,
+        "seconds": run.seconds,
+        "command": run.command,
     }
-
-
-def _portable(training: Training) -> str:
-    """The command with the names of data and folders that it has on any machine."""
-    runs, pretrained = Path("RUNS"), training.pretrained
-    pretrained = pretrained and runs / pretrained.relative_to(training.runs)
-    data = parse_source(training.data).portable
-    told = dataclasses.replace(training, data=data, runs=runs, pretrained=pretrained)
-    return " ".join(["python", *told.command(training.images)])

@@ -11,8 +11,9 @@ from report_results import CONTROL, PROBE, average_precision
 
 from benchmarks.results import RecordFile
 from benchmarks.study.differences import Probed, compared, differences, means, pooled, probed
-from benchmarks.study.found import Point
+from benchmarks.study.found import points_of
 from benchmarks.study.plan import SCALES, planned
+from benchmarks.study.register import Run
 
 SEEDS = {"dbae": 3, "vae": 2, "ae": 1}
 
@@ -49,8 +50,9 @@ def points(tmp_path):
     plan, found = planned(tuple(SEEDS), SCALES["cpu"], "faces", Path("runs")), {}
     for number, row in enumerate(plan.rows):
         for seed in range(SEEDS[row.key]):
-            run = plan.training(row, seed, 1e-3)
-            found[f"{number}{seed}" * 32] = Point(run, run.images)
+            images = plan.training(row, seed, 1e-3).images
+            run = Run(row.key, seed, 1e-3, images, None, {}, "", None, "", {images: f"{number}{seed}" * 32})
+            found |= points_of([run])
             about = {"model": run.name, "method": row.label, "checkpoint_sha256": f"{number}{seed}" * 32}
             averaged(tmp_path, dataclasses.replace(PROBE, **about), 1.0 + number, seed=10 * number + seed)
     averaged(tmp_path, CONTROL, 2.0, seed=99)
@@ -103,5 +105,5 @@ def test_groups_of_attributes_are_parts_of_the_mean(tmp_path, points):
 
 
 def test_one_seed_each_gives_no_differences(tmp_path, points):
-    firsts = {key: point for key, point in points.items() if point.training.seed == 0}
+    firsts = {key: point for key, point in points.items() if point.run.seed == 0}
     assert differences(probed(firsts, tmp_path, PROBE.data_sha256, ("AP", "Pearson_r"), {})) == []

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.study.plan import SCALES, Plan, Training, planned
-from benchmarks.study.register import Register
+from benchmarks.study.register import Register, Run, portable
+from benchmarks.study.rows import ROWS
 from dbae.support.errors import UserError
 
 
@@ -17,26 +18,29 @@ def plan_of(folder: Path, units: int = 110_000) -> Plan:
     return planned((), type(scale)(scale.preset, scale.size, units, scale.batch), "faces", folder / "runs")
 
 
-def complete(plan: Plan, key: str, seed: int = 0, rate: float = 1e-3, base: Training | None = None) -> Training:
-    training = plan.training({row.key: row for row in plan.rows}[key], seed, rate, base)
-    training.checkpoint().parent.mkdir(parents=True, exist_ok=True)
-    training.checkpoint().touch()
-    return training
+def complete(plan: Plan, key: str, seed: int = 0, rate: float = 1e-3, base: Training | None = None) -> Run:
+    """What would be noted of a training; without its folder."""
+    training = plan.training(ROWS[key], seed, rate, base)
+    frozen = training.pretrained and training.pretrained.relative_to(training.runs).as_posix()
+    points = {training.images // 2: f"{key}{seed} half", training.images: f"{key}{seed}"}
+    about = (key, seed, rate, training.images, frozen, {"0.001": 0.25}, "a processor", 60, portable(training))
+    return Run(*about, points)
 
 
-def register(plan: Plan, folder: Path, *added: Training, data: str = "a") -> dict[str, Training]:
-    found = Register(plan, folder, data)
-    for training in added:
-        found.add(training)
-    return found.trainings
+def register(plan: Plan, folder: Path, *added: Run, data: str = "a") -> dict[str, Run]:
+    found = Register(folder, plan.study(data) | {"units": plan.scale.units})
+    for run in added:
+        found.add(run)
+    return found.runs()
 
 
 def test_runs_of_earlier_calls_are_found_as_they_were(tmp_path):
     plan = plan_of(tmp_path)
-    ddim = complete(plan, "ddim")
-    runs = [ddim, complete(plan, "vae", seed=1, rate=0.004), complete(plan, "pdae", base=ddim)]
+    base = plan.training(ROWS["ddim"], 0, 1e-3)
+    runs = [complete(plan, "ddim"), complete(plan, "vae", seed=1, rate=0.004), complete(plan, "pdae", base=base)]
     assert [*register(plan, tmp_path, *runs).values()] == runs
     assert [*register(plan, tmp_path).values()] == runs
+    assert [*Register(tmp_path).runs().values()] == runs
     assert str(tmp_path) not in (tmp_path / "study.json").read_text()
 
 
@@ -48,13 +52,21 @@ def test_a_row_has_one_learning_rate(tmp_path):
     assert register(plan, tmp_path, other) == {"ae-seed0": ae, "vae-seed1": other}
 
 
-def test_other_studies_and_lost_runs_leave_the_tables(tmp_path, caplog):
+def test_calls_at_the_same_time_lose_no_run(tmp_path):
+    plan = plan_of(tmp_path)
+    first, second = (Register(tmp_path, plan.study("a") | {"units": plan.scale.units}) for _ in range(2))
+    first.add(complete(plan, "vae"))
+    second.add(complete(plan, "ae"))
+    second.group({"who": ["Male"]})
+    first.add(complete(plan, "vae", seed=1))
+    assert set(second.runs()) == {"vae-seed0", "vae-seed1", "ae-seed0"}
+    assert first.groups() == {"who": ["Male"]}
+
+
+def test_other_studies_leave_the_tables(tmp_path, caplog):
     plan, longer = plan_of(tmp_path), plan_of(tmp_path, 220_000)
-    vae, ae = complete(plan, "vae"), complete(plan, "ae")
-    register(plan, tmp_path, vae, ae)
-    vae.checkpoint().unlink()
-    assert register(plan, tmp_path) == {"ae-seed0": ae}
-    assert "vae-seed0: not in the tables" in caplog.text
+    ae = complete(plan, "ae")
+    register(plan, tmp_path, ae)
     assert register(longer, tmp_path) == {}
     assert "of a study with other units;" in caplog.text
     assert register(plan, tmp_path, data="b") == {}
@@ -63,16 +75,26 @@ def test_other_studies_and_lost_runs_leave_the_tables(tmp_path, caplog):
     assert register(plan, tmp_path) == {}
 
 
-@pytest.mark.parametrize("change", [{"row": "nobody"}, {"seed": None, "row": None}, {"frozen_network": 1}])
+def test_a_folder_of_no_study_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"study\.json: expected the runs of a study, found no such file"):
+        Register(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"row": "nobody"}, {"seed": 0, "more": 1}, {"points": [1]}, {"points": {"one": "a"}}, []]
+)
 def test_a_damaged_file_is_named(tmp_path, change):
     plan = plan_of(tmp_path)
     register(plan, tmp_path, complete(plan, "vae"))
     path = tmp_path / "study.json"
     noted = json.loads(path.read_text())
-    noted["runs"]["vae-seed0"] |= change
+    if change:
+        noted["runs"]["vae-seed0"] |= change
+    else:
+        noted["runs"] = change
     path.write_text(json.dumps(noted))
-    with pytest.raises(UserError, match=r"study\.json: vae-seed0: expected row, seed"):
-        Register(plan, tmp_path, "a")
+    with pytest.raises(UserError, match=r"study\.json: damaged, or of another version.*Remove the file"):
+        Register(tmp_path)
     path.write_text("{")
     with pytest.raises(UserError, match=r"study\.json: expected a JSON object"):
-        Register(plan, tmp_path, "a")
+        Register(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pandas
@@ -13,12 +14,16 @@ from image_samples import picture, png, write_zip
 from baselines.load import load
 from benchmarks.results import RecordFile
 from benchmarks.study import command as study
+from benchmarks.study import tables
 from benchmarks.study.command import StudyOptions, describe, groups_of, main
 from benchmarks.study.figure import over_seeds
+from benchmarks.study.found import points_of
 from benchmarks.study.plan import SCALES, planned
-from benchmarks.study.tables import _portable
+from benchmarks.study.register import Register, portable
 from dbae.data import open_data
 from dbae.support.errors import UserError
+
+PUBLISHED = Path(__file__).parents[3] / "results/study-utkface64-cpu"
 
 
 def labelled(path: Path) -> str:
@@ -72,6 +77,13 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     assert run["hardware"].endswith(", 1 thread")
     assert str(tmp_path) not in run["command"]
     assert (tmp_path / "o" / "curve.png").stat().st_size > 1000
+    shutil.rmtree(tmp_path / "r")
+    tables = {path: path.read_bytes() for path in (tmp_path / "o").glob("*.csv")}
+    for path in tables:
+        if path.stem in ("table1", "table2", "table3", "curve", "training"):
+            path.unlink()
+    main(StudyOptions(tables=True, out=tmp_path / "o"))  # without data and runs
+    assert {path: path.read_bytes() for path in (tmp_path / "o").glob("*.csv")} == tables
 
 
 def test_a_longer_study_keeps_the_points_of_the_shorter_one(tmp_path, monkeypatch):
@@ -79,7 +91,7 @@ def test_a_longer_study_keeps_the_points_of_the_shorter_one(tmp_path, monkeypatc
     written: list[int] = []
     monkeypatch.setenv("DBAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(study, "report", lambda complete, *rest: written.append(len(complete)))
+    monkeypatch.setattr(study, "report", lambda register: written.append(len(register.runs())))
     monkeypatch.setattr(study, "BETWEEN", 0)
     data, out = labelled(tmp_path / "labelled.zip"), tmp_path / "o"
     short = StudyOptions(data, rows=("vae", "ae"), units=44, rates=(0.001,), seeds=(0,), out=out, runs=tmp_path / "r")
@@ -131,7 +143,7 @@ def test_the_command_of_a_run_is_told_as_it_is_on_any_machine():
     """Names of data and folders alone are other ones: a word of the options may be the same."""
     plan = planned(("pdae",), SCALES["cpu"], "faces", Path("/home/faces/runs"))
     ddim, pdae = plan.rows
-    told = _portable(plan.training(pdae, 0, 1e-3, plan.training(ddim, 0, 1e-3)))
+    told = portable(plan.training(pdae, 0, 1e-3, plan.training(ddim, 0, 1e-3)))
     assert "--method pdae --preset faces32 --data faces: --out RUNS/pdae/" in told
     assert "--pretrained RUNS/ddim/" in told
 
@@ -140,3 +152,20 @@ def test_the_plan_in_words(tmp_path):
     lines = describe(planned(("pdae",), SCALES["cpu"], "faces", tmp_path)).splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["row", "ddim", "pdae"]
     assert "110,000 units a row" in lines[-1]
+
+
+def test_published_tables_are_those_of_the_published_rows(monkeypatch):
+    """Their values: errors, a minute's work to draw again, are tested on the small study."""
+    monkeypatch.setattr(tables, "standard_error", lambda row, path: None)
+    register = Register(PUBLISHED)
+    points = points_of(register.runs().values())
+    lines = {name: tables.table_lines(name, points, PUBLISHED, register.study["data"]) for name in tables.METRICS}
+    lines["curve"] = tables.curve_lines(points, register)
+    for name, made in lines.items():
+        published = pandas.read_csv(PUBLISHED / f"{name}.csv")
+        columns = [column for column in published if not column.endswith("se")]
+        keys = [column for column in columns if column == "units" or published[column].dtype.kind != "f"]
+        found, expected = (
+            table[columns].sort_values(keys).reset_index(drop=True) for table in (pandas.DataFrame(made), published)
+        )
+        pandas.testing.assert_frame_equal(found, expected, rtol=1e-5, check_dtype=False)
