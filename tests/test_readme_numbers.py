@@ -1,4 +1,4 @@
-"""Every interval that the README and the pages on systems and the study print is what stands beside it gives."""
+"""Every interval that the README and the pages of docs print is what stands beside it gives."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def statements(text: str) -> list[tuple[str, list[tuple[str, ...]], list[str], l
 
 SYSTEMS = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
 STUDY = (ROOT / "docs" / "study.md").read_text(encoding="utf-8").partition("## All rows")[2]
-STATEMENTS = statements("\n\n".join([(ROOT / "README.md").read_text(encoding="utf-8"), SYSTEMS, STUDY]))
+PAGES = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/real_faces.md")]
+STATEMENTS = statements("\n\n".join([*PAGES, SYSTEMS, STUDY]))
 TABLE = re.compile(r"`(results/\S+\.csv)`(?:(?!`results)[^|])*\n\n((?:\|.*\|\n)+)")
 
 
@@ -183,7 +184,7 @@ def _of_the_study(folder: Path, row: str, length: int, heading: str) -> list[flo
 
 
 def test_what_more_work_does_is_in_the_curves():
-    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    study = " ".join(STUDY.split())
     early, late = (
         pandas.read_csv(ROOT / f"results/study-utkface64-cpu{end}/curve.csv").query("metric == 'AP'").set_index("row")
         for end in ("-40000", "")
@@ -195,9 +196,9 @@ def test_what_more_work_does_is_in_the_curves():
         assert len(points) == late.loc[[row], "seed"].nunique()
         return points["value"].mean()
 
-    [cell] = re.findall(r"DBAE-d goes from AP (\.\d+ to \.\d+)", readme)
+    [cell] = re.findall(r"DBAE-d goes from AP (\.\d+ to \.\d+)", study)
     assert _matches(cell, [mean(early, "DBAE-d", 40_000, 40_000), mean(late, "DBAE-d", 109_000, 111_000)])
-    [cells] = re.findall(r"PDAE from (\.\d+ to \.\d+) at its rate and from (\.\d+ to \.\d+) at \.001", readme)
+    [cells] = re.findall(r"PDAE from (\.\d+ to \.\d+) at its rate and from (\.\d+ to \.\d+) at \.001", study)
     for rate, cell in zip((0.0005, 0.001), cells, strict=True):
         found = []
         for end in ("-40000", ""):
@@ -205,7 +206,7 @@ def test_what_more_work_does_is_in_the_curves():
             of_seed = runs[(runs["row"] == "PDAE") & (runs["seed"] == 0)]
             found.append(of_seed[of_seed["learning_rate"] == rate]["AP"].item())
         assert _matches(cell, found)
-    [cell] = re.findall(r"DiffAE's gains nothing: it has (\.\d+) after 20,000", readme)
+    [cell] = re.findall(r"DiffAE's gains nothing: it has (\.\d+) after 20,000", study)
     assert _matches(cell, [mean(late, "DiffAE", 19_000, 21_000)])
 
 
