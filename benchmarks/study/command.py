@@ -42,6 +42,7 @@ import torch
 from tyro.conf import Positional
 
 from benchmarks.downstream.trial import Images
+from benchmarks.results.evidence import forget
 from benchmarks.study.figure import draw_curves
 from benchmarks.study.measure import measure, without_code
 from benchmarks.study.plan import SCALES, Plan, Scale, Training, planned
@@ -52,6 +53,7 @@ from benchmarks.study.work import Worker, require_same_study
 from dbae.data import ImageDataset, open_data, require_apart
 from dbae.support import cli
 from dbae.support.errors import UserError
+from dbae.support.locking import locked
 from dbae.support.text import columns
 
 log = logging.getLogger(__name__)
@@ -97,9 +99,7 @@ def main(options: StudyOptions) -> None:
     if options.jobs < 1:
         raise UserError(f"--jobs {options.jobs}: expected 1 or more.")
     if options.tables:
-        if options.out is None:
-            raise UserError("--tables: expected --out with the folder of a study, found none.")
-        show(Register(options.out))
+        show(Register(tables_of(options)))
         return
     scale = SCALES[options.scale]
     given = {name: getattr(options, name) for name in ("units", "rates", "rate_of", "seeds")}
@@ -115,9 +115,7 @@ def main(options: StudyOptions) -> None:
     groups = groups_of(options.groups, dataset)
     out.mkdir(parents=True, exist_ok=True)
     require_same_study(plan, dataset.fingerprint)
-    register = Register(out, plan.study(dataset.fingerprint) | {"units": scale.units})
-    if groups:
-        register.group(groups)
+    register = Register(out, plan.study(dataset.fingerprint) | {"units": scale.units}, groups)
     due = 0.0
 
     def measured(training: Training) -> None:
@@ -137,6 +135,16 @@ def main(options: StudyOptions) -> None:
         raise UserError(
             "\n".join([f"{len(failed)} runs failed, the others are in {out}:", *map(": ".join, failed.items())])
         )
+
+
+def tables_of(options: StudyOptions) -> Path:
+    """The folder whose tables are asked for, by --out alone. Raises UserError where another option is beside it."""
+    if options.out is None:
+        raise UserError("--tables: expected --out with the folder of a study, found none.")
+    for field in dataclasses.fields(options):
+        if field.name not in ("tables", "out") and getattr(options, field.name) != field.default:
+            raise UserError(f"--tables: expected --out alone, found {field.name} beside it. Leave that out.")
+    return options.out
 
 
 def require_data(plan: Plan, dataset: ImageDataset, out: Path) -> None:
@@ -183,12 +191,14 @@ def show(register: Register) -> None:
 
 
 def report(register: Register) -> Any:
-    """Write tables and figure of the runs that are complete; the first table."""
-    tables = write_tables(register)
-    if "curve" in tables:
-        draw_curves(tables["curve"], tables["table1"], register.out / "curve.png")
-    else:
-        (register.out / "curve.png").unlink(missing_ok=True)
+    """Write tables and figure of the runs that are complete; the first table. One process does so at a time."""
+    forget()  # what others have measured since is read too
+    with locked(register.out / "tables"):
+        tables = write_tables(register)
+        if "curve" in tables:
+            draw_curves(tables["curve"], tables["table1"], register.out / "curve.png")
+        else:
+            (register.out / "curve.png").unlink(missing_ok=True)
     return tables.get("table1")
 
 

@@ -15,6 +15,8 @@ from dbae.support.errors import UserError
 log = logging.getLogger(__name__)
 NFE = 20
 """Network evaluations of a reconstruction, where there is a choice."""
+PROTOCOL = "standard"
+"""Of all measurements."""
 
 
 def without_code(row: Row) -> bool:
@@ -30,11 +32,11 @@ def measure(training: Training, out: Path) -> None:
     checkpoints = [str(training.folder.milestone(images)) for images in training.points()]
     data, last = training.data, checkpoints[-1]
     if not without_code(training.row):
-        benchmarks.downstream.measure(checkpoints, data=data, out=out / "downstream.csv", protocol="standard")
-        benchmarks.disentanglement.measure(last, data=data, out=out / "disentanglement.csv", protocol="standard")
+        benchmarks.downstream.measure(checkpoints, data=data, out=out / "downstream.csv", protocol=PROTOCOL)
+        benchmarks.disentanglement.measure(last, data=data, out=out / "disentanglement.csv", protocol=PROTOCOL)
     try:
         benchmarks.reconstruction.measure(
-            last, data=data, out=out / "reconstruction.csv", protocol="standard", nfe=NFE, limit=training.scale.images
+            last, data=data, out=out / "reconstruction.csv", protocol=PROTOCOL, nfe=NFE, limit=training.scale.images
         )
     except UserError as error:
         log.warning("%s: not reconstructed: %s", training.name, error)

@@ -1,7 +1,7 @@
 """Which runs the tables in OUT are made of, and all that tables say of them: OUT's study.json.
 
 Every call of the command adds its own, also while others are at it. Tables need no folder of a run: what was trained on
-another machine, or removed since, is in them.
+another machine, or removed since, is in them. A study of other images, units or network is kept beside the others.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.plan import Training, kept
+from benchmarks.study.plan import SCALES, Training, kept
 from benchmarks.study.rows import ROWS, Row
 from dbae.checkpoints.own import read
 from dbae.data import parse_source
@@ -71,12 +71,22 @@ class Run:
         )
 
     @classmethod
-    def noted(cls, found: Any) -> Run:
+    def noted(cls, name: str, found: Any) -> Run:
         """One of study.json. Raises ValueError where it is not as `Run` is."""
         names = [field.name for field in dataclasses.fields(cls)]
-        if not isinstance(found, dict) or set(found) != set(names) or found["row"] not in ROWS:
-            raise ValueError(f"expected a row of the study with {', '.join(names)}, found {found}")
-        return cls(**found | {"points": {int(images): digest for images, digest in found["points"].items()}})
+        _require(isinstance(found, dict) and set(found) == set(names), f"{name}: expected {', '.join(names)}")
+        _require(
+            found["row"] in ROWS and name == f"{found['row']}-seed{found['seed']}", f"{name}: expected its row, seed"
+        )
+        points = {int(images): digest for images, digest in _mapping(found["points"])}
+        whole = [found["seed"], found["images"], found["seconds"] or 0]
+        _require(all(isinstance(n, int) for n in whole), f"{name}: expected whole numbers of images and seconds")
+        _require(found["images"] in points, f"{name}: expected a checkpoint after all of its images among its points")
+        numbers = [found["learning_rate"], *(error for _, error in _mapping(found["errors"]))]
+        _require(all(isinstance(n, int | float) for n in numbers), f"{name}: expected numbers as rate and errors")
+        texts = [found["hardware"], found["command"], found["frozen_network"] or "", *points.values()]
+        _require(all(isinstance(text, str) for text in texts), f"{name}: expected texts")
+        return cls(**found | {"points": points})
 
     @property
     def name(self) -> str:
@@ -91,34 +101,36 @@ class Run:
 class Register:
     """The complete runs of one study: these images, this network, so many units a row.
 
+    The file has several studies, where several used the folder; the one that a run was added to last is the last.
+
     Args:
         out: folder of the tables.
-        study: what runs of one study share (`Plan.study`, and its units); None: whatever the folder is about.
+        study: what runs of one study share (`Plan.study`, and its units); None: the last of the file.
+        groups: of attributes that are averaged apart from now on; none: those that the file has.
 
     Raises:
         UserError: the file is damaged, or there is none and no `study`.
     """
 
-    def __init__(self, out: Path, study: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, out: Path, study: Mapping[str, Any] | None = None, groups: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         self.out, self.path = out, out / "study.json"
-        found = kept(self.path) if self.path.exists() else {}
-        if study is None and not found:
-            raise UserError(f"{self.path}: expected the runs of a study, found no such file. Name the --out of one.")
-        self.study: dict[str, Any] = {name: (found if study is None else study).get(name) for name in SHARED}
-        if other := self._other(found):
-            log.warning("%s: of a study with other %s; its rows leave the tables", self.path, ", ".join(sorted(other)))
-        self.runs()
+        studies = self._studies()
+        if study is None and not studies:
+            raise UserError(f"{self.path}: expected the runs of a study, found none. Name the --out of one.")
+        self.study: dict[str, Any] = {name: (studies[-1] if study is None else study)[name] for name in SHARED}
+        self._given = {name: list(attributes) for name, attributes in (groups or {}).items()}
+        if studies and (other := [name for name in SHARED if studies[-1][name] != self.study[name]]):
+            log.warning("%s: of a study with other %s; its rows leave the tables", self.path, ", ".join(other))
 
     def runs(self) -> dict[str, Run]:
-        """Name -> run, of all that are noted by now; none where the file is of another study."""
-        try:
-            return {name: Run.noted(run) for name, run in self._noted("runs").items()}
-        except (ValueError, AttributeError, TypeError) as error:
-            raise self._damaged(str(error)) from error
+        """Name -> run, of all of this study that are noted by now."""
+        return self._mine(self._studies())["runs"]
 
     def groups(self) -> dict[str, list[str]]:
         """Groups of attributes that are averaged apart: name -> attributes."""
-        return self._noted("groups")
+        return self._given or self._mine(self._studies())["groups"]
 
     def add(self, run: Run) -> None:
         """Note a complete run. Those of its row at another learning rate or on another network are not beside it."""
@@ -128,35 +140,60 @@ class Register:
             return other.row != run.row or alike
 
         with locked(self.path):
-            runs = {name: other for name, other in self.runs().items() if beside(other)} | {run.name: run}
-            self._write(self.groups(), runs)
+            studies = self._studies()
+            mine = self._mine(studies)
+            runs = {name: other for name, other in mine["runs"].items() if beside(other)}
+            if lost := mine["runs"].keys() - runs.keys():
+                log.warning(
+                    "%s: %s leave the tables: %s has another learning rate, or frozen network", self.path,
+                    ", ".join(sorted(lost)), run.name,
+                )  # fmt: skip
+            mine = self.study | {"groups": self._given or mine["groups"], "runs": runs | {run.name: run}}
+            others = [study for study in studies if not self._is_mine(study)]
+            with atomic_path(self.path) as temporary:
+                temporary.write_text(json.dumps({"studies": [*others, mine]}, indent=1, default=dataclasses.asdict))
 
-    def group(self, groups: Mapping[str, Sequence[str]]) -> None:
-        """Average these groups apart from now on."""
-        with locked(self.path):
-            self._write(groups, self.runs())
+    def _mine(self, studies: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The study among those of the file; a new one has the groups of the last."""
+        new = self.study | {"groups": studies[-1]["groups"] if studies else {}, "runs": {}}
+        return next((study for study in studies if self._is_mine(study)), new)
 
-    def _write(self, groups: Mapping[str, Sequence[str]], runs: Mapping[str, Run]) -> None:
-        noted = {"groups": groups, "runs": {name: dataclasses.asdict(run) for name, run in runs.items()}}
-        with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(self.study | noted, indent=1))
+    def _is_mine(self, study: Mapping[str, Any]) -> bool:
+        return all(study[name] == value for name, value in self.study.items())
 
-    def _noted(self, name: str) -> dict[str, Any]:
-        found = kept(self.path) if self.path.exists() else {}
-        noted = {} if self._other(found) else found.get(name, {})
-        if not isinstance(noted, dict):
-            raise self._damaged(f"expected {name} with a name each, found {noted}")
-        return noted
+    def _studies(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        try:
+            return [_study(found) for found in kept(self.path).get("studies", [None])]
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{self.path}: damaged, or of another version: {error}. Remove the file: each row is in the tables "
+                "again once its --rows are named."
+            ) from error
 
-    def _damaged(self, why: str) -> UserError:
-        return UserError(
-            f"{self.path}: damaged, or of another version ({why}). Remove the file: each row is in the tables again "
-            "once its --rows are named."
-        )
 
-    def _other(self, found: Mapping[str, Any]) -> set[str]:
-        """In what the study of the file is another one."""
-        return {name for name in SHARED if found and found.get(name) != self.study[name]}
+def _study(found: Any) -> dict[str, Any]:
+    """A study of the file, its runs as `Run`. Raises ValueError where it is none."""
+    names = (*SHARED, "groups", "runs")
+    _require(isinstance(found, dict) and set(found) == set(names), f"expected studies of {', '.join(names)}")
+    for name, kinds in zip(SHARED, (str, str, int, list, int), strict=True):
+        _require(isinstance(found[name], kinds), f"{name}: found {found[name]!r}")
+    _require(found["preset"] in {scale.preset for scale in SCALES.values()}, f"preset: found {found['preset']!r}")
+    _require(found["units"] > 0, f"units: found {found['units']}")
+    for name, attributes in _mapping(found["groups"]):
+        _require(isinstance(attributes, list), f"groups: {name}: expected a list of attributes, found {attributes!r}")
+    return found | {"runs": {name: Run.noted(name, run) for name, run in _mapping(found["runs"])}}
+
+
+def _mapping(found: Any) -> list[tuple[str, Any]]:
+    _require(isinstance(found, Mapping), f"expected a name each, found {found!r}")
+    return [*found.items()]
+
+
+def _require(good: bool, what: str) -> None:
+    if not good:
+        raise ValueError(what)
 
 
 def portable(training: Training) -> str:

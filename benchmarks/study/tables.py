@@ -15,6 +15,7 @@ standard deviation over seeds, empty for one seed.
 
 from __future__ import annotations
 
+import csv
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from benchmarks.study.differences import differences, means, probed
 from benchmarks.study.found import Points, grouped, points_of, records_of
 from benchmarks.study.register import Register, Run
 from benchmarks.study.rows import ROWS, parameters, units
+from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
 
 METRICS = {
@@ -40,26 +42,74 @@ SETTING = {"downstream": ("latent_dim",), "disentanglement": ("latent_dim",),
            "reconstruction": ("x_T", "sampler", "nfe", "encode_nfe")}  # fmt: skip
 """Columns that tell lines of a label apart: a code of several times (DRL) has its own PCA beside it."""
 Line = dict[str, Any]
+PRINTED = "%.6g"
+"""How tables have numbers that are no whole ones."""
 
 
 def write_tables(register: Register) -> dict[str, pandas.DataFrame]:
-    """Write all tables of the registered runs, from rows about their data; name -> table."""
+    """Write all tables of the registered runs, from rows about their data; name -> table.
+
+    Raises:
+        UserError: what a table has of a run has gone from the results files, or from the folder of scores beside them.
+    """
     out, data, order = register.out, register.study["data"], [*ROWS]
     runs = sorted(register.runs().values(), key=lambda run: (order.index(run.row), run.seed))
     points = points_of(runs)
-    found: dict[str, list[Line]] = {"table1": table_lines("table1", points, out, data)}
+    found = {name: table_lines(name, points, out, data) for name in METRICS}
     rows = probed(points, out, data, METRICS["table1"][1], register.groups())  # of resamples that are still at hand
-    found |= {"differences": differences(rows), "groups": means(rows)}
-    found |= {name: table_lines(name, points, out, data) for name in METRICS if name not in found}
-    found["curve"] = curve_lines(points, register)
+    found |= {"differences": differences(rows), "groups": means(rows), "curve": curve_lines(points, register)}
+    scored = {row for of_metric in rows for row, _ in of_metric.of}
+    labels = {run.of_row.label for run in runs}
+    for name, lines in found.items():
+        there = scored if name in ("differences", "groups") else {line["row"] for line in lines}
+        _require_kept(out / f"{name}.csv", labels - there)
+        _keep_errors(out / f"{name}.csv", lines)
     found["training"] = [_training(run, register) for run in runs]
     tables = {name: pandas.DataFrame(lines) for name, lines in found.items() if lines}
     for name in found.keys() - tables.keys():  # one of other rows would stand beside the tables of these
         (out / f"{name}.csv").unlink(missing_ok=True)
     for name, table in tables.items():
         with atomic_path(out / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+            table.to_csv(temporary, index=False, float_format=PRINTED)
     return tables
+
+
+def _require_kept(path: Path, without: set[str]) -> None:
+    """Raises UserError if the table that is there has lines of rows that the new one is without."""
+    if lost := sorted(without & {line["row"] for line in _read(path)}):
+        raise UserError(
+            f"{path}: expected measurements of {', '.join(lost)} in the results files of {path.parent} and the folders "
+            "beside them, found none. Nothing was written. Put them back, or remove the table to do without."
+        )
+
+
+def _keep_errors(path: Path, lines: Sequence[Line]) -> None:
+    """Errors that the table that is there has of the same values, where what they were computed from is gone."""
+
+    def key(line: Line) -> tuple[str, ...]:
+        return tuple(_printed(line[name]) for name in names)
+
+    before = _read(path)
+    names = [name for name in (lines[0] if lines else ()) if not name.endswith("se")]
+    if not before or not set(names) <= before[0].keys():
+        return
+    known = {key(line): line for line in before}
+    for line in lines:
+        for name in [name for name, value in line.items() if name.endswith("se") and value is None]:
+            if text := known.get(key(line), {}).get(name):
+                line[name] = float(text)
+
+
+def _printed(value: Any) -> str:
+    missing = value is None or value != value
+    return "" if missing else PRINTED % value if isinstance(value, float) else str(value)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def table_lines(name: str, points: Points, out: Path, data: str) -> list[Line]:

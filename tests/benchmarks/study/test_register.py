@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,8 +28,12 @@ def complete(plan: Plan, key: str, seed: int = 0, rate: float = 1e-3, base: Trai
     return Run(*about, points)
 
 
+def shared(plan: Plan, data: str = "a") -> dict[str, object]:
+    return plan.study(data) | {"units": plan.scale.units}
+
+
 def register(plan: Plan, folder: Path, *added: Run, data: str = "a") -> dict[str, Run]:
-    found = Register(folder, plan.study(data) | {"units": plan.scale.units})
+    found = Register(folder, shared(plan, data))
     for run in added:
         found.add(run)
     return found.runs()
@@ -54,47 +59,81 @@ def test_a_row_has_one_learning_rate(tmp_path):
 
 def test_calls_at_the_same_time_lose_no_run(tmp_path):
     plan = plan_of(tmp_path)
-    first, second = (Register(tmp_path, plan.study("a") | {"units": plan.scale.units}) for _ in range(2))
+    first, second = (Register(tmp_path, shared(plan)) for _ in range(2))
     first.add(complete(plan, "vae"))
     second.add(complete(plan, "ae"))
-    second.group({"who": ["Male"]})
     first.add(complete(plan, "vae", seed=1))
     assert set(second.runs()) == {"vae-seed0", "vae-seed1", "ae-seed0"}
-    assert first.groups() == {"who": ["Male"]}
 
 
-def test_other_studies_leave_the_tables(tmp_path, caplog):
+def test_groups_are_kept_also_for_more_units(tmp_path):
+    plan, longer = plan_of(tmp_path), plan_of(tmp_path, 220_000)
+    Register(tmp_path, shared(plan), {"who": ["Male"]}).add(complete(plan, "ae"))
+    assert register(plan, tmp_path, complete(plan, "vae")).keys() == {"ae-seed0", "vae-seed0"}
+    for of in (plan, longer):
+        assert Register(tmp_path, shared(of)).groups() == {"who": ["Male"]}
+    Register(tmp_path, shared(plan), {"young": ["Baby"]})  # until something is added, the file stays as it is
+    assert Register(tmp_path).groups() == {"who": ["Male"]}
+
+
+def test_other_studies_are_kept_beside_each_other(tmp_path, caplog):
     plan, longer = plan_of(tmp_path), plan_of(tmp_path, 220_000)
     ae = complete(plan, "ae")
     register(plan, tmp_path, ae)
     assert register(longer, tmp_path) == {}
     assert "of a study with other units;" in caplog.text
     assert register(plan, tmp_path, data="b") == {}
-    assert register(plan, tmp_path) == {"ae-seed0": ae}  # until a run of another study is added
-    register(longer, tmp_path, complete(longer, "ae"))
-    assert register(plan, tmp_path) == {}
+    more = complete(longer, "vae")
+    assert register(longer, tmp_path, more) == {"vae-seed0": more}
+    assert Register(tmp_path).runs() == {"vae-seed0": more}
+    assert register(plan, tmp_path) == {"ae-seed0": ae}
 
 
 def test_a_folder_of_no_study_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"study\.json: expected the runs of a study, found no such file"):
+    with pytest.raises(UserError, match=r"study\.json: expected the runs of a study, found none"):
         Register(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "change", [{"row": "nobody"}, {"seed": 0, "more": 1}, {"points": [1]}, {"points": {"one": "a"}}, []]
-)
-def test_a_damaged_file_is_named(tmp_path, change):
-    plan = plan_of(tmp_path)
-    register(plan, tmp_path, complete(plan, "vae"))
-    path = tmp_path / "study.json"
+    "change",
+    [
+        {"row": "nobody"}, {"row": "ae"}, {"seed": "0"}, {"seed": None}, {"images": 0}, {"images": "32"}, {"more": 1},
+        {"learning_rate": None}, {"errors": None}, {"errors": {"0.001": None}}, {"seconds": "a"}, {"command": None},
+        {"points": {}}, {"points": [1]}, {"points": {"one": "a"}}, {"points": {"16": 5}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_run_is_named(tmp_path, change):
+    damaged(tmp_path, lambda study: study["runs"]["vae-seed0"].update(change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"runs": []}, {"runs": None}, {"groups": None}, {"groups": {"who": "Male"}}, {"units": "60"}, {"units": 0},
+        {"units": None}, {"preset": "faces99"}, {"flags": 1}, {"more": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_study_is_named(tmp_path, change):
+    damaged(tmp_path, lambda study: study.update(change))
+
+
+def damaged(folder: Path, change: Callable[[dict], None]) -> None:
+    plan = plan_of(folder)
+    register(plan, folder, complete(plan, "vae"))
+    path = folder / "study.json"
     noted = json.loads(path.read_text())
-    if change:
-        noted["runs"]["vae-seed0"] |= change
-    else:
-        noted["runs"] = change
+    change(noted["studies"][0])
     path.write_text(json.dumps(noted))
     with pytest.raises(UserError, match=r"study\.json: damaged, or of another version.*Remove the file"):
-        Register(tmp_path)
-    path.write_text("{")
-    with pytest.raises(UserError, match=r"study\.json: expected a JSON object"):
+        Register(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("{", "expected a JSON object"), ("{}", "damaged, or of another version")]
+)
+def test_a_damaged_file_is_named(tmp_path, text, reason):
+    (tmp_path / "study.json").write_text(text)
+    with pytest.raises(UserError, match=rf"study\.json: {reason}"):
         Register(tmp_path)

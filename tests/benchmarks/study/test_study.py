@@ -23,6 +23,7 @@ from benchmarks.study.register import Register, portable
 from dbae.data import open_data
 from dbae.support.errors import UserError
 
+TABLES = ("table1", "table2", "table3", "curve", "training")
 PUBLISHED = Path(__file__).parents[3] / "results/study-utkface64-cpu"
 
 
@@ -78,12 +79,38 @@ def test_a_small_study(tmp_path, monkeypatch, capsys):
     assert str(tmp_path) not in run["command"]
     assert (tmp_path / "o" / "curve.png").stat().st_size > 1000
     shutil.rmtree(tmp_path / "r")
-    tables = {path: path.read_bytes() for path in (tmp_path / "o").glob("*.csv")}
+    assert_tables_are_made_again(tmp_path / "o")
+
+
+def assert_tables_are_made_again(out: Path) -> None:
+    """From the folder alone; of rows that the study measured; and nothing in it is lost where scores are."""
+    again = StudyOptions(tables=True, out=out)
+    tables = {path: path.read_bytes() for path in out.glob("*.csv") if path.stem in TABLES}
+    assert len(tables) == 5
     for path in tables:
-        if path.stem in ("table1", "table2", "table3", "curve", "training"):
-            path.unlink()
-    main(StudyOptions(tables=True, out=tmp_path / "o"))  # without data and runs
-    assert {path: path.read_bytes() for path in (tmp_path / "o").glob("*.csv")} == tables
+        path.unlink()
+    main(again)
+    assert {path: path.read_bytes() for path in tables} == tables
+    results = RecordFile(out / "downstream.csv")
+    measured = (out / "downstream.csv").read_bytes()
+    of_vae = [row for row in results.read() if row.model == "vae-seed0" and row.seed.startswith("mean of")]
+    others = [{"protocol": "paper"}, {"n_train": 20}, {"z": "mean at t=100"}, {"precision": "bf16"}]
+    results.add([dataclasses.replace(row, value=0.5, **other) for row in of_vae for other in others])
+    shutil.rmtree(out / "downstream_images")
+    main(again)
+    assert {path: path.read_bytes() for path in tables} == tables
+    results.add([dataclasses.replace(row, value=0.5, seed="mean of 7") for row in of_vae])
+    with pytest.raises(UserError, match=r"expected one AP of VAE .* found several, measured in different ways"):
+        main(again)
+    (out / "downstream.csv").unlink()
+    with pytest.raises(UserError, match=r"table1\.csv: expected measurements of VAE .* Nothing was written"):
+        main(again)
+    assert {path: path.read_bytes() for path in tables} == tables
+    (out / "downstream.csv").write_bytes(measured)
+    main(again)
+    for option in ({"rows": ("ae",)}, {"dry_run": True}, {"groups": ("who=First",)}):
+        with pytest.raises(UserError, match=f"--tables: expected --out alone, found {next(iter(option))}"):
+            main(dataclasses.replace(again, **option))
 
 
 def test_a_longer_study_keeps_the_points_of_the_shorter_one(tmp_path, monkeypatch):
