@@ -43,14 +43,14 @@ def zero_init(module: _M) -> _M:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation evaluated in float32 whatever the input's precision; at most one group a channel."""
+    """Group normalisation evaluated in float32 if the input's precision is less; at most one group a channel."""
 
     def __init__(self, groups: int, channels: int) -> None:
         super().__init__(min(groups, channels), channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised in float32 whatever the dtype of x, which it gets back."""
-        return super().forward(x.float()).to(x.dtype)
+        """Normalised in float32 where x has less, and given back in the dtype of x."""
+        return super().forward(x if x.dtype == torch.float64 else x.float()).to(x.dtype)
 
 
 def _resize(x: Tensor, how: str | None) -> Tensor:

@@ -49,11 +49,11 @@ def test_slerp_between_parallel_tensors():
 
 def test_interpolated_images_begin_and_end_with_reconstructions():
     model, x = small_diffae(), seeded(1, 2, 3, 16, 16).clamp(-1, 1)
-    ten = SamplerConfig("ddim", 10)
-    found = interpolate_images(model, x[0], x[1], [0.0, 0.5, 1.0], encode_steps=10, sampler=ten)
-    assert (found.nfe, found.encode_nfe, found.images.shape) == (10, 10, (3, 3, 16, 16))
+    three = SamplerConfig("ddim", 3)  # a few steps: more of them amplify what processors round otherwise
+    found = interpolate_images(model, x[0], x[1], [0.0, 0.5, 1.0], encode_steps=10, sampler=three)
+    assert (found.nfe, found.encode_nfe, found.images.shape) == (3, 10, (3, 3, 16, 16))
     z = model.encode(x)
-    ends = model.decode(z, x_T=model.infer_endpoint(x, z, steps=10)[0], sampler=ten).images
+    ends = model.decode(z, x_T=model.infer_endpoint(x, z, steps=10)[0], sampler=three).images
     torch.testing.assert_close(found.images[::2], ends, rtol=0, atol=1e-4)
 
 

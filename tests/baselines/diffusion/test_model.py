@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -133,14 +134,26 @@ def runs(model: str) -> list[object]:
     return [pytest.param(n, marks=pytest.mark.slow) if "20" in n or "50" in n else n for n in names]
 
 
-def follow(name: str, predict: Predict, x: Tensor, model: str) -> Tensor:
-    """Runs the sampler; its states and predictions of x_0 must be the golden ones."""
+def rounding(name: str, ae: DiffAE, x: Tensor) -> float:
+    """How far a golden run, in float32, is from the same in float64: no other float32 need be closer to it.
+
+    Ten steps of inversion without clipping amplify rounding, and processors round differently.
+    """
+    exact = copy.deepcopy(ae).double()
+    exact.network.time_embed.register_forward_pre_hook(lambda _module, inputs: (inputs[0].double(),))
+    with torch.no_grad():
+        found = sampler(name, exact.predictor(exact.encode(small_inputs()[0].double()))).run(x.double()).raw
+    return float((found - torch.as_tensor(SMALL[f"ae/{name}/final"])).abs().max())
+
+
+def follow(name: str, predict: Predict, x: Tensor, model: str, rounded: float = 0.0) -> Tensor:
+    """Runs the sampler; its states and predictions of x_0 must be the golden ones, as far as these are `rounded`."""
     run, predictions = sampler(name, predict), []
     plainly = run.predict
     run.predict = lambda x, i: predictions.append(plainly(x, i)) or predictions[-1]  # type: ignore[method-assign]
     found = run.run(x, keep_path=True)
     golden = {key.rpartition("/")[2]: SMALL[key] for key in SMALL if key.startswith(f"{model}/{name}/")}
-    atol = 1e-4 * np.abs(golden["final"]).max() if "noclip" in name else SAMPLES
+    atol = max(1e-4 * np.abs(golden["final"]).max(), rounded) if "noclip" in name else SAMPLES
     states = found.path[1:]
     close(found.raw, golden["final"], atol)
     if "steps_sample_s4" in golden:
@@ -155,7 +168,10 @@ def follow(name: str, predict: Predict, x: Tensor, model: str) -> Tensor:
 def test_autoencoder_samples(ae, name):
     x_0, x_T, _ = small_inputs()
     predict = ae.predictor(ae.encode(x_0).detach())
-    raw = follow(name, predict, x_0 if name.startswith("reverse") else x_T, "ae")
+    x = x_0 if name.startswith("reverse") else x_T
+    rounded = rounding(name, ae, x) if "noclip" in name else 0.0
+    assert rounded <= REDERIVED
+    raw = follow(name, predict, x, "ae", rounded)
     if f"ae/recon_from_{name}" in SMALL:
         back = sampler(name.replace("reverse", "ddim"), predict).run(raw)
         close(back.raw, SMALL[f"ae/recon_from_{name}"], REDERIVED)
