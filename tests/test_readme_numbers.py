@@ -28,9 +28,10 @@ def statements(text: str) -> list[tuple[str, list[tuple[str, ...]], list[str], l
 
 
 SYSTEMS = (ROOT / "docs" / "systems.md").read_text(encoding="utf-8")
-STUDY = (ROOT / "docs" / "study.md").read_text(encoding="utf-8").partition("## All rows")[2]
+_PAGE = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+TRIALS, STUDY = _PAGE.partition("### Dropout")[2].partition("\n## ")[0], _PAGE.partition("## All rows")[2]
 PAGES = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/real_faces.md")]
-STATEMENTS = statements("\n\n".join([*PAGES, SYSTEMS, STUDY]))
+STATEMENTS = statements("\n\n".join([*PAGES, SYSTEMS, TRIALS, STUDY]))
 TABLE = re.compile(r"`(results/\S+\.csv)`(?:(?!`results)[^|])*\n\n((?:\|.*\|\n)+)")
 
 
