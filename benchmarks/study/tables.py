@@ -62,8 +62,9 @@ def write_tables(register: Register) -> dict[str, pandas.DataFrame]:
     labels = {run.of_row.label for run in runs}
     for name, lines in found.items():
         there = scored if name in ("differences", "groups") else {line["row"] for line in lines}
-        _require_kept(out / f"{name}.csv", labels - there)
-        _keep_errors(out / f"{name}.csv", lines)
+        before = _read(out / f"{name}.csv")
+        _require_kept(out / f"{name}.csv", before, labels - there)
+        _keep_errors(before, lines)
     found["training"] = [_training(run, register) for run in runs]
     tables = {name: pandas.DataFrame(lines) for name, lines in found.items() if lines}
     for name in found.keys() - tables.keys():  # one of other rows would stand beside the tables of these
@@ -74,22 +75,21 @@ def write_tables(register: Register) -> dict[str, pandas.DataFrame]:
     return tables
 
 
-def _require_kept(path: Path, without: set[str]) -> None:
-    """Raises UserError if the table that is there has lines of rows that the new one is without."""
-    if lost := sorted(without & {line["row"] for line in _read(path)}):
+def _require_kept(path: Path, before: Sequence[Line], without: set[str]) -> None:
+    """Raises UserError if the lines of the table that is there are of rows that the new one is without."""
+    if lost := sorted(without & {line["row"] for line in before}):
         raise UserError(
             f"{path}: expected measurements of {', '.join(lost)} in the results files of {path.parent} and the folders "
             "beside them, found none. Nothing was written. Put them back, or remove the table to do without."
         )
 
 
-def _keep_errors(path: Path, lines: Sequence[Line]) -> None:
-    """Errors that the table that is there has of the same values, where what they were computed from is gone."""
+def _keep_errors(before: Sequence[Line], lines: Sequence[Line]) -> None:
+    """Errors that the lines from before have of the same values, where what they were computed from is gone."""
 
     def key(line: Line) -> tuple[str, ...]:
         return tuple(_printed(line[name]) for name in names)
 
-    before = _read(path)
     names = [name for name in (lines[0] if lines else ()) if not name.endswith("se")]
     if not before or not set(names) <= before[0].keys():
         return
@@ -105,7 +105,8 @@ def _printed(value: Any) -> str:
     return "" if missing else PRINTED % value if isinstance(value, float) else str(value)
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(path: Path) -> list[Line]:
+    """The lines of a table, all cells as texts; none where there is no such file."""
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
