@@ -70,8 +70,7 @@ class Training:
 
     @property
     def name(self) -> str:
-        """Of the model, in rows of results."""
-        return f"{self.row.key}-seed{self.seed}"
+        return self.row.run(self.seed)
 
     @property
     def base(self) -> str:

@@ -75,9 +75,9 @@ class Run:
         """One of study.json. Raises ValueError where it is not as `Run` is."""
         names = [field.name for field in dataclasses.fields(cls)]
         _require(isinstance(found, dict) and set(found) == set(names), f"{name}: expected {', '.join(names)}")
-        _require(
-            found["row"] in ROWS and name == f"{found['row']}-seed{found['seed']}", f"{name}: expected its row, seed"
-        )
+        row, seed = ROWS.get(found["row"]), found["seed"]
+        named = row is not None and isinstance(seed, int) and name == row.run(seed)
+        _require(named, f"{name}: expected its row, seed")
         points = {int(images): digest for images, digest in _mapping(found["points"])}
         whole = [found["seed"], found["images"], found["seconds"] or 0]
         _require(all(isinstance(n, int) for n in whole), f"{name}: expected whole numbers of images and seconds")
@@ -90,8 +90,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of the model, in rows of results."""
-        return f"{self.row}-seed{self.seed}"
+        return self.of_row.run(self.seed)
 
     @property
     def of_row(self) -> Row:

@@ -52,6 +52,10 @@ class Row:
         """The training command, after `python -m`."""
         return "baselines.train" if "--method" in self.flags else "dbae.train"
 
+    def run(self, seed: int) -> str:
+        """Name of a run of it, and of its model in rows of results."""
+        return f"{self.key}-seed{seed}"
+
     def spent(self, budget: int, share: float) -> float:
         """Units of a budget after a share of the images of training, those of a frozen network it pays for too."""
         before = budget / 2 if self.builds_on and not self.free else 0.0

@@ -61,7 +61,7 @@ class Worker:
             tasks = {}
             for row, seed in self.plan.all():
                 task = pool.submit(self._task, row, seed)
-                tasks[task] = f"{row.key}-seed{seed}"
+                tasks[task] = row.run(seed)
                 self.first.setdefault(row.key, task)
             try:
                 with progress_bar(len(tasks), "study", unit="runs") as bar:
