@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import runpy
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ dbae-bench --version
 """
 
 
+@functools.cache
 def commands() -> dict[str, str]:
     """Name after `python -m` -> the first line of its help."""
     return {name: line for package in PACKAGES for name, line in sorted(_found(ROOT / package))}
@@ -58,7 +60,8 @@ def _line(path: Path) -> str:
 
 def listing() -> str:
     """Every command by the shortest name that means it, with a line each."""
-    lines, names = commands(), list(commands())
+    lines = commands()
+    names = list(lines)
     short = {name: next(w for w in (name.rpartition(".")[2], name) if len(_meant(w, names)) == 1) for name in names}
     width = max(map(len, short.values()))
     parts = [HEAD]

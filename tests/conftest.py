@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from shape_checks import checked_anew as checked_anew
 from stand_ins import Squares
 
 

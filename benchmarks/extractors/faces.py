@@ -89,7 +89,8 @@ def load_facefeatures(path: Path = WEIGHTS, *, device: torch.device | str = "cpu
     network = FaceNetwork()
     try:
         state = load_file(path)
-        network.load_state_dict({key: value.to(network.state_dict()[key].dtype) for key, value in state.items()})
+        types = {key: value.dtype for key, value in network.state_dict().items()}
+        network.load_state_dict({key: value.to(types[key]) for key, value in state.items()})
     except Exception as error:  # safetensors, KeyError and RuntimeError all mean the same here
         raise UserError(
             f"{path}: expected the weights of the face extractor, could not read them ({str(error).splitlines()[0]}). "

@@ -30,6 +30,8 @@ from dbae.support.files import atomic_path, sha256
 
 PROBED, RECONSTRUCTED = ("AP", "Pearson_r", "MSE"), ("MSE", "SSIM_skimage")
 """Metrics that go into the card."""
+RECONSTRUCTIONS = 50
+"""Images of which it says how well they are reconstructed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,9 @@ def expected(
         for row in means.to_dict("records"):
             found[f"{about}, {row['protocol']}, {row['split']}, {row['metric']}"] = row["value"]
     if loaded.model.endpoints:
-        rows = reconstruction.measure(ckpt, data=data, out=results / "reconstruction.csv", nfe=(10,), limit=50)
+        rows = reconstruction.measure(
+            ckpt, data=data, out=results / "reconstruction.csv", nfe=(10,), limit=RECONSTRUCTIONS
+        )
         for row in rows[rows["metric"].isin(RECONSTRUCTED)].to_dict("records"):
             way = f"{row['x_T']} x_T, {row['sampler']} {row['nfe_requested']}"
             found[f"{about}, {row['protocol']}, {row['split']}, {way}, {row['metric']}"] = row["value"]

@@ -58,8 +58,9 @@ def _normalize(x: np.ndarray) -> np.ndarray:
 def _filled(config: DBAEConfig) -> DBAE:
     with torch.device("meta"):
         model = DBAE(config)
-    own = {official_key(key): key for key in model.state_dict()}
-    state = fill({official: model.state_dict()[key] for official, key in own.items()})
+    empty = model.state_dict()
+    own = {official_key(key): key for key in empty}
+    state = fill({official: empty[key] for official, key in own.items()})
     model.load_state_dict({own[k]: v for k, v in state.items()}, strict=True, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)

@@ -58,10 +58,11 @@ def on_meta(config: PDAEConfig) -> PDAE:
 def filled_pdae(config: PDAEConfig) -> PDAE:
     """In evaluation mode; shared, so leave it as it was."""
     model = on_meta(config)
-    own = {official_key(key): key for key in model.state_dict()}
+    empty = model.state_dict()
+    own = {official_key(key): key for key in empty}
     state: dict[str, Tensor] = {}
     for part in ("encoder", "decoder"):
-        official = {key: model.state_dict()[own[p, key]] for p, key in own if p == part}
+        official = {key: empty[own[p, key]] for p, key in own if p == part}
         state |= {own[part, key]: value for key, value in fill(official).items()}
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     model.load_state_dict(state, strict=True, assign=True)

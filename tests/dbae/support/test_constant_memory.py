@@ -17,8 +17,8 @@ from small_model import small_card, small_config
 from dbae.checkpoints import own as checkpoint
 from dbae.model import DBAE
 
-FEW, MANY = 300, 3000
-SIZE = 64  # MANY images held as float32 would be 140 MiB, a third of the peak
+FEW, MANY = 150, 1500
+SIZE = 64  # MANY images held as float32 would be 70 MiB, a fifth of the peak
 STATUS = Path("/proc/self/status")  # resource.getrusage would count what the parent held when it forked
 SCRIPT = """
 import sys
