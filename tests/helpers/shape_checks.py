@@ -43,8 +43,13 @@ def at_first(signature: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytest.fixture(autouse=True)
 def checked_anew() -> Iterator[None]:
-    """Every test begins to count, so that which calls are checked does not depend on the tests before it."""
+    """Every test begins to count, so that which calls are checked does not depend on what ran before it."""
+    _count_anew()  # fixtures of modules have made calls
     yield
+    _count_anew()
+
+
+def _count_anew() -> None:
     _calls.clear()
     while _left_alone:
         del _left_alone.pop().__no_type_check__
