@@ -79,7 +79,7 @@ class Run:
         named = row is not None and isinstance(seed, int) and name == row.run(seed)
         _require(named, f"{name}: expected its row, seed")
         points = {int(images): digest for images, digest in _mapping(found["points"])}
-        whole = [found["seed"], found["images"], found["seconds"] or 0]
+        whole = [found["images"], found["seconds"] or 0]
         _require(all(isinstance(n, int) for n in whole), f"{name}: expected whole numbers of images and seconds")
         _require(found["images"] in points, f"{name}: expected a checkpoint after all of its images among its points")
         numbers = [found["learning_rate"], *(error for _, error in _mapping(found["errors"]))]
