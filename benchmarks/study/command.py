@@ -45,7 +45,7 @@ from benchmarks.downstream.trial import Images
 from benchmarks.results.evidence import forget
 from benchmarks.study.figure import draw_curves
 from benchmarks.study.measure import measure, without_code
-from benchmarks.study.plan import SCALES, Plan, Scale, Training, planned
+from benchmarks.study.plan import POINTS, SCALES, Plan, Scale, Training, planned
 from benchmarks.study.register import Register, Run
 from benchmarks.study.rows import ROWS, fresh, units
 from benchmarks.study.tables import write_tables
@@ -70,7 +70,8 @@ class StudyOptions:
     scale: Literal["cpu", "gpu"] = "cpu"
     """cpu: 32 px, 110,000 units a row, about 20 minutes of a core; gpu: 64 px, 10 million."""
     rows: tuple[str, ...] = ()
-    """Rows of the tables (dbae, diffae, ...; --dry-run lists them); default: all. What they build on is added."""
+    """Rows of the tables (dbae, diffae, ...; --dry-run lists them); default: all. What they build on is trained too, as
+    far as they pay for it."""
     units: int | None = None
     """Trunk units a row, where not those of the scale."""
     rates: tuple[float, ...] | None = None
@@ -225,9 +226,9 @@ def describe(plan: Plan) -> str:
     second = seconds_a_unit(plan.scale)
     for row in plan.rows:
         first[row.key] = plan.training(row, plan.scale.seeds[0], plan.rates(row)[0], first.get(row.builds_on))
-        images, seeds = first[row.key].images, plan.seeds(row)
+        images, seeds = first[row.key].images * plan.parts(row) // POINTS, plan.seeds(row)
         cost = units(row, plan.scale.preset)
-        minutes = second * cost * images * (len(seeds) + plan.searched(row)) / 60
+        minutes = second * cost * (images * len(seeds) + first[row.key].images * plan.searched(row)) / 60
         total += minutes
         lines.append([row.key, " ".join(map(str, seeds)), f"{cost:.3f}", f"{images:,}", f"{minutes:.1f}"])
     threads = torch.get_num_threads()

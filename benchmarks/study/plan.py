@@ -134,17 +134,26 @@ def kept(path: Path) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The study: its rows in an order in which what a row builds on comes before it."""
+    """The study: its rows in an order in which what a row builds on comes before it.
+
+    Attributes:
+        halves: keys of rows that nobody asked for: others build on half of the run, and no more of it is trained.
+    """
 
     rows: tuple[Row, ...]
     scale: Scale
     data: str
     runs: Path
+    halves: frozenset[str] = frozenset()
 
     def study(self, data: str) -> dict[str, Any]:
         """What all runs of one study share, as JSON has it: images (their fingerprint), network and training."""
         scale = self.scale
         return {"data": data, "preset": scale.preset, "batch": scale.batch, "flags": list(scale.flags)}
+
+    def parts(self, row: Row) -> int:
+        """How many of `POINTS` parts of a run are trained."""
+        return POINTS // 2 if row.key in self.halves else POINTS
 
     def seeds(self, row: Row) -> tuple[int, ...]:
         return self.scale.seeds if row.repeated else self.scale.seeds[:1]
@@ -196,6 +205,7 @@ def planned(names: Sequence[str], scale: Scale, data: str, runs: Path) -> Plan:
     if not all(0 < rate < math.inf for rate in scale.rate_of.values()):
         raise UserError(f"--rate-of: expected positive numbers, found {dict(scale.rate_of)}.")
     wanted = dict.fromkeys(names or ROWS)
-    needed = {ROWS[name].builds_on for name in wanted} - {""}
-    rows = [row for key, row in ROWS.items() if key in wanted or key in needed]
-    return Plan(tuple(sorted(rows, key=lambda row: bool(row.builds_on))), scale, data, runs)
+    whole = wanted.keys() | {ROWS[name].builds_on for name in wanted if ROWS[name].free}
+    halves = {ROWS[name].builds_on for name in wanted} - whole - {""}
+    rows = [row for key, row in ROWS.items() if key in whole | halves]
+    return Plan(tuple(sorted(rows, key=lambda row: bool(row.builds_on))), scale, data, runs, frozenset(halves))

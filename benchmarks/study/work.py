@@ -80,7 +80,8 @@ class Worker:
     def _measured(self, training: Training) -> Exception | None:
         """Measure it and give its share to the next; what went wrong."""
         try:
-            self.measure(training)
+            if training.row.key not in self.plan.halves:
+                self.measure(training)
         except Exception as error:  # whatever it is, other rows can be measured
             return error
         finally:
@@ -101,6 +102,8 @@ class Worker:
             base = self._frozen(row, base)
             rate = self._chosen(row, seed, base) if first is None else first.rate
             training = self.plan.training(row, seed, rate, base)
+            if row.key in self.plan.halves:
+                return self._half(training)
             if not training.checkpoint().exists():
                 self._train(training, training.images)
             if not training.checkpoint().exists():
@@ -114,17 +117,25 @@ class Worker:
         return training
 
     def _frozen(self, row: Row, base: Training | None) -> Training | None:
-        """The run whose network the row builds on: `base`, where it kept the weights that the row pays for.
+        """The run whose network the row builds on."""
+        if base is None or row.free:
+            return base
+        with self.again:
+            return self._half(base)
+
+    def _half(self, training: Training) -> Training:
+        """The run with the weights that rows pay for which build on it.
 
         One that went on from a smaller study may have been past them by then. They are trained once more, in `frozen`.
         """
-        if base is None or row.free or base.checkpoint(POINTS // 2).exists():
-            return base
-        base = dataclasses.replace(base, runs=base.runs / "frozen")
-        with self.again:
-            if not base.checkpoint(POINTS // 2).exists():
-                self._train(base, base.images // 2)
-        return base
+        half, parts = training.images // 2, POINTS // 2
+        if training.checkpoint(parts).exists():
+            return training
+        if any(path >= training.folder.checkpoint(half) for path in training.folder.checkpoints()):
+            training = dataclasses.replace(training, runs=training.runs / "frozen")
+        if not training.checkpoint(parts).exists():
+            self._train(training, half)
+        return training
 
     def _chosen(self, row: Row, seed: int, base: Training | None) -> float:
         """The rate with the least validation error after a tenth of the images; kept in a file beside the runs.

@@ -179,6 +179,7 @@ def test_the_plan_in_words(tmp_path):
     lines = describe(planned(("pdae",), SCALES["cpu"], "faces", tmp_path)).splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["row", "ddim", "pdae"]
     assert "110,000 units a row" in lines[-1]
+    assert lines[1].split()[3] == "55,008"
 
 
 def test_published_tables_are_those_of_the_published_rows(monkeypatch):

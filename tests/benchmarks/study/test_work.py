@@ -34,8 +34,8 @@ class Recorder(Worker):
         if training.row.key in self.broken:
             raise UserError("no")
         self.trained.append((training.name, training.rate, images))
-        if images == training.images:
-            for part in (1, 2):
+        for part in (1, 2):
+            if images >= training.images * part // 2:
                 training.checkpoint(part).parent.mkdir(parents=True, exist_ok=True)
                 training.checkpoint(part).touch()
 
@@ -59,7 +59,7 @@ def test_the_best_rate_goes_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_frozen_network_that_went_on_is_trained_up_to_its_half_again(tmp_path, jobs):
     """The DDIM of a study of fewer units is past half of the images when the larger one begins."""
-    found = worker(tmp_path, "pdae", "diti", rates=(0.001,), seeds=(0,), jobs=jobs)
+    found = worker(tmp_path, "ddim", "pdae", "diti", rates=(0.001,), seeds=(0,), jobs=jobs)
     ddim = found.plan.training(found.plan.rows[0], 0, 0.001)
     train = found._train
 
@@ -67,15 +67,30 @@ def test_a_frozen_network_that_went_on_is_trained_up_to_its_half_again(tmp_path,
         train(training, images)
         if training.row.key == "ddim" and training.runs == tmp_path:
             training.checkpoint(1).unlink()
-        if training.runs != tmp_path:
-            training.checkpoint(1).parent.mkdir(parents=True)
-            training.checkpoint(1).touch()
+            for path in (checkpoint := training.folder.checkpoint(images), state_path(checkpoint)):
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
 
     found._train = without_its_half
     assert found.run() == {}
     assert found.trained[:2] == [("ddim-seed0", 0.001, ddim.images), ("ddim-seed0", 0.001, ddim.images // 2)]
     names = [name for name, *_ in found.trained[2:]]
     assert (names if jobs == 1 else sorted(names, reverse=True)) == ["pdae-seed0", "diti-seed0"]  # two begin together
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_frozen_network_that_nobody_asked_for_is_trained_as_far_as_it_is_paid_for(tmp_path, jobs):
+    found = worker(tmp_path, "pdae", "diti", rates=(0.001,), seeds=(0, 1), jobs=jobs)
+    ddim = found.plan.training(found.plan.rows[0], 0, 0.001)
+    assert found.run() == {}
+    assert [training for training in found.trained if "ddim" in training[0]] == [
+        ("ddim-seed0", 0.001, ddim.images // 2)
+    ]
+    assert sorted(found.measured) == ["diti-seed0", "pdae-seed0", "pdae-seed1"]
+    free = worker(tmp_path, "pdae-free", rates=(0.001,), seeds=(0,), jobs=jobs)
+    assert free.run() == {}
+    assert free.trained[0] == ("ddim-seed0", 0.001, ddim.images)
+    assert free.measured == ["ddim-seed0", "pdae-free-seed0"]
 
 
 def test_a_run_that_is_past_its_end_is_no_result(tmp_path, monkeypatch):
@@ -172,7 +187,7 @@ def test_what_fails_is_named_and_takes_along_only_what_builds_on_it(tmp_path, mo
 
 
 def test_what_cannot_be_measured_is_named(tmp_path):
-    found = worker(tmp_path, "pdae", rates=(0.001,), seeds=(0,))
+    found = worker(tmp_path, "ddim", "pdae", rates=(0.001,), seeds=(0,))
     measured, found.measure = found.measure, lambda training: measured(training) if training.pretrained else 1 / 0
     assert set(found.run()) == {"ddim-seed0"}
     assert found.measured == ["pdae-seed0"]
