@@ -152,7 +152,7 @@ def test_a_training_that_diverges_says_so_by_its_status(tmp_path, monkeypatch):
     found = Worker(planned(("ae",), SMALL, "faces", tmp_path), print, 1)
     training = found.plan.training(found.plan.rows[0], 0, 1e30)
     with pytest.raises(DivergedError, match="NaN or infinite"):
-        found._train(dataclasses.replace(training, data="faces?n=40"), 320)
+        found._train(dataclasses.replace(training, data="faces?n=40"), 48)
 
 
 def test_a_rate_is_chosen_after_all_of_a_run_that_is_past_its_tenth(tmp_path, monkeypatch):
