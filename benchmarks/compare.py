@@ -256,10 +256,7 @@ def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
     p = np.array([d.p for one in found for d in one.differences if d.judged])
     stands = iter(holm(p, level=LEVEL).tolist())
     return [
-        dataclasses.replace(
-            one,
-            differences=[dataclasses.replace(d, significant=next(stands)) if d.judged else d for d in one.differences],
-        )
+        dataclasses.replace(one, differences=[d.corrected(next(stands)) if d.judged else d for d in one.differences])
         for one in found
     ]
 

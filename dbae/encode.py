@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from dbae.data import Crop, Exif, NamedImages, open_images, read_batches
 from dbae.images import to_device, to_float
-from dbae.interface import Loaded, RepresentationModel, on_device
+from dbae.interface import Loaded, RepresentationModel, on_device, trained_on
 from dbae.latent_files import Add, latent_file, require_format
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.pretrained import load
@@ -134,6 +134,7 @@ def run(options: Options, load: Callable[[str], Loaded] = load) -> tuple[int, in
     loaded = load(options.ckpt)
     data = open_images(options.images, size=loaded.model.image_size, crop=options.crop, exif=options.exif)
     data.report_turned()
+    log.info("%s", trained_on(loaded, "z says of other images in what such images differ"))
     encoded = broken = 0
     names = {"model": loaded.model.name, "sha256": loaded.sha256}
     with latent_file(options.out, **names) as add, progress_bar(len(data), "encoding") as bar:

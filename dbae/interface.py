@@ -204,11 +204,11 @@ def on_device(model: RepresentationModel, device: torch.device) -> Representatio
     return model
 
 
-def trained_on(loaded: Loaded) -> str:
-    """One line on what a model has seen, since it makes everything look like that."""
+def trained_on(loaded: Loaded, so: str = "it makes other images look like those") -> str:
+    """One line on what a model has seen, and what that does."""
     if getattr(loaded, "weights", "trained") == "untrained":
         return f"{loaded.model.name} is untrained: what it makes of images means nothing."
     data = loaded.train_data.strip()
     data = data if data and not data.startswith("(") else f"images that its file does not name {data}".strip()
     drawn = ", faces that this package drew" if data.startswith("faces-v") else ""
-    return f"{loaded.model.name} was trained on {data}{drawn}: it makes other images look like those."
+    return f"{loaded.model.name} was trained on {data}{drawn}: {so}."

@@ -53,7 +53,7 @@ class Thumbnail:
 def main(out: str, data: str = "faces:?n=1000") -> None:
     """Write and print what a linear map reads from z, and how well images come back."""
     probes = benchmarks.downstream.measure(Thumbnail(), data=data, out=Path(out) / "downstream.csv")
-    means = probes[(probes.attribute == "mean") & probes.metric.isin(["AP", "Pearson_r", "MSE"])]
+    means = probes[(probes.attribute == "mean") & (probes.split == "test") & probes.metric.isin(["AP", "Pearson_r"])]
     print(means[["model", "protocol", "seed", "metric", "value"]].to_string(index=False))
     images = benchmarks.reconstruction.measure(Thumbnail(), data=data, out=Path(out) / "reconstruction.csv", limit=100)
     print(images[["model", "metric", "value"]].to_string(index=False))

@@ -27,8 +27,8 @@ def main(folder: str, out: str, images: str = "1000000", *options: str) -> Path:
     if status := dbae.train.main([*words, *options]):
         raise SystemExit(status)
     checkpoint = RunFolder(Path(out)).checkpoints()[-1]
-    pictures = sorted((Path(out) / "previews").glob("*.png"))  # one every --preview-every images, 50,000
-    print(f"{checkpoint}; {pictures[-1] if pictures else 'too few images for a picture'}")
+    pictures = sorted((Path(out) / "previews").glob("*.png"))  # one every --preview-every images, and one at the end
+    print(f"{checkpoint}; {pictures[-1]}")
     return checkpoint
 
 

@@ -64,6 +64,11 @@ class Difference:
         """Whether there is a verdict that chance could have made."""
         return self.significant is not None and not math.isnan(self.p)
 
+    def corrected(self, stands: bool) -> Difference:
+        """With the verdict that stands when many are looked at; a note says where the interval alone had another."""
+        fell = "by Holm" if self.significant and not stands else ""
+        return dataclasses.replace(self, significant=stands, note="; ".join(filter(None, [self.note, fell])))
+
     @property
     def gain(self) -> float:
         """The difference in the good direction."""

@@ -8,10 +8,11 @@ The columns of a record fall into three groups:
     subject     model and weights: what a comparison is about
 
 Rows are paired from the strictest agreement to the loosest: the same weights, the same training, the same name, then
-any trained model (any untrained one, any control); each time in the same manner first, then in another, last with a
-row that depends on no seed (prevalence). A pair is made only where one row on either side qualifies: nothing is
-guessed. What stays alone is reported: `Conflict` where both sides have it but differ in the question by protocol, n,
-version of the task or the data itself; `ambiguous` where both sides have it, and more than once; else `only`.
+any trained model (any untrained one, any control, with a z as long); each time in the same manner first, then in
+another, last with a row that depends on no seed (prevalence). A pair is made only where one row on either side
+qualifies: nothing is guessed. What stays alone is reported: `Conflict` where both sides have it but differ in the
+question by protocol, n, version of the task or the data itself; `ambiguous` where both sides have it, and more than
+once; else `only`.
 """
 
 from __future__ import annotations
@@ -140,7 +141,9 @@ def _unique_matches(left: Iterable[Record], right: Iterable[Record], columns: Se
 
 
 def _key(row: Record, columns: Sequence[str]) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in columns)
+    """Where it is about what is no trained model, the length of z is part of it: PCA of 8 numbers is not that of 48."""
+    length = (row.latent_dim,) if "weights" in columns and row.weights != "trained" else ()
+    return (*(getattr(row, name) for name in columns), *length)
 
 
 def _differences(a: Record, b: Record) -> str:

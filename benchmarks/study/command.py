@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +51,8 @@ from benchmarks.study.register import Register, Run
 from benchmarks.study.rows import ROWS, fresh, units
 from benchmarks.study.tables import write_tables
 from benchmarks.study.work import Worker, require_same_study
-from dbae.data import ImageDataset, open_data, require_apart
+from dbae.data import ImageDataset, open_data, parse_source, require_apart
+from dbae.data.source import DRAWN
 from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.locking import locked
@@ -92,7 +94,7 @@ class StudyOptions:
     tables: bool = False
     """Only make the tables and the figure of --out again, from what is in it."""
     dry_run: bool = False
-    """Print the rows with their units, images and an estimate of the time; do nothing."""
+    """Print the rows with their units, images and an estimate of the time; train nothing."""
 
 
 def main(options: StudyOptions) -> None:
@@ -105,7 +107,7 @@ def main(options: StudyOptions) -> None:
     scale = SCALES[options.scale]
     given = {name: getattr(options, name) for name in ("units", "rates", "rate_of", "seeds")}
     scale = dataclasses.replace(scale, **{name: value for name, value in given.items() if value is not None})
-    if options.dry_run:
+    if options.dry_run and parse_source(options.data).kind in DRAWN:  # which lack nothing, and take a while to draw
         print(describe(planned(options.rows, scale, options.data, Path("runs"))))
         return
     dataset = open_data(options.data, size=scale.size)
@@ -113,6 +115,9 @@ def main(options: StudyOptions) -> None:
     out, runs = options.out or Path("results", name), options.runs or Path("runs", name)
     plan = planned(options.rows, scale, options.data, runs)
     require_data(plan, dataset, out)
+    if options.dry_run:
+        print(describe(plan))
+        return
     groups = groups_of(options.groups, dataset)
     out.mkdir(parents=True, exist_ok=True)
     require_same_study(plan, dataset.fingerprint)
@@ -223,6 +228,7 @@ def describe(plan: Plan) -> str:
     """The plan in words, with the time that trainings would take here one after the other."""
     lines, total = [["row", "seeds", "units an image", "images", "minutes"]], 0.0
     first: dict[str, Training] = {}
+    log.info("counting operations of an image's training, %d rows", len(plan.rows))
     second = seconds_a_unit(plan.scale)
     for row in plan.rows:
         first[row.key] = plan.training(row, plan.scale.seeds[0], plan.rates(row)[0], first.get(row.builds_on))
@@ -233,9 +239,13 @@ def describe(plan: Plan) -> str:
         lines.append([row.key, " ".join(map(str, seeds)), f"{cost:.3f}", f"{images:,}", f"{minutes:.1f}"])
     threads = torch.get_num_threads()
     return (
-        f"{columns(lines)}\n\n{plan.scale.units:,} units a row; about {total / 60:.1f} hours of training here, on "
+        f"{columns(lines)}\n\n{plan.scale.units:,} units a row; about {_hours(total)} of training here, on "
         f"{threads} {'thread' if threads == 1 else 'threads'}, measuring not counted."
     )
+
+
+def _hours(minutes: float) -> str:
+    return f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{math.ceil(minutes)} minutes"
 
 
 def seconds_a_unit(scale: Scale) -> float:

@@ -60,6 +60,14 @@ def test_models_of_another_name_are_paired_where_each_file_has_one():
     assert [(p.before, p.after) for p in found.pairs] == [(ROW, other), (PCA, PCA)]
 
 
+def test_controls_of_another_length_are_no_pair():
+    short, long = replace(PCA, latent_dim=8), replace(PCA, latent_dim=48, value=0.1)
+    found = pair([replace(ROW, latent_dim=8), short], [replace(ROW, latent_dim=48), long])
+    assert [p.before.model for p in found.pairs] == ["a"]
+    assert found.ambiguous == [short, long]
+    assert len(pair([long], [replace(ROW, latent_dim=8)], anybody=True).pairs) == 1
+
+
 def test_several_models_are_paired_by_name_and_never_guessed():
     b, c = replace(ROW, model="b"), replace(ROW, model="c")
     found = pair([ROW, b], [replace(b, value=0.7), replace(ROW, checkpoint_sha256="zz"), c])
@@ -423,6 +431,7 @@ def test_the_number_of_verdicts_is_said_and_holm_corrects_for_it(tmp_path, capsy
     out = capsys.readouterr().out
     assert out.count("better") == 2  # the line, and the sentence about the correction
     assert "corrected by Holm" in out
+    assert "within noise; by Holm" in out  # where the interval beside it leaves out 0
 
 
 def test_where_keeps_rows_with_these_cells(tmp_path, capsys):

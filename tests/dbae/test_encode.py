@@ -202,6 +202,12 @@ def test_a_folder_is_no_file_to_write(folder, capfd):
     assert "z.npz: expected a file, found a folder" in capfd.readouterr().err
 
 
+def test_what_the_model_has_seen_is_said(folder, caplog):
+    caplog.set_level("INFO")
+    encode(folder)
+    assert "was trained on images that its file does not name: z says of other images in what" in caplog.text
+
+
 def test_example_of_the_help_runs(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     example = next(line for line in description.splitlines() if "faces:" in line)

@@ -156,8 +156,9 @@ def test_what_cannot_be_measured_or_chosen_is_refused_before_it_is_trained(tmp_p
         (StudyOptions(parts, rows=("ddim",), rates=(0.001,), out=path / "o", runs=runs), "outside of the data"),
         (StudyOptions(data, rows=("vae",), rates=(0.001,), out=out, runs=runs, rate_of={"ae": -1.0}), "--rate-of"),
     ):
-        with pytest.raises(UserError, match=reason):
-            main(options)
+        for dry_run in (False, True):
+            with pytest.raises(UserError, match=reason):
+                main(dataclasses.replace(options, dry_run=dry_run))
     for text, reason in (("who", "expected NAME="), ("who=First,Nobody", "has no 'Nobody'; it has First, Second")):
         with pytest.raises(UserError, match=reason):
             groups_of([text], open_data(data))
@@ -178,7 +179,7 @@ def test_the_command_of_a_run_is_told_as_it_is_on_any_machine():
 def test_the_plan_in_words(tmp_path):
     lines = describe(planned(("pdae",), SCALES["cpu"], "faces", tmp_path)).splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["row", "ddim", "pdae"]
-    assert "110,000 units a row" in lines[-1]
+    assert "110,000 units a row; about " in lines[-1]
     assert lines[1].split()[3] == "55,008"
 
 
