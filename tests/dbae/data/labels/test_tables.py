@@ -36,7 +36,8 @@ def test_the_example_of_the_readme(tmp_path: Path) -> None:
     assert labels.continuous.tolist() == [[31.5], [27], [64]]
     assert {name: indices.tolist() for name, indices in data.splits.items()} == {
         "all": [0, 1, 2],
-        "train": [0, 2],
+        "train": [0],
+        "val": [2],
         "test": [1],
     }
     assert len(data.notes) == 1
