@@ -119,7 +119,7 @@ def _checked(step: Step, options: ModelOptions, load: Load, estimate: bool) -> t
             seconds = images * sum(_seconds(on_device(loaded.model, cli.device(options.device)), evaluations))
             words = _words(step.run.options)
             row = (step.run.benchmark, source, step.data or "", words, str(images), str(evaluations))
-            lines.append((*row, _duration(seconds)))
+            lines.append((*row, text.duration(seconds)))
     return possible, lacks, lines
 
 
@@ -172,13 +172,6 @@ def _words(options: Mapping[str, Any]) -> str:
         default = SettingOptions()
         flat |= {k: v for k, v in vars(settings).items() if v != getattr(default, k)}
     return " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in flat.items())
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{max(seconds, 1):.0f} second{'s' if seconds >= 1.5 else ''}"
 
 
 def measure(ready: Sequence[Ready], path: Path, load: Load) -> tuple[list[Record], list[str]]:

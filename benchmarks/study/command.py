@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,17 +45,16 @@ from benchmarks.downstream.trial import Images
 from benchmarks.results.evidence import forget
 from benchmarks.study.figure import draw_curves
 from benchmarks.study.measure import measure, without_code
-from benchmarks.study.plan import POINTS, SCALES, Plan, Scale, Training, planned
+from benchmarks.study.plan import SCALES, Plan, Scale, Training, planned
 from benchmarks.study.register import Register, Run
 from benchmarks.study.rows import ROWS, fresh, units
 from benchmarks.study.tables import write_tables
 from benchmarks.study.work import Worker, require_same_study
 from dbae.data import ImageDataset, open_data, parse_source, require_apart
-from dbae.data.source import DRAWN
 from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.locking import locked
-from dbae.support.text import columns
+from dbae.support.text import columns, duration
 
 log = logging.getLogger(__name__)
 BETWEEN = 9
@@ -107,7 +105,7 @@ def main(options: StudyOptions) -> None:
     scale = SCALES[options.scale]
     given = {name: getattr(options, name) for name in ("units", "rates", "rate_of", "seeds")}
     scale = dataclasses.replace(scale, **{name: value for name, value in given.items() if value is not None})
-    if options.dry_run and parse_source(options.data).kind in DRAWN:  # which lack nothing, and take a while to draw
+    if options.dry_run and parse_source(options.data).kind == "faces":  # they lack nothing; drawing them takes a while
         print(describe(planned(options.rows, scale, options.data, Path("runs"))))
         return
     dataset = open_data(options.data, size=scale.size)
@@ -115,10 +113,10 @@ def main(options: StudyOptions) -> None:
     out, runs = options.out or Path("results", name), options.runs or Path("runs", name)
     plan = planned(options.rows, scale, options.data, runs)
     require_data(plan, dataset, out)
+    groups = groups_of(options.groups, dataset)
     if options.dry_run:
         print(describe(plan))
         return
-    groups = groups_of(options.groups, dataset)
     out.mkdir(parents=True, exist_ok=True)
     require_same_study(plan, dataset.fingerprint)
     register = Register(out, plan.study(dataset.fingerprint) | {"units": scale.units}, groups)
@@ -231,21 +229,18 @@ def describe(plan: Plan) -> str:
     log.info("counting operations of an image's training, %d rows", len(plan.rows))
     second = seconds_a_unit(plan.scale)
     for row in plan.rows:
-        first[row.key] = plan.training(row, plan.scale.seeds[0], plan.rates(row)[0], first.get(row.builds_on))
-        images, seeds = first[row.key].images * plan.parts(row) // POINTS, plan.seeds(row)
+        run = plan.training(row, plan.scale.seeds[0], plan.rates(row)[0], first.get(row.builds_on))
+        first[row.key] = run
+        images, seeds = run.images // 2 if row.key in plan.halves else run.images, plan.seeds(row)
         cost = units(row, plan.scale.preset)
-        minutes = second * cost * (images * len(seeds) + first[row.key].images * plan.searched(row)) / 60
+        minutes = second * cost * (images * len(seeds) + run.images * plan.searched(row)) / 60
         total += minutes
         lines.append([row.key, " ".join(map(str, seeds)), f"{cost:.3f}", f"{images:,}", f"{minutes:.1f}"])
     threads = torch.get_num_threads()
     return (
-        f"{columns(lines)}\n\n{plan.scale.units:,} units a row; about {_hours(total)} of training here, on "
+        f"{columns(lines)}\n\n{plan.scale.units:,} units a row; about {duration(60 * total)} of training here, on "
         f"{threads} {'thread' if threads == 1 else 'threads'}, measuring not counted."
     )
-
-
-def _hours(minutes: float) -> str:
-    return f"{minutes / 60:.1f} hours" if minutes >= 60 else f"{math.ceil(minutes)} minutes"
 
 
 def seconds_a_unit(scale: Scale) -> float:

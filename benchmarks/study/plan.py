@@ -151,10 +151,6 @@ class Plan:
         scale = self.scale
         return {"data": data, "preset": scale.preset, "batch": scale.batch, "flags": list(scale.flags)}
 
-    def parts(self, row: Row) -> int:
-        """How many of `POINTS` parts of a run are trained."""
-        return POINTS // 2 if row.key in self.halves else POINTS
-
     def seeds(self, row: Row) -> tuple[int, ...]:
         return self.scale.seeds if row.repeated else self.scale.seeds[:1]
 

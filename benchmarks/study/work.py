@@ -129,9 +129,8 @@ class Worker:
         One that went on from a smaller study may have been past them by then. They are trained once more, in `frozen`.
         """
         half, parts = training.images // 2, POINTS // 2
-        if training.checkpoint(parts).exists():
-            return training
-        if any(path >= training.folder.checkpoint(half) for path in training.folder.checkpoints()):
+        past = any(path >= training.folder.checkpoint(half) for path in training.folder.checkpoints())
+        if past and not training.checkpoint(parts).exists():
             training = dataclasses.replace(training, runs=training.runs / "frozen")
         if not training.checkpoint(parts).exists():
             self._train(training, half)

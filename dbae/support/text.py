@@ -1,4 +1,4 @@
-"""Tables of aligned text."""
+"""Tables of aligned text, and times in words."""
 
 from __future__ import annotations
 
@@ -38,3 +38,11 @@ def table(lines: Sequence[Sequence[str]], keys: int, *, wrap: bool = False) -> s
         blocks[-1].append(i)
     texts = [columns([[line[i] for i in (*left, *block)] for line in lines]) for block in blocks]
     return "\n".join([*([above] if above else []), "\n\n".join(texts)])
+
+
+def duration(seconds: float) -> str:
+    """A time in its largest unit: 1.5 hours."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{max(seconds, 1):.0f} second{'s' if seconds >= 1.5 else ''}"
