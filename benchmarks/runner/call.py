@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from baselines.interface import LoadedModel, require_model
 from benchmarks.results.table import table
 from benchmarks.runner.benchmark import Family
 from benchmarks.runner.options import ModelOptions
+from benchmarks.runner.values import fitted
 from benchmarks.subjects.given import GivenLatents, LabelTable, open_latents
 from dbae.data import ImageDataset, open_data
 from dbae.support.errors import UserError
@@ -39,23 +40,26 @@ def measure(family: Family[Any, Any], model: Any, data: Any = None, **options: A
     Raises:
         UserError: an option that the benchmark has not, or what its command refuses.
     """
-    prior = options.pop("prior") if not isinstance(options.get("prior", ""), str | None) else None
+    prior = options.pop("prior") if not isinstance(options.get("prior"), str | Path | None) else None
     models = dict(_model(one, i, prior) for i, one in enumerate(model if isinstance(model, list) else [model]))
-    datasets = {} if data is None else dict(map(_dataset, data if isinstance(data, list) else [data]))
+    sets = [] if data is None else data if isinstance(data, list) else [data]
+    datasets = dict(_dataset(one, i) for i, one in enumerate(sets))
     given: dict[str, Any] = {"ckpt": tuple(models)} | ({"data": tuple(datasets)} if datasets else {})
     chosen = options_of(family.options, options | given)
 
     def load(source: str) -> LoadedModel:
         from baselines.load import load
 
-        return models.get(source) or load(source)
+        loaded = models.get(source)
+        return load(source) if loaded is None else loaded
 
     def opened(source: str, *, size: int | None = None) -> ImageDataset:
-        return datasets.get(source) or open_data(source, size=size or None)
+        dataset = datasets.get(source)
+        return open_data(source, size=size or None) if dataset is None else dataset
 
     for source, loaded in models.items():
         if loaded is not None and isinstance(loaded.model, GivenLatents):
-            models[source] = _fitted(loaded, loaded.model, [opened(name) for name in datasets], chosen)
+            models[source] = _of_size(loaded, loaded.model, [opened(name) for name in datasets], chosen)
     chosen.check()
     session = family.session(chosen)
     family.measured(chosen, session, load, opened)
@@ -63,10 +67,10 @@ def measure(family: Family[Any, Any], model: Any, data: Any = None, **options: A
 
 
 def options_of(kind: type[ModelOptions], given: Mapping[str, Any]) -> Any:
-    """Options of a class, those of its nested `settings` included; a single value or a list stands for a tuple.
+    """Options of a class, those of its nested `settings` included, with values as `fitted` takes them.
 
     Raises:
-        UserError: an option that the class has not.
+        UserError: an option that the class has not, or a value that the option has not.
     """
     default: Any = kind()
     own = {field.name for field in dataclasses.fields(kind)}
@@ -76,23 +80,27 @@ def options_of(kind: type[ModelOptions], given: Mapping[str, Any]) -> Any:
         if name not in own | inner:
             known = ", ".join(sorted((own | inner) - {"settings", "ckpt"}))
             raise UserError(f"{name}: expected an option of this benchmark, found none of that name. There is {known}.")
-    values = {name: _like(getattr(default, name), value) for name, value in given.items() if name in own}
-    changes = {name: _like(getattr(nested, name), value) for name, value in given.items() if name not in own}
+    values = _fitted_all(kind, {name: value for name, value in given.items() if name in own})
+    changes = {name: value for name, value in given.items() if name not in own}
     if changes and nested is not None:
-        values["settings"] = dataclasses.replace(values.get("settings", nested), **changes)
+        settings = values.get("settings", nested)
+        values["settings"] = dataclasses.replace(settings, **_fitted_all(type(nested), changes))
     return dataclasses.replace(default, **values)
 
 
-def _like(default: Any, value: Any) -> Any:
-    """`value` as its option wants it: tuples, paths."""
-    if isinstance(default, tuple):
-        return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
-    return Path(value) if isinstance(default, Path) else value
+def _fitted_all(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {name: fitted(name, hints[name], value) for name, value in given.items()}
 
 
 def _model(model: Any, number: int, prior: Any) -> tuple[str, LoadedModel | None]:
     source, loaded = f"model {number}", model
     named = isinstance(model, str | Path)
+    if named and str(model).endswith((".csv", ".tsv", ".parquet")):
+        raise UserError(
+            f"{model}: expected a checkpoint, or z in an .npz or .npy, found a table. Read it and give its numbers: "
+            "pandas.read_csv(...).to_numpy()."
+        )
     if isinstance(model, np.ndarray) or (named and str(model).endswith((".npz", ".npy"))):
         loaded = open_latents(model)
     elif named:
@@ -107,14 +115,13 @@ def _model(model: Any, number: int, prior: Any) -> tuple[str, LoadedModel | None
     return source, dataclasses.replace(loaded, prior=prior) if prior is not None else loaded
 
 
-def _dataset(data: Any) -> tuple[str, ImageDataset | None]:
+def _dataset(data: Any, number: int) -> tuple[str, ImageDataset | None]:
     if isinstance(data, str | Path):
         return str(data), None
-    dataset = data if isinstance(data, ImageDataset) else LabelTable(data)
-    return dataset.name, dataset
+    return f"data set {number}", data if isinstance(data, ImageDataset) else LabelTable(data)
 
 
-def _fitted(
+def _of_size(
     loaded: LoadedModel, given: GivenLatents, datasets: Sequence[ImageDataset], options: ModelOptions
 ) -> LoadedModel:
     """z alone, as a model of images of the data's size."""

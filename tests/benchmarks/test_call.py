@@ -9,15 +9,24 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+import torch
+from image_samples import picture, png, write_folder
 from small_model import Pixels, small_model
 from stand_ins import Squares, TinyModel
 
 import benchmarks.cost
 import benchmarks.disentanglement
 import benchmarks.downstream
+import benchmarks.generation
 import benchmarks.reconstruction
+import benchmarks.trajectories
+import benchmarks.variation
 from baselines.load import load
+from benchmarks.downstream.command import DownstreamOptions
+from benchmarks.reconstruction.command import ReconstructionOptions
 from benchmarks.results import COLUMNS, RecordFile
+from benchmarks.runner.call import options_of
+from dbae.data import open_data
 from dbae.support.errors import UserError
 
 README = Path(benchmarks.cost.__file__).parents[2] / "README.md"
@@ -125,6 +134,56 @@ def test_z_alone_decodes_nothing_and_unknown_options_are_named(tmp_path):
     model.name = "two\nlines"
     with pytest.raises(UserError, match="expected text in one line"):
         benchmarks.downstream.measure(model, data=Squares(), out=tmp_path / "d.csv", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "options", "message"),
+    [
+        (benchmarks.trajectories, {"path": "lines"}, r"path: expected 'open' or 'closed', found 'lines'"),
+        (benchmarks.downstream, {"probe": "svm"}, "probe: expected 'linear', 'mlp' or 'knn', or a list of such, found"),
+        (benchmarks.downstream, {"precision": "fp64"}, "precision: expected 'fp32', 'bf16' or 'fp16', found 'fp64'"),
+        (benchmarks.downstream, {"protocol": ["paper", "standrad"]}, "protocol: expected 'paper' or 'standard'"),
+        (benchmarks.downstream, {"seeds": 0.5}, "seeds: expected a whole number, or a list of such, found 0.5"),
+        (benchmarks.downstream, {"force": 1}, "force: expected True or False, found 1"),
+        (benchmarks.downstream, {"out": 3}, "out: expected a path, found 3"),
+        (benchmarks.reconstruction, {"nfe": True}, "nfe: expected a whole number"),
+        (benchmarks.variation, {"grid": "log"}, "grid: expected 'native', 'karras' or 'uniform', or a list of such"),
+        (benchmarks.generation, {"x_T": "mine"}, "x_T: expected a number or 'own' or 'random', or a list of such"),
+        (benchmarks.downstream, {"limit": "5"}, "limit: expected a whole number or None, found '5'"),
+    ],
+)
+def test_what_a_command_line_would_refuse_is_refused(benchmark, options, message):
+    with pytest.raises(UserError, match=message):
+        benchmark.measure(TinyModel(), data=Squares(), **options)
+
+
+def test_values_of_numpy_and_whole_numbers_are_those_of_the_command_line(tmp_path):
+    given = {
+        "seeds": np.arange(2),
+        "limit": np.int64(50),
+        "out": str(tmp_path / "d.csv"),
+        "device": torch.device("cpu"),
+    }
+    chosen = options_of(DownstreamOptions, given)
+    assert chosen == DownstreamOptions(seeds=(0, 1), limit=50, out=tmp_path / "d.csv", device="cpu")
+    churn = options_of(ReconstructionOptions, {"churn": 1, "encode_steps": ["match", 5]}).settings
+    assert (type(churn.churn), churn.encode_steps) == (float, ("match", 5))
+
+
+def test_data_sets_of_one_name_are_all_measured(tmp_path):
+    options = {"out": tmp_path / "r.csv", "device": "cpu", "nfe": 2}
+    found = benchmarks.reconstruction.measure(
+        TinyModel(size=16), data=[Squares(size=16), Squares(90, size=16)], **options
+    )
+    assert found.data_sha256.nunique() == 2
+
+
+def test_a_table_is_no_checkpoint_and_a_data_set_has_a_name_in_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"z\.csv: expected a checkpoint, or z .* found a table"):
+        benchmarks.downstream.measure(tmp_path / "z.csv", data=Squares())
+    folder = tmp_path / "two\nlines"
+    write_folder(folder, {"a.png": png(picture(0))})
+    assert open_data(f"folder:{folder}").name == "two\\nlines"
 
 
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):

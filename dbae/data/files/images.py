@@ -100,7 +100,7 @@ class ImageFiles(ImageDataset):
         self.files = files
         self.transform = transform
         self.exif = exif
-        self.name = name or files.stem
+        self.name = printable(name or files.stem)
         members = files.names() if members is None else members
         if images is None:
             images = sorted(member for member in members if is_image(member))
