@@ -13,15 +13,15 @@ import dataclasses
 import logging
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int64
 
 from benchmarks.subjects import split_of
-from dbae.data import ImageDataset
+from dbae.data import ImageDataset, Subset
 from dbae.data.files import ImageFiles
-from dbae.data.subset import located
 from dbae.data.transforms import SQUARE
 from dbae.support.errors import UserError
 
@@ -54,28 +54,39 @@ def sequences_of(dataset: ImageDataset) -> Sequences:
     """The sequences of a data set, of the split test where there is one.
 
     Raises:
-        UserError: nothing says what a sequence is, some images are in a sub-folder and others beside them, or no
-            sequence has `FEWEST_FRAMES` frames.
+        UserError: nothing says what a sequence is, some images are in a sub-folder and others beside them, a split or
+            n= takes some frames of a sequence and leaves others, or no sequence has `FEWEST_FRAMES` frames.
     """
     split = split_of(dataset, "")
-    images, paths = dataset.split(split), _paths(dataset)
+    root, origin = _root(dataset)
+    paths: Sequence[str] | None = None
+    if isinstance(root, ImageFiles) and root.transform == SQUARE:  # the folders of a layout mean something else
+        paths = root.image_names
     if paths is not None:
-        images = _in_order(images, paths)
-        groups = [posixpath.dirname(paths[i]) for i in images]
-    elif dataset.groups is not None:
-        groups = [f"sequence {group}" for group in dataset.groups[images]]
+        names = [posixpath.dirname(path) for path in paths]
+    elif root.groups is not None:
+        names = [f"sequence {group}" for group in root.groups]
     else:
         raise UserError(
             f"{dataset.name}: expected sequences of images, found nothing that says which images follow one another. "
             "Name faces, disks, or a folder or zip with a sub-folder for each video."
         )
+    images = dataset.split(split).tolist()
+    if paths is not None:
+        images.sort(key=lambda i: _natural(paths[origin[i]]))
     parts: dict[str, list[int]] = {}
-    for group, image in zip(groups, images.tolist(), strict=True):
-        parts.setdefault(group, []).append(image)
+    for image in images:
+        parts.setdefault(names[origin[image]], []).append(image)
     if "" in parts and len(parts) > 1 and paths is not None:
         raise UserError(
-            f"{dataset.name}: expected every image in the sub-folder of its video, found {paths[parts[''][0]]} outside "
-            "of one. Move it."
+            f"{dataset.name}: expected every image in the sub-folder of its video, found {paths[origin[parts[''][0]]]} "
+            "outside of one. Move it."
+        )
+    frames = Counter(names)
+    if cut := [name for name, part in parts.items() if len(part) < frames[name]]:
+        raise UserError(
+            f"{dataset.name}: expected all frames of a sequence or none, found {len(parts[cut[0]])} of the "
+            f"{frames[cut[0]]} of {cut[0] or 'the folder'} in {split}. Split whole sequences, and leave out n=."
         )
     kept = {name: np.array(part) for name, part in parts.items() if len(part) >= FEWEST_FRAMES}
     if len(kept) < len(parts):
@@ -86,20 +97,12 @@ def sequences_of(dataset: ImageDataset) -> Sequences:
     return Sequences(dataset, split, list(kept), list(kept.values()))
 
 
-def _paths(dataset: ImageDataset) -> list[str] | None:
-    """Path of every image of a folder or zip; None of other data, whose folders mean something else."""
-    found = []
-    for index in range(len(dataset)):
-        files, i = located(dataset, index)
-        if not isinstance(files, ImageFiles) or files.transform != SQUARE:
-            return None
-        found.append(files.image_names[i])
-    return found
-
-
-def _in_order(images: Int64[np.ndarray, " n"], paths: Sequence[str]) -> Int64[np.ndarray, " n"]:
-    """Images in the natural order of their paths: numbers in them count as numbers."""
-    return np.array(sorted(images.tolist(), key=lambda i: _natural(paths[i])), np.int64)
+def _root(dataset: ImageDataset) -> tuple[ImageDataset, list[int]]:
+    """The data set that `dataset` is a part of, and where its images are there."""
+    origin = np.arange(len(dataset))
+    while isinstance(dataset, Subset):
+        origin, dataset = dataset.origin[origin], dataset.parent
+    return dataset, origin.tolist()
 
 
 def _natural(path: str) -> list[tuple[int, int | str]]:

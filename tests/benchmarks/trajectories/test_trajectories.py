@@ -19,7 +19,7 @@ from benchmarks.trajectories import study
 from benchmarks.trajectories.command import TRAJECTORIES, TrajectoriesOptions, drawn, run
 from benchmarks.trajectories.drawn import MOVING, DrawnSequences
 from benchmarks.trajectories.sequences import sequences_of
-from dbae.data import Faces, disks, open_data
+from dbae.data import Faces, Subset, disks, open_data
 from dbae.data.base import ImageDataset
 from dbae.support.errors import UserError
 
@@ -251,6 +251,25 @@ def test_what_stands_still_is_said(options, caplog):
 def test_folders_that_are_no_videos(tmp_path, names, message):
     with pytest.raises(UserError, match=message):
         sequences_of(open_data(f"folder:{write_folder(tmp_path / 'v', members(*names))}"))
+
+
+def test_a_sequence_is_whole_or_not_there(tmp_path):
+    names = [f"{video}/{frame}.png" for video in range(3) for frame in range(4)]
+    folder = write_folder(tmp_path / "v", members(*names))
+    assert [len(part) for part in sequences_of(open_data(f"folder:{folder}?n=8")).frames] == [4, 4]
+    with pytest.raises(UserError, match="expected all frames of a sequence or none, found 2 of the 4 of 2 in all"):
+        sequences_of(open_data(f"folder:{folder}?n=10"))
+    with pytest.raises(UserError, match=r"found [123] of the 4 of [012] in test"):
+        sequences_of(open_data(f"folder:{folder}?split=train:0.6,test:0.4&seed=0"))
+    with pytest.raises(UserError, match="found 3 of the 5 of sequence 0 in all"):
+        sequences_of(Subset(lines(), np.arange(3)))
+
+
+def test_an_own_data_set_called_faces_is_not_drawn_anew(options):
+    data = lines(sequences=4)
+    data.name = "faces"
+    found = benchmarks.trajectories.measure(TinyModel(), data=data, out=options.out, device="cpu")
+    assert set(found.n) == {4}
 
 
 def test_data_without_sequences_and_options_that_cannot_be(options):
