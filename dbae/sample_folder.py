@@ -21,6 +21,11 @@ from dbae.support.files import atomic_path
 PER_GRID, ACROSS = 64, 8
 
 
+def is_sample_folder(path: Path) -> bool:
+    """Whether a folder is one of these."""
+    return (path / "run.json").is_file() and (path / "images").is_dir()
+
+
 class SampleFolder:
     """Images, grids and the npz of one setting, under a folder.
 

@@ -179,7 +179,8 @@ def _images(data: str, size: int, at_most: int, options: GenerationOptions, open
 def prior_of(loaded: LoadedModel, options: GenerationOptions) -> Prior | None:
     """The distribution of z for a model: the checkpoint's own, if it is learned, else --prior, else N(0, I) by nature.
 
-    A --prior of another model is passed over where a model has N(0, I), so that one command may measure several.
+    A --prior of another model is passed over where a model has N(0, I), so that one command may measure several; the
+    log says so.
     """
     prior = loaded.prior
     if options.prior is not None and not isinstance(prior, nn.Module):
@@ -188,6 +189,7 @@ def prior_of(loaded: LoadedModel, options: GenerationOptions) -> Prior | None:
         except AnotherPriorError:
             if prior is None:
                 raise
+            log.warning("%s: --prior %s is of another autoencoder; z is drawn from N(0, I)", loaded.name, options.prior)
     if prior is None and "prior" in options.mode:
         raise UserError(
             f"{loaded.name}: --mode prior needs a distribution of z, and the checkpoint has none. Name one with "

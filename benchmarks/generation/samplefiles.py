@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from dbae.data import ImageDataset, iterate, open_data
+from dbae.data import ImageDataset, iterate, open_data, parse_source
+from dbae.sample_folder import is_sample_folder
 from dbae.support.arrays import DAMAGE, array_file
 from dbae.support.errors import UserError
 from dbae.support.files import sha256
@@ -61,10 +62,20 @@ class NpzImages(ImageDataset):
 def open_samples(source: str) -> ImageDataset:
     """Images of an `.npz`, or of whatever `--data` takes (folder, zip, LMDB) at its stored size.
 
+    Of a folder that `dbae.sample` wrote they are those in its images/, not the sheets beside them.
+
     Raises:
         UserError: there is no such thing, or it cannot be read.
     """
-    return NpzImages(Path(source)) if source.endswith(".npz") else open_data(source)
+    if source.endswith(".npz"):
+        return NpzImages(Path(source))
+    parsed = parse_source(source)
+    if parsed.kind != "folder" or not is_sample_folder(Path(parsed.root)):
+        return open_data(source)
+    _, mark, query = source.partition("?")
+    images = open_data(f"folder:{parsed.root}/images{mark}{query}")
+    images.name = Path(parsed.root).resolve().name
+    return images
 
 
 def save_npz(images: ImageDataset, path: Path) -> None:

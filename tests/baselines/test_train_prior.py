@@ -56,7 +56,7 @@ def test_noise_needs_no_prior(tmp_path, method):
     assert prior.sample(PerImageNoise(0, range(2)), 2).z.shape == (2, prior.latent_dim)
 
 
-def test_methods_that_are_generative_have_n01_too(tmp_path):
+def test_methods_that_are_generative_have_n01_too(tmp_path, caplog):
     """And keep it beside a prior of another model."""
     other = trained(saved(tmp_path, "diffae"), tmp_path / "prior")
     for method in ("vae", "beta_vae", "beta_tcvae", "info_vae", "infodiffusion", "sami"):
@@ -64,5 +64,6 @@ def test_methods_that_are_generative_have_n01_too(tmp_path):
         z = loaded.prior.sample(PerImageNoise(0, range(500)), 500).z
         assert float(z.std()) == pytest.approx(1, abs=0.05)
         assert prior_of(loaded, GenerationOptions(prior=str(other), mode=("prior",))) is loaded.prior
+        assert f"{loaded.name}: --prior {other} is of another autoencoder" in caplog.text
     with pytest.raises(UserError, match="the prior of another autoencoder"):
         load_prior(other, of=load(saved(tmp_path, "drl")))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from generation_stand_ins import Extractor, StandardPrior, loaded_small, measure, options_of, values
+from image_samples import picture
 from small_model import Pixels
 
 from benchmarks.generation import command as generation
@@ -20,12 +21,13 @@ from benchmarks.generation.command import GenerationOptions
 from benchmarks.generation.distribution import Reference, features_of
 from benchmarks.generation.generated import PART
 from benchmarks.generation.report import format_generation
-from benchmarks.generation.samplefiles import NpzImages
+from benchmarks.generation.samplefiles import NpzImages, open_samples
 from benchmarks.results import RecordFile
 from benchmarks.results.file import beside
 from benchmarks.results.noise import read_noise
 from dbae.images import to_float, to_uint8
 from dbae.noise import PerImageNoise
+from dbae.sample_folder import SampleFolder
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
 
@@ -174,6 +176,15 @@ def test_samples_of_another_program_have_the_rows_of_the_same_images(loaded, opt
     rows = {r.metric: r.value for r in theirs if r.model == path.stem}
     assert rows == {r.metric: r.value for r in own if r.model == "small"}
     assert not [r for r in theirs if r.method == "DBAE"]
+
+
+@pytest.mark.parametrize("query", ["", "?size=16"])
+def test_of_a_folder_of_samples_its_sheets_are_no_samples(tmp_path, query):
+    folder = SampleFolder(tmp_path / "mine", {})
+    folder.write(np.arange(8), torch.from_numpy(np.stack([picture(i) for i in range(8)])).permute(0, 3, 1, 2))
+    folder.write_grids(8)
+    found = open_samples(f"{folder.path}{query}")
+    assert (found.name, len(found), found.size) == ("mine", 8, 16)
 
 
 def test_a_sheet_shows_the_images(loaded, options):
