@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 import csv
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,8 @@ from benchmarks.results.record import (
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
 from dbae.support.locking import locked
+
+_HEADERS = ([*COLUMNS], [*COLUMNS, *LATER])
 
 
 class RecordFile:
@@ -97,9 +100,9 @@ class RecordFile:
             self._keep({}, None)
         elif signature != self._seen:
             try:
-                with open(self.path, newline="", encoding="utf-8") as file:
+                with open(self.path, newline="", encoding="utf-8-sig") as file:
                     rows = self._parsed(csv.reader(file, strict=True))
-                self._keep({record.identity: record for record in rows}, signature)
+                self._keep(rows, signature)
             except (OSError, UnicodeDecodeError, csv.Error) as error:
                 raise UserError(
                     f"{self.path}: cannot be read as a results file ({error}). Name another file."
@@ -121,22 +124,39 @@ class RecordFile:
             raise UserError(f"{self.path}: cannot be read as a results file ({error}). Name another file.") from error
         return about.st_ino, about.st_mtime_ns, about.st_size
 
-    def _parsed(self, rows: Any) -> list[Record]:
+    def _parsed(self, rows: Any) -> dict[Identity, Record]:
         header = next(rows, None)
-        if header is None or header not in ([*COLUMNS], [*COLUMNS, *LATER]):
+        if header is None or header not in _HEADERS:
             found = f"the {len(header)} columns {', '.join(header)[:60]} ..." if header else "an empty file"
             raise UserError(
                 f"{self.path}: expected a results file with the {len(COLUMNS)} columns {', '.join(COLUMNS[:4])} ...; "
                 f"found {found}. Nothing was changed. Name another file, or move this file away."
             )
-        records = []
+        records: dict[Identity, Record] = {}
         for row in rows:
             try:
                 cells = zip(header, row, strict=True)
-                records.append(Record(**{name: PARSERS[name](cell) for name, cell in cells}))
+                record = Record(**{name: PARSERS[name](cell) for name, cell in cells})
             except (ValueError, KeyError) as error:
                 raise UserError(f"{self.path}, line {rows.line_num}: not a result row ({error}). Repair it.") from error
+            other = records.setdefault(record.identity, record)
+            if other.value != record.value and not (math.isnan(other.value) and math.isnan(record.value)):
+                raise UserError(
+                    f"{self.path}, line {rows.line_num}: expected one value of {record.metric} of {record.model} "
+                    f"({record.dataset}, seed {record.seed}), found {record.value:g} here and {other.value:g} above, "
+                    "in rows that say the same otherwise. Nothing was changed. Delete one of them."
+                )
+            records[record.identity] = record
         return records
+
+
+def is_results(path: Path) -> bool:
+    """Whether a file of these columns is there."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            return next(csv.reader(file), None) in _HEADERS
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
 
 
 def _merged(old: dict[Identity, Record], new: dict[Identity, Record], *, ordered: bool) -> dict[Identity, Record]:

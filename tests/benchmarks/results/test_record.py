@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import multiprocessing
 import random
 from pathlib import Path
@@ -143,6 +144,24 @@ def test_a_bad_cell_names_its_line(tmp_path):
     file.path.write_text(file.path.read_text().replace("higher,20", "higher,many", 1))
     with pytest.raises(UserError, match=r"r\.csv, line 2"):
         file.read()
+
+
+def test_two_values_of_one_number_are_refused(tmp_path):
+    file = RecordFile(tmp_path / "r.csv")
+    file.add([row(), row(seed="1", value=math.nan)])
+    lines = file.path.read_text().splitlines(keepends=True)
+    file.path.write_text("".join(lines + lines[1:]))  # the same twice is no harm
+    assert len(file.read()) == 2
+    file.path.write_text("".join([*lines, lines[1].replace("0.5,", "0.75,")]))
+    with pytest.raises(UserError, match=r"r\.csv, line 4: expected one value of AP .* 0\.75 here and 0\.5 above"):
+        file.read()
+
+
+def test_a_spreadsheets_mark_of_utf_8_is_no_harm(tmp_path):
+    file = RecordFile(tmp_path / "r.csv")
+    file.add([row()])
+    file.path.write_bytes(b"\xef\xbb\xbf" + file.path.read_bytes())
+    assert file.read() == [row()]
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
