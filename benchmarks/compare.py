@@ -41,12 +41,14 @@ import numpy as np
 from tyro.conf import Positional
 
 from benchmarks.metrics.bootstrap import holm
-from benchmarks.results import COLUMNS, LATER, Record, RecordFile
+from benchmarks.results import Record, RecordFile
 from benchmarks.results.difference import LEVEL, Difference, Resample, difference
 from benchmarks.results.differences_report import format_comparison, summary, write_csv
 from benchmarks.results.evidence import forget
 from benchmarks.results.models import Model, counterparts, find, names_of
 from benchmarks.results.pair import Pairing, pair, without_single_seeds
+from benchmarks.results.recordfile import is_results
+from benchmarks.results.where import Where
 from dbae.support import cli
 from dbae.support.errors import UserError
 
@@ -63,7 +65,7 @@ class Options:
     models: tuple[str, ...] = ()
     """With one file: the models to compare with the baseline, named like it; default: all."""
     where: tuple[str, ...] = ()
-    """Compare only rows with these cells: metric=AP protocol=standard."""
+    """Compare only rows with these cells: metric=AP protocol=standard. Of a column named twice either cell will do."""
     resample: Resample = "images"
     """What an interval is about: other test images, other attributes, or both."""
     holm: bool = False
@@ -145,21 +147,17 @@ def _files(options: Options) -> list[Side]:
     if len(paths) > 1 and (options.baseline or options.models):
         option = "--baseline" if options.baseline else "--models"
         raise UserError(f"{option}: only for the models of one file, found {len(paths)} files.")
-    cells = wanted_cells(options.where)
-    return [Side(str(path), path, _results(path, cells)) for path in paths]
+    if options.out and is_results(options.out):
+        raise UserError(f"--out {options.out}: expected a new file, found results, which are kept. Name another file.")
+    where = Where(options.where)
+    sides = [Side(str(path), path, where.of(_results(path))) for path in paths]
+    for side in sides:
+        where.require(side.records, side.label)
+    return sides
 
 
-def _results(path: Path, cells: dict[str, str]) -> list[Record]:
-    rows = without_single_seeds([record for record in RecordFile(path).read() if not record.diagnostic])
-    return [row for row in rows if all(str(getattr(row, name)) == cell for name, cell in cells.items())]
-
-
-def wanted_cells(where: Sequence[str]) -> dict[str, str]:
-    """Column -> cell, of --where. Raises UserError for what is no COLUMN=VALUE."""
-    for text in where:
-        if "=" not in text or text.partition("=")[0] not in (*COLUMNS, *LATER):
-            raise UserError(f"--where {text}: expected COLUMN=VALUE with a column of results files, e.g. metric=AP.")
-    return dict(text.partition("=")[::2] for text in where)
+def _results(path: Path) -> list[Record]:
+    return without_single_seeds([record for record in RecordFile(path).read() if not record.diagnostic])
 
 
 def _require_one_version(files: Sequence[Side], options: Options) -> None:

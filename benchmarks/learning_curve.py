@@ -45,6 +45,8 @@ def draw(options: Options) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    if not options.results.is_file():
+        raise UserError(f"{options.results}: no such results file.")
     rows = [
         row
         for row in RecordFile(options.results).read()

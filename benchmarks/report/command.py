@@ -28,12 +28,12 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from benchmarks.compare import wanted_cells
 from benchmarks.report.build import boards
 from benchmarks.report.formats import FORMATS
 from benchmarks.report.page import page
 from benchmarks.report.sources import ResultSet, find
 from benchmarks.results.evidence import forget
+from benchmarks.results.where import Where
 from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
@@ -52,7 +52,7 @@ class ReportOptions:
     format: Literal["markdown", "latex", "json"] | None = None
     """Print the tables in this format."""
     where: tuple[str, ...] = ()
-    """Only rows with these cells: task=downstream protocol=standard."""
+    """Only rows with these cells: task=downstream protocol=standard. Of a column named twice either cell will do."""
     everything: bool = False
     """Tables of --format with all rows and columns, not only those that decide."""
     pictures: int = 8
@@ -64,6 +64,8 @@ def main(options: ReportOptions) -> None:
     forget()
     if not options.paths:
         raise UserError("expected folders or files with results, found none; name one, e.g. results/utkface.")
+    if options.html and options.html.suffix not in (".html", ".htm"):
+        raise UserError(f"--html {options.html}: expected a file name that ends in .html.")
     sets = _filtered(find(options.paths), options.where)
     if options.format:
         print(FORMATS[options.format](boards(sets), everything=options.everything), end="")
@@ -76,22 +78,16 @@ def main(options: ReportOptions) -> None:
 
 
 def _filtered(sets: Sequence[ResultSet], where: Sequence[str]) -> list[ResultSet]:
-    """The sets with the rows that were asked for; without --where as they are."""
-    cells = wanted_cells(where)
-    if not cells:
-        return list(sets)
+    """The sets with the rows that were asked for."""
+    wanted = Where(where)
     found = [
-        dataclasses.replace(
-            one,
-            files={
-                path: [r for r in records if all(str(getattr(r, name)) == cell for name, cell in cells.items())]
-                for path, records in one.files.items()
-            },
-        )
+        dataclasses.replace(one, files={path: wanted.of(records) for path, records in one.files.items()})
         for one in sets
     ]
-    if not any(records for one in found for records in one.files.values()):
-        raise UserError(f"--where {' '.join(where)}: no row of {', '.join(one.name for one in sets)} has these cells.")
+    wanted.require(
+        [row for one in found for records in one.files.values() for row in records],
+        ", ".join(one.name for one in sets),
+    )
     return found
 
 

@@ -59,9 +59,9 @@ def find(paths: Sequence[Path]) -> list[ResultSet]:
                 places.setdefault(folder.resolve(), found)
         else:
             raise UserError(f"{path}: expected a results file or a folder with some, found nothing of that name.")
-    if not any(place.files or place.logs for place in places.values()):
+    if not any(any(place.files.values()) or place.logs for place in places.values()):
         raise UserError(
-            f"{', '.join(map(str, paths))}: expected results files (CSV) or training logs, found none. "
+            f"{', '.join(map(str, paths))}: expected results files (CSV) with rows, or training logs, found none. "
             "Name the --out of a benchmark, or the folder of a training run."
         )
     named = zip(_names(list(places)), places.values(), strict=True)
@@ -98,7 +98,7 @@ def _tables(folder: Path, names: Sequence[str]) -> tuple[dict[Path, list[Record]
 
 def _head(path: Path) -> list[str]:
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             return next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         log.warning("%s: not read (%s).", path, error)

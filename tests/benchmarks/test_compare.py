@@ -438,7 +438,29 @@ def test_where_keeps_rows_with_these_cells(tmp_path, capsys):
     path = written(tmp_path / "a.csv", ROW, PCA, replace(ROW, metric="AUC"), replace(PCA, metric="AUC"))
     assert run(path, "--where", "metric=AP") == 0
     assert "1 numbers compared" in capsys.readouterr().out
-    assert run(path, "--where", "colour=red") == 2
+    assert run(path, "--where", "metric=AP", "metric=AUC") == 0  # either
+    assert "2 numbers compared" in capsys.readouterr().out
+    for where, message in {"colour=red": "COLUMN=VALUE", "n=many": "a value as", "metric=MSE": "no row of"}.items():
+        assert run(path, "--where", where) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_where_takes_cells_as_they_stand_in_the_file(tmp_path, capsys):
+    with_noise = [replace(row, boot_noise=True, churn=0.0) for row in (ROW, PCA)]
+    path = written(tmp_path / "a.csv", ROW, PCA, *with_noise)
+    for where in (["boot_noise=true"], ["boot_noise="], ["churn=0.0"], ["churn="], ["churn=0", "boot_noise=true"]):
+        assert run(path, "--where", *where) == 0
+        assert "1 numbers compared" in capsys.readouterr().out
+
+
+def test_results_are_not_written_over(tmp_path, capsys):
+    path = written(tmp_path / "a.csv", ROW, PCA)
+    before = Path(path).read_bytes()
+    assert run(path, "--out", path) == 2
+    assert "expected a new file, found results" in capsys.readouterr().err
+    assert Path(path).read_bytes() == before
+    for _ in range(2):  # an older comparison is
+        assert run(path, "--out", str(tmp_path / "c.csv")) == 0
 
 
 def test_the_committed_results_are_compared_as_the_help_says(capsys, monkeypatch):

@@ -45,3 +45,8 @@ def test_says_when_there_is_no_snapshot(tmp_path):
     RecordFile(path).add([ROW])
     with pytest.raises(UserError, match="no snapshot has rows of AP"):
         draw(Options(path, metrics=("AP",)))
+
+
+def test_says_when_there_is_no_file(tmp_path):
+    with pytest.raises(UserError, match="no such results file"):
+        draw(Options(tmp_path / "none.csv"))

@@ -94,6 +94,17 @@ def test_rows_that_nobody_has_are_refused(folder, capsys):
     assert "COLUMN=VALUE" in capsys.readouterr().err
 
 
+def test_a_page_is_not_written_over_a_table_nor_of_nothing(folder, tmp_path, capsys):
+    table = folder / "downstream.csv"
+    before = table.read_bytes()
+    assert command([str(folder), "--html", str(table)]) == 2
+    assert "expected a file name that ends in .html" in capsys.readouterr().err
+    assert table.read_bytes() == before
+    (tmp_path / "empty.csv").write_bytes(before.partition(b"\n")[0] + b"\n")
+    assert command([str(tmp_path), "--html", str(tmp_path / "r.html")]) == 2
+    assert "with rows" in capsys.readouterr().err
+
+
 def test_published_rows_stand_last_as_printed(tmp_path):
     row = dataclasses.replace(PROBE, protocol="paper", dataset="lfw", metric="Pearson_r", n=3000, value=0.6)
     RecordFile(tmp_path / "x.csv").add([row])
