@@ -101,6 +101,8 @@ class GenerationOptions(DataOptions):
     different: ClassVar[tuple[str, ...]] = ("data", "protocol")
 
     def __post_init__(self) -> None:
+        if small := [nfe for nfe in self.nfe if nfe < 1]:
+            raise UserError(f"--nfe: expected budgets of 1 or more, found {small[0]}.")
         if wrong := [x for x in self.x_T if isinstance(x, float) and not 0 <= x <= 1]:
             raise UserError(f"--x-T: expected own, random or a number from 0 to 1, found {wrong[0]:g}.")
 

@@ -125,6 +125,10 @@ class SettingOptions:
     encode_steps: tuple[Literal["match"] | int, ...] = ("match",)
     """Steps of inferring x_T: as many as decode (match), or N."""
 
+    def __post_init__(self) -> None:
+        if wrong := [nfe for nfe in self.nfe if nfe < 1]:
+            raise UserError(f"--nfe: expected budgets of 1 or more, found {wrong[0]}.")
+
     def settings(self, model: RepresentationModel) -> list[Setting]:
         """Every setting that `model` has, cheapest first. What it lacks is left out, and the log says so.
 
@@ -172,5 +176,5 @@ class SettingOptions:
 def _available(wanted: Sequence[str], own: Sequence[str], complaint: str) -> list[str]:
     for name in wanted:
         if name not in own:
-            log.warning("%s %s, which is left out; it has %s", complaint, name, ", ".join(own))
+            log.warning("%s %s, which is left out; it has %s", complaint, name, ", ".join(own) or "one_step alone")
     return [name for name in wanted if name in own]

@@ -10,6 +10,7 @@ from benchmarks.generation.source import Source
 from benchmarks.subjects.settings import SettingOptions, sampler, sampler_columns
 from dbae.samplers import SamplerConfig
 from dbae.samplers.config import METHODS
+from dbae.support.errors import UserError
 
 
 def test_a_row_tells_exponents_and_variances_apart():
@@ -83,3 +84,12 @@ def test_pdae_leaves_z_out_at_the_end_as_released_where_it_comes_from_a_prior():
     assert stops.pop(("prior", "paper", "ddim")) == 0.3
     assert set(stops.values()) == {0.0}
     assert len(stops) == 7
+
+
+def test_a_sampler_for_a_model_that_decodes_at_once_and_a_budget_of_none(caplog):
+    model = TinyModel()
+    model.samplers = ("one_step",)
+    assert [s.sampler.method for s in SettingOptions(method=("ddim",)).settings(model)] == ["one_step"]
+    assert "no sampler ddim, which is left out; it has one_step alone" in caplog.text
+    with pytest.raises(UserError, match="expected budgets of 1 or more, found 0"):
+        SettingOptions(nfe=(10, 0))
