@@ -30,6 +30,8 @@ OF_PRIOR = "builtin:dbae"
 """The model that `builtin:prior` is for."""
 SLOW_TO_ENCODE = "builtin:ddim"
 """A model whose z takes a run of its network: encoding alone would take longer than all the rest."""
+FACTORS = ("Male", "background_hue", "light_x", "scale", "skin_tone", "yaw")
+"""Of the twenty behind drawn faces: trees for all of them would take as long as all the rest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ def steps(options: QuickstartOptions) -> Iterator[list[str]]:
     yield ["reconstruction", *models, *data, "--nfe", "5", "20", "--limit", few, *to("reconstruction")]
     yield ["variation", *models, *data, "--draws", "20", *to("variation")]
     half = str(options.faces // 2)
-    sizes = ["--limit", half, "--factor-images", str(options.faces // 10)]
+    sizes = ["--limit", half, "--factors", *FACTORS, "--factor-images", str(options.faces // 10)]
     yield ["disentanglement", *models, *data, *sizes, *to("disentanglement")]
     sample = [*data, "-n", str(options.faces // 4), "--nfe", "10", "--extractor", "faces", *to("generation")]
     if OF_PRIOR in options.ckpt:
