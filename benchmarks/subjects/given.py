@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SPLIT = "split"
 TEST_SHARE = 0.2
+MOST_ROUNDING = 1e-3
+"""Of a column of z to float32, in standard deviations of the column."""
 
 
 @runtime_checkable
@@ -86,7 +88,7 @@ def open_latents(source: str | Path | np.ndarray, *, name: str | None = None) ->
     """z as a model.
 
     Raises:
-        UserError: no file of that name, or not one row of finite numbers an image.
+        UserError: no file of that name, not one row of finite numbers an image, or numbers that float32 does not hold.
     """
     if isinstance(source, np.ndarray):
         z, sigma = source, None
@@ -99,8 +101,11 @@ def open_latents(source: str | Path | np.ndarray, *, name: str | None = None) ->
             raise UserError(f"{name}: expected {what} of numbers (n, d), found {array.dtype} {array.shape}.")
         if array is not None and not np.isfinite(array).all():
             raise UserError(f"{name}: expected finite numbers, found NaN or infinity in {what}.")
-    numbers = [None if array is None else array.astype(np.float32) for array in (z, sigma)]
-    model = GivenLatents(numbers[0], numbers[1], name=name)  # type: ignore[arg-type]
+    if not z.size:
+        raise UserError(f"{name}: expected z (n, d) with a row and a column or more, found {z.shape}.")
+    rounded = _rounded(name, "z", z)
+    _require_spread(name, z, rounded)
+    model = GivenLatents(rounded, None if sigma is None else _rounded(name, "sigma", sigma), name=name)
     return LoadedModel(
         model, name, method="given z", variant="" if sigma is None else "stochastic", sha256=model.sha256
     )
@@ -110,13 +115,19 @@ class LabelTable(ImageDataset):
     """A table of labels as a data set without images.
 
     Raises:
-        UserError: a column without a name, with text or missing values, or splits that are none.
+        UserError: a column without a name of its own, with text or missing values, or splits that are none.
     """
 
     size = 0
 
     def __init__(self, labels: pandas.DataFrame, *, name: str = "table") -> None:
         self.name, self._n = name, len(labels)
+        names = [_named(column) for column in labels.columns]
+        if len(set(names)) < len(names):
+            repeated = next(name for name in names if names.count(name) > 1)
+            raise UserError(
+                f"labels: expected a name of its own for every column, found two of {repeated!r}. Rename one."
+            )
         columns = {_named(column): labels[column].to_numpy() for column in labels.columns if column != SPLIT}
         numbers = {name: _numbers(name, values) for name, values in columns.items()}
         binary = {name: values for name, values in numbers.items() if set(np.unique(values)) <= {0, 1}}
@@ -171,6 +182,29 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise UserError(f"{path}: expected an npz with z, found no such file. Check the path.") from None
     except DAMAGE as error:
         raise UserError(f"{path}: expected an npz with z, could not read it ({error}). Write it again.") from error
+
+
+def _rounded(name: str, what: str, array: np.ndarray) -> Float32[np.ndarray, "n d"]:
+    with np.errstate(over="ignore"):
+        numbers = array.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        most = np.abs(array.astype(np.float64)).max()
+        raise UserError(f"{name}: expected numbers of float32, up to 3.4e38, found {most:.3g} in {what}. Scale them.")
+    return numbers
+
+
+def _require_spread(name: str, z: np.ndarray, rounded: Float32[np.ndarray, "n d"]) -> None:
+    """Raise UserError if a column differs between rows by less than its numbers are rounded by."""
+    exact = z.astype(np.float64)
+    error, spread = np.abs(rounded - exact).max(axis=0), exact.std(axis=0)
+    lost = (z.max(axis=0) != z.min(axis=0)) & (error >= MOST_ROUNDING * spread)  # >=: int64 may lose all in float64
+    if lost.any():
+        i = int(lost.argmax())
+        raise UserError(
+            f"{name}: expected numbers that keep their differences in float32, found column {i} of z with mean "
+            f"{exact[:, i].mean():.3g} and standard deviation {spread[i]:.3g}. Subtract the mean of "
+            "each column, and where they are tiny divide by the standard deviation."
+        )
 
 
 def _named(column: object) -> str:

@@ -26,6 +26,7 @@ from benchmarks.downstream.command import DownstreamOptions
 from benchmarks.reconstruction.command import ReconstructionOptions
 from benchmarks.results import COLUMNS, RecordFile
 from benchmarks.runner.call import options_of
+from benchmarks.subjects.given import open_latents
 from dbae.data import open_data
 from dbae.support.errors import UserError
 
@@ -115,12 +116,38 @@ def test_z_of_a_file_and_a_table_of_labels_need_no_data_set(tmp_path):
         ({"Name": ["a", "b"]}, "column Name"),
         ({"Age": [1.0, float("nan")]}, "column Age"),
         ({"Unnamed: 0": [0, 1]}, "a name in one line"),
+        ({1: [0, 1], "1": [1, 0]}, "found two of '1'"),
         ({"Age": [1.5, 2.5], "split": ["train", "dev"]}, "expected train, test"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_before_anything_is_measured(tmp_path, labels, message):
     with pytest.raises(UserError, match=message):
         benchmarks.downstream.measure(np.zeros((2, 2)), data=pandas.DataFrame(labels), out=tmp_path / "d.csv")
+
+
+COUNT = np.arange(12.0).reshape(6, 2)
+
+
+@pytest.mark.parametrize(
+    ("z", "message"),
+    [
+        (1e9 + COUNT, "column 0 of z with mean 1e.09 and standard deviation 3.42. Subtract the mean"),
+        (2**62 + COUNT.astype(np.int64), "keep their differences in float32"),
+        (1e-60 * COUNT, "where they are tiny divide"),
+        (1e39 * COUNT, "up to 3.4e38, found 1.1e.40 in z"),
+        (COUNT[:0], r"a row and a column or more, found \(0, 2\)"),
+        (COUNT[:, :0], r"a row and a column or more, found \(6, 0\)"),
+    ],
+)
+def test_z_that_float32_does_not_hold_is_refused(z, message):
+    with pytest.raises(UserError, match=f"^z: expected .*{message}"):
+        open_latents(z)
+
+
+def test_z_is_rounded_to_float32_where_that_loses_nothing():
+    z = COUNT / 3 + [0, 1000]
+    for given in (z, np.where([True, False], z, 1e9 + 0.1), COUNT.astype(np.int16)):
+        np.testing.assert_array_equal(open_latents(given).model.latents(np.arange(6)).array[:, 0, 0], np.float32(given))
 
 
 def test_z_alone_decodes_nothing_and_unknown_options_are_named(tmp_path):
