@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 import torch
@@ -32,11 +32,14 @@ from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision, advice, autocast
 
-Images = np.ndarray | Sequence[str | Path]
+Images = Any
+"""Of scikit-learn's callers anything may come; what is taken says `ReprEncoder`."""
 
 
 class ReprEncoder(TransformerMixin, BaseEstimator):
     """z of images: uint8 (n, h, w, 3), or the names of n files, -> float32 (n, l), the mean of the posterior.
+
+    Names come as a list, a tuple, an array or a pandas Series of str or Path.
 
     Fitting opens the model and learns nothing, so that a pipeline may be fitted and cross-validated as it is. Images of
     another size than the model's are cut to a square and resized, as by `python -m baselines.encode`.
@@ -71,8 +74,9 @@ class ReprEncoder(TransformerMixin, BaseEstimator):
         """Open the model. No image is read.
 
         Raises:
-            UserError: no such checkpoint or device, or an object that is no model.
+            UserError: no such checkpoint or device, an object that is no model, or an option out of range.
         """
+        self._require_options()
         model: Any = load(self.ckpt) if isinstance(self.ckpt, str | Path) else self.ckpt
         model = model.model if isinstance(model, LoadedModel) else model
         require_model(model)
@@ -85,10 +89,11 @@ class ReprEncoder(TransformerMixin, BaseEstimator):
         """z of every image, in order.
 
         Raises:
-            UserError: an array of another kind, a file that is no image, or z that is not finite.
+            UserError: neither images nor names, a file that is no image, or z that is not finite.
             sklearn.exceptions.NotFittedError: before `fit`.
         """
         check_is_fitted(self, "model_")
+        self._require_options()  # those of `set_params` since
         device = cli.device(self.device)
         found = [np.empty((0, self.model_.latent_dim), np.float32)]
         for pixels in self._batches(X):
@@ -109,24 +114,45 @@ class ReprEncoder(TransformerMixin, BaseEstimator):
         size = self.model_.image_size
         if isinstance(X, np.ndarray) and X.dtype.kind not in "OU":
             if X.dtype != np.uint8 or X.ndim != 4 or X.shape[3] != 3:
-                raise UserError(
-                    f"X: expected images as uint8 (n, height, width, 3) or names of files, found {X.dtype} {X.shape}."
-                )
+                _refuse(f"{X.dtype} {X.shape}")
             for start in range(0, len(X), self.batch_size):
                 images = X[start : start + self.batch_size]
                 if images.shape[1:3] != (size, size):
                     images = np.stack([_resized(image, size, self.crop) for image in images])
                 yield torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-        elif len(X):
-            data = self._opened([str(name) for name in X], size)
+        elif names := _names(X):
+            data = self._opened(names, size)
             for start in range(0, len(data), self.batch_size):
                 yield data.batch(range(start, min(start + self.batch_size, len(data))))
+
+    def _require_options(self) -> None:
+        for name, kind in {"crop": Crop, "exif": Exif, "precision": Precision}.items():
+            if (value := getattr(self, name)) not in get_args(kind):
+                raise UserError(f"{name}: expected {', '.join(get_args(kind))}, found {value!r}. Choose one of them.")
+        if not isinstance(self.batch_size, int | np.integer) or self.batch_size < 1:
+            raise UserError(f"batch_size: expected 1 or more, found {self.batch_size!r}.")
 
     def _opened(self, names: list[str], size: int) -> NamedImages:
         data = open_images(names, size=size, crop=self.crop, exif=self.exif)
         if len(data) != len(names):
             raise UserError(f"X: expected the names of {len(names)} image files, found {len(data)} images under them.")
         return data
+
+
+def _names(X: Any) -> list[str]:
+    """The names in a list, a tuple, an array or a pandas Series."""
+    listed = (isinstance(X, Sequence) and not isinstance(X, str | bytes)) or getattr(X, "ndim", None) == 1
+    other = [type(name).__name__ for name in X if not isinstance(name, str | Path)] if listed else []
+    if not listed or other:
+        _refuse(f"{type(X).__name__}{f' of {other[0]}' if other else ''}")
+    return [str(name) for name in X]
+
+
+def _refuse(found: str) -> NoReturn:
+    raise UserError(
+        f"X: expected images as uint8 (n, height, width, 3) or names of files, found {found}. Stack a list of arrays "
+        "(np.stack), put a name alone into a list, take one column of a table."
+    )
 
 
 def _resized(image: np.ndarray, size: int, crop: Crop) -> np.ndarray:

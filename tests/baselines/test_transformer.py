@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
@@ -46,7 +48,8 @@ def test_files_and_arrays_of_any_size_are_one(tmp_path, crop):
         Image.fromarray(image).save(name)
     encoder = ReprEncoder(small_model().eval(), crop=crop, device="cpu").fit(names)
     expected = small_model().eval().encode(read_images(str(tmp_path), size=16, crop=crop))
-    for given in (names, [str(name) for name in names], np.array([str(name) for name in names]), images):
+    text = [str(name) for name in names]
+    for given in (names, text, np.array(text), pandas.Series(text, index=[7, 5, 3, 1]), images):
         np.testing.assert_allclose(encoder.transform(given), expected.numpy(), rtol=0, atol=1e-6)
     assert encoder.transform([]).shape == (0, 4)
     with pytest.raises(UserError, match="expected the names of 1 image files, found 4 images"):
@@ -85,7 +88,31 @@ def test_in_a_pipeline_it_is_classified(tmp_path):
     assert list(pipeline[:-1].transform(images).columns) == ["z0", "z1", "z2", "z3"]
 
 
-@pytest.mark.parametrize("given", [np.zeros((2, 8, 8, 3)), np.zeros((2, 8, 8), np.uint8)])
-def test_other_arrays_are_refused(given):
-    with pytest.raises(UserError, match=r"expected images as uint8 \(n, height, width, 3\)"):
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (np.zeros((2, 8, 8, 3)), r"float64 \(2, 8, 8, 3\)"),
+        (np.zeros((2, 8, 8), np.uint8), "uint8"),
+        ("a.png", "str"),
+        (Path("a.png"), "PosixPath"),
+        ([np.zeros((8, 8, 3), np.uint8)], "list of ndarray"),
+        (torch.zeros(2, 8, 8, 3, dtype=torch.uint8), "Tensor"),
+        (pandas.DataFrame({"file": ["a.png"]}), "DataFrame"),
+        ((name for name in ["a.png"]), "generator"),
+    ],
+)
+def test_what_is_neither_images_nor_names_is_refused(given, found):
+    with pytest.raises(UserError, match=rf"expected images as uint8 \(n, height, width, 3\) or names .*found {found}"):
         ReprEncoder(small_model(), device="cpu").fit_transform(given)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"batch_size": 0}, {"batch_size": -1}, {"batch_size": 2.5}]
+    + [{name: "center"} for name in ("crop", "exif", "precision")],
+)
+def test_options_out_of_range_are_refused(option):
+    encoder = ReprEncoder(small_model(), device="cpu").fit([]).set_params(**option)
+    for use in (encoder.fit, encoder.transform):
+        with pytest.raises(UserError, match=f"^{next(iter(option))}: expected .*, found "):
+            use([])
