@@ -52,11 +52,14 @@ def carve_validation(
         seed: of the choice.
 
     Returns:
-        Rows of `train` to keep, and 10 % of the people (or of the images) to validate on.
+        Rows of `train` to keep, and 10 % of the people (or of the images) to validate on; two images or more of each.
+
+    Raises:
+        UserError: too few images or people for that.
     """
     people = _people(train, groups)
     names = np.random.default_rng(mixed_seed(seed, "validation split")).permutation(np.unique(people))
-    held_out = np.isin(people, names[: max(1, round(0.1 * len(names)))])
+    held_out = _held_out(people, names, round(0.1 * len(names)))
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
@@ -70,7 +73,10 @@ def divide(
     "val" every seed draws it, see `carve_validation`.
 
     Returns:
-        Rows of `train` followed by `val`: those to fit to, and those to choose on.
+        Rows of `train` followed by `val`: those to fit to, and those to choose on; two or more of each.
+
+    Raises:
+        UserError: too few images or people for that.
     """
     if val is None:
         return carve_validation(train, groups, seed)
@@ -80,9 +86,23 @@ def divide(
     people = _people(np.concatenate([train, val]), groups)
     names, counts = np.unique(people, return_counts=True)
     order = np.random.default_rng(mixed_seed(seed, "division")).permutation(len(names))
-    lent = order[: max(1, int(np.searchsorted(np.cumsum(counts[order]), len(val), side="right")))]
-    held_out = np.isin(people, names[lent])
+    lent = int(np.searchsorted(np.cumsum(counts[order]), len(val), side="right"))
+    held_out = _held_out(people, names[order], lent)
     return rows[~held_out], rows[held_out]
+
+
+def _held_out(people: np.ndarray, names: np.ndarray, lent: int) -> Bool[np.ndarray, " n"]:
+    """Images of the first `lent` of `names`; of more, where these have less than two, of which there is no r."""
+    held_out = np.isin(people, names[: max(1, lent)])
+    if held_out.sum() < 2 and lent < len(names):
+        return _held_out(people, names, lent + 1)
+    if not 2 <= held_out.sum() <= len(people) - 2:
+        found = f"{len(people)} images" + (f" of {len(names)} people" if len(names) < len(people) else "")
+        raise UserError(
+            f"splits train and val: expected 2 or more images to fit to and 2 of others to choose on, found {found}. "
+            "Add images, or a split val."
+        )
+    return held_out
 
 
 def _people(images: Int64[np.ndarray, " n"], groups: np.ndarray | None) -> np.ndarray:

@@ -81,9 +81,9 @@ class Images:
         self.dataset, self.problems = dataset, problems_of(dataset)
         self.train, self.test = (dataset.split(name) for name in ("train", "test"))
         self.val = dataset.split("val") if "val" in dataset.splits else None
-        if min(len(self.train), len(self.test)) < 2:
-            found = f"{len(self.train)} and {len(self.test)}"
-            raise UserError(f"{dataset.name}: expected 2 or more images in splits train and test, found {found}.")
+        for name in ("train", "val", "test"):
+            if name in dataset.splits and (n := len(dataset.split(name))) < 2:
+                raise UserError(f"{dataset.name}: expected 2 or more images in split {name}, found {n}. Add some.")
         self._say_what_is_constant()
 
     def require(self, labels: Sequence[int]) -> None:

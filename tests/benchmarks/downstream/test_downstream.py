@@ -237,6 +237,11 @@ def test_a_data_set_without_validation_lends_part_of_its_training_images(options
     assert set(probes_seen) == {carved, (60, None, 20)}  # regression in protocol "paper" trains on all of them
 
 
+def test_of_eight_training_images_two_choose(options, probes_seen):
+    measure(dataclasses.replace(options, seeds=(0,), protocol=("standard",)), dataset=Squares(14, val=False))
+    assert set(probes_seen) == {(6, 2, 3)}
+
+
 def test_seeds_of_protocol_standard_divide_training_and_validation_images(options, probes_seen):
     chosen = dataclasses.replace(options, protocol=("standard",), seeds=(0, 1))
     _, means, _ = measure(chosen)
@@ -293,6 +298,8 @@ def test_data_that_cannot_be_used_is_named(options):
     del unsplit.splits["test"]
     with pytest.raises(UserError, match="'test'"):
         measure(options, dataset=unsplit)
+    with pytest.raises(UserError, match="expected 2 or more images in split val, found 1"):
+        measure(options, dataset=Squares(6))
 
 
 def test_attributes_that_are_constant_are_named_and_left_out(options, caplog):

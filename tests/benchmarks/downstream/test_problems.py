@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from benchmarks.downstream.problems import carve_validation, divide
+from dbae.support.errors import UserError
 
 
 def test_carved_validation_is_a_tenth_and_keeps_people_together():
@@ -23,6 +25,20 @@ def test_carved_validation_is_a_tenth_and_keeps_people_together():
 def test_one_person_in_all_images_leaves_images_to_train_on():
     kept, held_out = carve_validation(np.arange(30), np.zeros(30, np.int64), 0)
     assert (len(kept), len(held_out)) == (27, 3)
+
+
+def test_two_images_or_more_are_held_out():
+    assert [len(carve_validation(np.arange(n), None, 0)[1]) for n in (4, 8, 15, 24, 25)] == [2, 2, 2, 2, 2]
+    groups = np.array([0, 1, 2, 3, 4, 4, 4, 4])
+    for seed in range(5):
+        for kept, held_out in (
+            carve_validation(np.arange(8), groups, seed),
+            divide(np.arange(6), np.arange(6, 8), groups, seed + 1),
+        ):
+            assert min(len(kept), len(held_out)) >= 2
+    for train, people in ((np.arange(3), None), (np.arange(8), np.array([1] + 7 * [2]))):
+        with pytest.raises(UserError, match=f"2 or more images to fit to and 2 .* found {len(train)} images"):
+            carve_validation(train, people, 0)
 
 
 def test_seed_0_takes_the_splits_that_there_are():
