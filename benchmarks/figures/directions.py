@@ -29,6 +29,10 @@ CELEBA = (*BINARY_NAMES[:2], "Attractive", *BINARY_NAMES[2:])
 """CelebA's 40 attributes in their order; 39 of them are drawn."""
 
 
+_KEPT = {"weight", "mean", "std", "attribute", "about", "checkpoint_sha256"}
+"""The arrays of a file."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Direction:
     """w of standardised z.
@@ -108,9 +112,23 @@ def _fit(x: np.ndarray, labels: np.ndarray) -> Float[np.ndarray, " l"]:
 def _score(predicted: np.ndarray, labels: np.ndarray) -> str:
     from sklearn.metrics import average_precision_score
 
+    if _is_binary(labels) and not labels.any():
+        return "AP n/a, for none has it,"
     if _is_binary(labels):
         return f"AP {average_precision_score(labels, predicted):.3f} (by chance {labels.mean():.3f})"
+    if not np.ptp(labels) or not np.ptp(predicted):
+        return "r n/a, for all are one,"
     return f"r {np.corrcoef(predicted, labels)[0, 1]:.3f}"
+
+
+def require_free(path: Path) -> None:
+    """Raise UserError unless a direction can be written under this name: nothing is there, or a direction."""
+    if path.suffix != ".npz":
+        raise UserError(f"--save-direction {path}: expected a name that ends in .npz. Choose another.")
+    if path.exists() and (read_npz(path) or {}).keys() != _KEPT:
+        raise UserError(
+            f"--save-direction {path}: expected no file or a direction, found another. Choose another name."
+        )
 
 
 def save(direction: Direction, path: Path, checkpoint_sha256: str) -> None:
@@ -135,7 +153,7 @@ def load(path: Path, loaded: LoadedModel) -> Direction:
     """
     vector = ("float32", (loaded.model.latent_dim,))
     arrays = read_npz(path)
-    if arrays is None or not {"weight", "mean", "std", "attribute", "about", "checkpoint_sha256"} <= arrays.keys():
+    if arrays is None or not arrays.keys() >= _KEPT:
         raise UserError(f"--direction {path}: expected what --save-direction wrote, found none. Check the path.")
     if str(arrays["checkpoint_sha256"][0]) != loaded.sha256 or arrays["weight"].shape != vector[1]:
         raise UserError(

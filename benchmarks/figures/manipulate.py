@@ -21,13 +21,15 @@ from dbae.latents import LatentCache, default_folder
 from dbae.support.errors import UserError
 from dbae.support.precision import autocast
 
+DEFAULT = ("Smiling",)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manipulate(ImageOptions):
     """Each image with less and more of an attribute: z' = z + s sqrt(l) std w / |w|; x_T is kept, or that of z'."""
 
-    attribute: tuple[str, ...] = ("Smiling",)
-    """Attributes, each of which gets a row an image."""
+    attribute: tuple[str, ...] | None = None
+    """Attributes, each of which gets a row an image. Default: Smiling, or that of a kept --direction."""
     data: str = "faces:?n=2500"
     """A labelled data set to train directions on, KIND:ROOT[?size=..&n=..]."""
     limit: int = 2000
@@ -52,8 +54,10 @@ class Manipulate(ImageOptions):
             UserError: what cannot be opened, no such attribute, or a model whose z is x_T.
         """
         require_format(self.out, moving=False)
-        if self.save_direction is not None and (len(self.attribute) > 1 or self.direction is not None):
-            raise UserError("--save-direction: expected one --attribute and no --direction.")
+        if self.save_direction is not None:
+            if len(self.attribute or DEFAULT) > 1 or self.direction is not None:
+                raise UserError("--save-direction: expected one --attribute and no --direction.")
+            directions.require_free(self.save_direction)
         scene = Scene.of(self, load)
         if scene.model.encode_nfe:
             raise UserError(f"{scene.loaded.name}: its z is x_T itself, in which no attribute is linear. Name another.")
@@ -76,12 +80,19 @@ class Manipulate(ImageOptions):
 
     def _directions(self, scene: Scene) -> list[Direction]:
         if self.direction is not None and self.direction.endswith(".npz"):
-            return [directions.load(Path(self.direction), scene.loaded)]
+            kept = directions.load(Path(self.direction), scene.loaded)
+            if self.attribute and self.attribute != (kept.attribute,):
+                raise UserError(
+                    f"--attribute {' '.join(self.attribute)}: expected {kept.attribute}, which {self.direction} is a "
+                    "direction of. Leave out one of the two."
+                )
+            return [kept]
+        names = self.attribute or DEFAULT
         if self.direction is not None:
-            return [directions.of_classifier(self.direction, name, scene.loaded) for name in self.attribute]
+            return [directions.of_classifier(self.direction, name, scene.loaded) for name in names]
         dataset = open_data(self.data, size=scene.model.image_size)
         cache = LatentCache(default_folder(), scene.device, precision=self.precision, progress=True)
-        found = [directions.train(scene.loaded, dataset, name, cache, limit=self.limit) for name in self.attribute]
+        found = [directions.train(scene.loaded, dataset, name, cache, limit=self.limit) for name in names]
         if self.save_direction is not None:
             directions.save(found[0], self.save_direction, scene.loaded.sha256)
         return found

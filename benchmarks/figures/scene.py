@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, SupportsIndex
 
+import numpy as np
 import torch
 import tyro
 from jaxtyping import Float
@@ -16,6 +17,7 @@ from torch import Tensor
 from baselines.load import LoadedModel
 from benchmarks.figures.sheet import Pixels
 from dbae.data import Crop, Exif, open_images
+from dbae.data.files import printable
 from dbae.decoding import Decoding, Endpoint, decode, endpoint_of, starting_point
 from dbae.images import naming, to_float, to_uint8
 from dbae.interface import RepresentationModel, on_device, trained_on
@@ -50,11 +52,16 @@ class PictureOptions:
     """How images are decoded."""
 
     def __post_init__(self) -> None:
-        for name in ("scale", "seed", "draws", "n", "steps", "columns", "encode_steps"):
+        for name in ("scale", "seed", "draws", "n", "steps", "columns", "encode_steps", "limit"):
             value = getattr(self, name, None)
-            least = {"seed": 0, "draws": 2, "steps": 2, "columns": 2}.get(name, 1)
+            least = {"seed": 0, "draws": 2, "steps": 2, "columns": 2, "limit": 2}.get(name, 1)
             if value is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')}: expected {least} or more, found {value}.")
+        for name in ("strengths", "reach"):
+            numbers = np.atleast_1d(getattr(self, name, 1.0))
+            if not numbers.size or not np.isfinite(numbers).all():
+                found = ", ".join(map(str, numbers.tolist())) or "none"
+                raise UserError(f"--{name}: expected finite numbers, found {found}. Leave out what is none.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +83,7 @@ class Scene:
     Attributes:
         loaded: the model and where it comes from.
         sampler: what --method and its like mean for this model.
-        x: the images, in [-1, 1]; names: what they are called.
+        x: the images, in [-1, 1]; names: what they are called, on one line.
     """
 
     loaded: LoadedModel
@@ -102,7 +109,7 @@ class Scene:
         if len(data) > MOST:
             raise UserError(f"--image: expected up to {MOST} images, found {len(data)}. Name fewer.")
         x = to_float(data.batch(range(len(data))).to(device))
-        names = tuple(re.split(r"[/\\]", data.label(i))[-1] for i in range(len(data)))
+        names = tuple(printable(re.split(r"[/\\]", data.label(i))[-1]) for i in range(len(data)))
         return cls(loaded, options, sampler, device, x, names)
 
     @property

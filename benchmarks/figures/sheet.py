@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dbae.data.files import printable
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
 
@@ -129,7 +130,7 @@ class _Layout:
     def _lines(self, text: str, size: int) -> None:
         """Text from margin to margin."""
         line = ""
-        for word in [*text.split(), ""]:
+        for word in [*map(printable, text.split()), ""]:
             longer = f"{line} {word}".strip()
             if word and _width(longer, size) <= self.width - 2 * _MARGIN:
                 line = longer

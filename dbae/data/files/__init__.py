@@ -7,7 +7,7 @@ from dbae.data.files.folder import FolderFiles, file_state, open_folder
 from dbae.data.files.images import Exif, Files, ImageFiles, report_turned
 from dbae.data.files.listing import is_image
 from dbae.data.files.lmdb import LmdbFiles, import_lmdb, is_lmdb, open_lmdb
-from dbae.data.files.paths import exists, expanded, require_ordinary, shown, status
+from dbae.data.files.paths import exists, expanded, printable, require_ordinary, shown, status
 from dbae.data.files.zip import ZipFiles, open_zip
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "open_folder",
     "open_lmdb",
     "open_zip",
+    "printable",
     "report_turned",
     "require_ordinary",
     "shown",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,8 +17,9 @@ from small_model import Pixels, small_card, small_model
 
 from baselines.editing import lerp, slerp
 from baselines.load import load
+from benchmarks.figures.axes import Axes
 from benchmarks.figures.command import __doc__ as description
-from benchmarks.figures.command import command
+from benchmarks.figures.command import command, main
 from benchmarks.figures.interpolate import Interpolate
 from benchmarks.figures.reconstruct import Reconstruct, Statistics
 from benchmarks.figures.samples import Samples
@@ -165,6 +169,21 @@ def test_what_cannot_be_drawn_says_why(folder):
         Trajectory(out=folder / "a.png", columns=1)
     with pytest.raises(UserError, match="--scale: expected 1 or more"):
         ImageOptions(out=folder / "a.png", scale=0)
+    with pytest.raises(UserError, match="--reach: expected finite numbers, found inf"):
+        Axes(out=folder / "a.png", reach=float("inf"))
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_any_name_of_a_file_is_drawn_on_one_line(folder, ending):
+    names = [os.fsdecode(name) for name in (b"a\nb.png", b"c\x01\xff.png")]
+    for name in names:
+        shutil.copy(folder / "photos/0.png", folder / name)
+    options = given(folder, "dbae", out=folder / f"a.{ending}", image=tuple(str(folder / name) for name in names))
+    main(Trajectory(**options))
+    (sheet,) = Interpolate(**options).sheets(load)
+    assert (sheet.blocks[0].headings[0], sheet.blocks[0].headings[-1]) == (r"a\nb.png", r"c\x01\udcff.png")
+    if ending == "svg":
+        assert ElementTree.fromstring(options["out"].read_text()).tag.endswith("svg")
 
 
 @pytest.mark.parametrize("line", [line for line in description.splitlines() if "faces:" in line])

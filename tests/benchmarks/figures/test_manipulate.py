@@ -69,6 +69,10 @@ def test_attributes_that_cannot_be_learned_are_named(cache):
     data, loaded = Squares(60), FakeLoaded(TinyModel())
     with pytest.raises(UserError, match="--attribute Young: expected one of squares, which has Red, Bright, green"):
         directions.train(loaded, data, "Young", cache)
+    data.attributes.binary[data.splits["test"]] = 0
+    assert "AP n/a, for none has it, on 12 others" in directions.train(loaded, data, "Red", cache).about
+    data.attributes.continuous[data.splits["test"]] = 1
+    assert "r n/a, for all are one, on 12 others" in directions.train(loaded, data, "light", cache).about
     data.attributes.binary[:] = 1
     with pytest.raises(UserError, match="Red: expected different labels among the 36 training images"):
         directions.train(loaded, data, "Red", cache)
@@ -111,6 +115,32 @@ def test_published_classifiers_give_their_rows(tmp_path):
             directions.of_classifier(str(tmp_path / "best.pt"), attribute, model)
 
 
+def test_a_direction_replaces_directions_alone(tmp_path):
+    kept = Direction(torch.randn(4), torch.randn(4), torch.rand(4), "Red", "Red: from 3 images.")
+    directions.require_free(tmp_path / "d.npz")
+    directions.save(kept, tmp_path / "d.npz", "ab" * 32)
+    directions.require_free(tmp_path / "d.npz")
+    np.savez(tmp_path / "z.npz", z=np.ones(3))
+    (tmp_path / "text.npz").write_text("mine")
+    for name, message in (("z.npz", "found another"), ("text.npz", "found another"), ("d.pt", "ends in .npz")):
+        figure = Manipulate(out=tmp_path / "a.png", save_direction=tmp_path / name, ckpt="none.pt")
+        with pytest.raises(UserError, match=f"--save-direction .*{name}: expected .*{message}"):
+            figure.sheets(load)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strengths": (0.0, float("nan"))}, "--strengths: expected finite numbers, found 0.0, nan"),
+        ({"strengths": ()}, "--strengths: expected finite numbers, found none"),
+        ({"limit": -1}, "--limit: expected 2 or more, found -1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        Manipulate(out=tmp_path / "a.png", **options)
+
+
 @pytest.fixture
 def labelled(tmp_path):
     """A folder of forty labelled images."""
@@ -147,6 +177,8 @@ def test_a_model_of_noise_keeps_its_x_T(labelled):
         for block, image in zip(sheet.blocks, expected, strict=True):
             shown = block.rows["x_T kept"][place + 1]
             assert np.abs(shown.numpy().astype(int) - image.numpy()).max() <= 1
+    with pytest.raises(UserError, match=r"--attribute Young: expected Red, which .*red.npz is a direction of"):
+        drawn(labelled, "diffae", direction=str(labelled / "red.npz"), attribute=("Young",))
     again, _ = drawn(labelled, "diffae", direction=str(labelled / "red.npz"))
     assert torch.equal(again.blocks[0].rows["x_T kept"][-1], sheet.blocks[0].rows["x_T kept"][-1])
 

@@ -42,9 +42,9 @@ def test_pictures_are_enlarged_by_whole_factors(tmp_path, size, scale, wanted):
 
 def test_a_drawing_has_the_pictures_and_names_as_text(tmp_path):
     pictures, bad = noise(2), "<img src=x onerror=alert(1)>&.png"
-    save([Sheet(f"of {bad}", [Block({bad: pictures}, ["a", "b"])], ["a note"])], tmp_path / "a.svg")
+    save([Sheet(f"of {bad} \udcff", [Block({bad: pictures}, ["a", "b"])], ["a note"])], tmp_path / "a.svg")
     drawing = ElementTree.parse(tmp_path / "a.svg")
-    assert [e.text for e in drawing.iter(f"{SVG}text")] == [f"of {bad}", "a", "b", bad, "a note"]
+    assert [e.text for e in drawing.iter(f"{SVG}text")] == [rf"of {bad} \udcff", "a", "b", bad, "a note"]
     hrefs = [e.attrib["href"].removeprefix("data:image/png;base64,") for e in drawing.iter(f"{SVG}image")]
     shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(href)))) for href in hrefs]
     assert [picture.shape for picture in shown] == [(128, 128, 3)] * 2
