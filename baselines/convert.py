@@ -14,8 +14,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import logging
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from tyro.conf import Positional
@@ -56,7 +57,7 @@ def convert(options: Options) -> None:
     require_new(options.out, force=options.force)
     loaded = load(options.source)
     card = _card(loaded)
-    expected = _expected(options.expected, loaded.name) if options.expected else card.expected
+    expected = _expected(options.expected, loaded.name, loaded.sha256) if options.expected else card.expected
     card = dataclasses.replace(card, expected=expected, note=options.note or card.note)
     dtype = getattr(torch, options.dtype)
     kind = "raw" if loaded.weights_used == "raw" else "ema"
@@ -113,15 +114,70 @@ def _prior_card(loaded: LoadedModel, prior: LatentPrior, autoencoder: Path) -> c
     )
 
 
-def _expected(path: Path, model: str) -> dict[str, Any]:
-    """Means over seeds of `model` in a results file, by "data set, protocol, split, metric"."""
-    with open(path, newline="") as file:
-        own = [r for r in csv.DictReader(file) if r["model"] == model and r["seed"].startswith("mean of")]
-    rows = [r for r in own if not (r.get("n_train") or " at " in r["z"])]  # of all labels, and of the whole z
+_NEEDED = (
+    *("model", "dataset", "protocol", "split", "attribute", "metric", "value"),
+    *("sampler", "nfe_requested", "x_T", "z", "seed", "checkpoint_sha256"),
+)
+"""Columns of a results file."""
+_MEASURED = {"value", "stderr", "versions", "revision", "seconds", "peak_mib"}
+"""Those that do not say which number it is."""
+
+
+def _expected(path: Path, model: str, sha256: str) -> dict[str, float]:
+    """Means over seeds of one model in a results file, to four digits, by the keys of `benchmarks.reproduce.pack`.
+
+    Raises:
+        UserError: no results file, no such rows of these weights, or two numbers of one key.
+    """
+    own = [r for r in _rows(path) if r["model"] == model and r["seed"].startswith("mean of")]
+    rows = [r for r in own if r["checkpoint_sha256"] == sha256 and _is_result(r)]
     if not rows:
-        raise UserError(f"{path}: expected rows of {model} with means over seeds, found none.")
-    columns = ("dataset", "protocol", "split", "metric")
-    return {", ".join(r[c] for c in columns): round(float(r["value"]), 4) for r in rows}
+        others = ", ".join(sorted({r["checkpoint_sha256"][:12] or "none" for r in own} - {sha256[:12]}))
+        found = f"those of {others}" if others else "none"
+        raise UserError(
+            f"{path}: expected rows of {model}, checkpoint {sha256[:12]}, with means over seeds, found {found}. "
+            "Measure this file with two --seeds or more."
+        )
+    found_by: dict[str, dict[str, str]] = {}
+    for row in rows:
+        first = found_by.setdefault(_key(row), row)
+        if float(first["value"]) != float(row["value"]):
+            differ = [f"{c} {first[c]} and {row[c]}" for c in first if c not in _MEASURED and first[c] != row[c]]
+            raise UserError(
+                f"{path}: expected one number of {_key(row)}, found {first['value']} and {row['value']}, whose rows "
+                f"differ in {', '.join(differ) or 'nothing else'}. Leave the rows of one run in the file."
+            )
+    return {key: float(f"{float(row['value']):.4g}") for key, row in found_by.items()}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, restval="", strict=True)
+            missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UserError(f"{path}: expected a results file, found none of its columns {', '.join(missing)}.")
+            return list(reader)
+    except csv.Error as error:
+        raise UserError(f"{path}: expected a results file, could not read it ({error}). Name another.") from error
+
+
+def _is_result(row: dict[str, str]) -> bool:
+    """Whether this is a number of all labels, attributes and times: none of a probe or of an interval's end, no NaN."""
+    about = row["metric"].startswith("probe_") or row["metric"].endswith(("_low", "_high"))
+    partial = row.get("n_train") or " at " in row["z"] or row["attribute"] != "mean"
+    try:
+        return not about and not partial and math.isfinite(float(row["value"]))
+    except ValueError:
+        raise UserError(
+            f"{row['metric']}: expected a number, found {row['value']!r}. Repair the results file."
+        ) from None
+
+
+def _key(row: dict[str, str]) -> str:
+    """As "data set, protocol, split, metric", with how images were decoded where they were."""
+    way = [f"{row['x_T']} x_T, {row['sampler']} {row['nfe_requested']}"] if row["x_T"] else []
+    return ", ".join([row["dataset"], row["protocol"], row["split"], *way, row["metric"]])
 
 
 if __name__ == "__main__":

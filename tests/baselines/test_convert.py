@@ -41,20 +41,60 @@ def test_half_precision_halves_the_file_and_loads_as_float32(source, tmp_path):
     assert {v.dtype for v in model.state_dict().values() if v.is_floating_point()} == {torch.float32}
 
 
-def test_expected_metrics_are_the_means_over_seeds_of_this_model(source, tmp_path):
-    results = tmp_path / "results.csv"
-    blank = dict.fromkeys((*COLUMNS, *LATER), "")
-    common = blank | {"dataset": "faces-v1", "protocol": "standard", "split": "test", "metric": "AP"}
-    with open(results, "w", newline="") as file:
-        writer = csv.DictWriter(file, (*COLUMNS, *LATER))
+def written(tmp_path, source, *rows):
+    """A results file of these rows; what they do not say is that of a mean AP of `source`."""
+    common = dict.fromkeys((*COLUMNS, *LATER), "") | {"dataset": "faces-v1", "protocol": "standard", "split": "test"}
+    common |= {"metric": "AP", "value": "0.25", "model": "small", "seed": "mean of 0 1", "attribute": "mean"}
+    common |= {"checkpoint_sha256": sha256(source), "n": "100"}
+    with open(tmp_path / "results.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, common)
         writer.writeheader()
-        writer.writerow(common | {"model": "small", "seed": "0", "value": "0.1"})
-        writer.writerow(common | {"model": "small", "seed": "mean of 0 1", "value": "0.25"})
-        writer.writerow(common | {"model": "small", "seed": "mean of 0 1", "value": "0.3", "z": "mean at best t"})
-        writer.writerow(common | {"model": "small", "seed": "mean of 0 1", "value": "0.2", "n_train": "100"})
-        writer.writerow(common | {"model": "pca", "seed": "mean of 0 1", "value": "0.5"})
+        writer.writerows(common | row for row in rows)
+    return tmp_path / "results.csv"
+
+
+def test_expected_metrics_are_the_means_over_seeds_of_this_model(source, tmp_path):
+    decoded = {"protocol": "paper", "metric": "FID", "x_T": "random", "sampler": "ddim"}
+    results = written(
+        tmp_path,
+        source,
+        {"seed": "0", "value": "0.1"},
+        {"value": "0.250"},
+        {"value": "0.25", "versions": "of another run"},
+        {"value": "0.3", "z": "mean at best t"},
+        {"value": "0.2", "n_train": "100"},
+        {"value": "0.5", "model": "pca"},
+        {"value": "0.6", "checkpoint_sha256": "cd" * 32},
+        {"value": "0.7", "attribute": "Young"},
+        {"value": "nan", "metric": "Pearson_r"},
+        {"value": "1", "metric": "probe_rank"},
+        {"value": "123.456", "nfe_requested": "10", **decoded},
+        {"value": "23.456", "nfe_requested": "20", **decoded},
+    )
     convert(Options(source, tmp_path / "out.safetensors", expected=results))
-    assert checkpoint.load(tmp_path / "out.safetensors")[1].expected == {"faces-v1, standard, test, AP": 0.25}
+    assert checkpoint.load(tmp_path / "out.safetensors")[1].expected == {
+        "faces-v1, standard, test, AP": 0.25,
+        "faces-v1, paper, test, random x_T, ddim 10, FID": 123.5,
+        "faces-v1, paper, test, random x_T, ddim 20, FID": 23.46,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"checkpoint_sha256": "cd" * 32}], "with means over seeds, found those of cdcdcdcdcdcd"),
+        ([{"seed": "0"}], "with means over seeds, found none"),
+        ([{}, {"value": "0.3", "n": "50"}], "0.25 and 0.3, whose rows differ in n 100 and 50. Leave the rows of one"),
+        ([{"value": "a"}], "AP: expected a number, found 'a'"),
+    ],
+)
+def test_expected_metrics_of_other_weights_or_two_values_are_refused(source, tmp_path, rows, message):
+    results = written(tmp_path, source, *rows)
+    with pytest.raises(UserError, match=message):
+        convert(Options(source, tmp_path / "out.safetensors", expected=results))
+    results.write_text("model,seed,value\n")
+    with pytest.raises(UserError, match="expected a results file, found none of its columns dataset, protocol"):
+        convert(Options(source, tmp_path / "out.safetensors", expected=results))
 
 
 def test_refuses_another_format(source, tmp_path):
