@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -29,9 +30,25 @@ SUMS = "SHA256SUMS"
 
 def listed(folder: Path) -> dict[str, tuple[Path, str]]:
     """The files of `SHA256SUMS` in `folder`, sorted by name (`builtin:` and the file's own), and their hashes, hex."""
-    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    pairs = [line.split() for line in lines if line and not line.startswith("#")]
-    return dict(sorted((f"builtin:{Path(file).stem}", (folder / file, digest)) for digest, file in pairs))
+    return dict(
+        sorted((f"builtin:{Path(file).stem}", (folder / file, digest)) for file, digest in sums(folder).items())
+    )
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """File -> hash, hex, as `SHA256SUMS` in `folder` has them; none where there is no list.
+
+    Raises:
+        UserError: a line that is none of `sha256sum`.
+    """
+    path, found = folder / SUMS, {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        match = re.fullmatch(r"(\w+) [ *](.+)", line)
+        if match:
+            found[match[2]] = match[1]
+        elif line.strip() and not line.startswith("#"):
+            raise UserError(f"{path}: expected a hash, two spaces and a name in every line, found {line!r}. Repair it.")
+    return found
 
 
 _FILES = {name: path for name, (path, _) in listed(Path(__file__).parent / "builtin").items()}

@@ -24,7 +24,7 @@ from baselines.load import load, no_model
 from benchmarks import downstream, reconstruction
 from dbae.checkpoints import own
 from dbae.data import parse_source
-from dbae.pretrained import SUMS, find
+from dbae.pretrained import SUMS, find, sums
 from dbae.support import cli
 from dbae.support.files import atomic_path, sha256
 
@@ -92,6 +92,7 @@ def pack(options: PackOptions) -> None:
         UserError: a file or the data is not usable.
     """
     require_new(options.out, force=options.force)
+    sums(options.out.parent)  # what cannot be read is refused before anything is measured
     source = find(options.source)
     card, states = own.read(source)
     kind, weights = next(iter(states.items()))  # averaged where there are any
@@ -108,11 +109,9 @@ def pack(options: PackOptions) -> None:
 
 def _list(path: Path) -> None:
     """Write the line of a file in SHA256SUMS beside it, as `sha256sum` does."""
-    sums = path.parent / SUMS
-    lines = sums.read_text(encoding="utf-8").splitlines() if sums.exists() else []
-    lines = [line for line in lines if line.split()[1:] != [path.name]] + [f"{sha256(path)}  {path.name}"]
-    with atomic_path(sums) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in sorted(lines, key=lambda line: line.split()[1])), "utf-8")
+    hashes = sums(path.parent) | {path.name: sha256(path)}
+    with atomic_path(path.parent / SUMS) as temporary:
+        temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items())), "utf-8")
 
 
 if __name__ == "__main__":

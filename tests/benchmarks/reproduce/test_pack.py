@@ -16,6 +16,7 @@ from dbae.checkpoints import own
 from dbae.networks.latent_mlp import LatentMLPConfig
 from dbae.prior import METHOD, LatentPrior
 from dbae.support.errors import UserError
+from dbae.support.files import sha256
 
 DATA = "faces:?n=60"
 
@@ -66,5 +67,16 @@ def test_the_line_of_a_file_in_the_list_is_written_anew(source, tmp_path, monkey
     assert [line.split()[1] for line in lines] == ["a.safetensors", "b.safetensors", "z.safetensors"]
     assert lines[2].startswith("11 ")
     assert own.read(tmp_path / "b.safetensors")[0].expected == {"x": 0.5, "y": 0.5}
+    for hashes in ("\n# mine\n11  a b.safetensors\n22 *c.safetensors\n\n", "11  a b.safetensors\n22  c.safetensors\n"):
+        (tmp_path / "SHA256SUMS").write_text(hashes)
+        pack.pack(PackOptions(source, tmp_path / "a b.safetensors", data=(), force=True))
+        digest = sha256(tmp_path / "a b.safetensors")
+        assert (tmp_path / "SHA256SUMS").read_text() == f"{digest}  a b.safetensors\n22  c.safetensors\n"
+    (tmp_path / "SHA256SUMS").write_text("11\n")
+    with pytest.raises(
+        UserError, match=r"SHA256SUMS: expected a hash, two spaces and a name in every line, found '11'"
+    ):
+        pack.pack(PackOptions(source, tmp_path / "d.safetensors", data=()))
+    assert not (tmp_path / "d.safetensors").exists()
     with pytest.raises(UserError, match=r"b\.safetensors: is there already\. Add --force"):
         pack.pack(PackOptions(source, tmp_path / "b.safetensors"))
