@@ -35,6 +35,7 @@ from dbae.noise import GeneratorNoise, mixed_seed
 from dbae.pretrained import load
 from dbae.prior import METHOD, LatentLoss, LatentPrior, LossKind, T
 from dbae.support import cli
+from dbae.support.distributed import world
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
 from dbae.support.provenance import of_training
@@ -161,7 +162,8 @@ def train(args: Args, load: Callable[[str], Loaded] = load, module: str = "dbae.
             whose z is noise already, or that decodes nothing.
     """
     require_apart([args.data], args.out)
-    RunFolder(args.out).require_usable(resume=args.resume)  # before the images are read
+    folder, config = RunFolder(args.out), args.training()
+    folder.require_usable(resume=args.resume)  # before the images are read
     loaded = load(args.ckpt)
     if loaded.model.encode_nfe:
         raise UserError(
@@ -172,21 +174,23 @@ def train(args: Args, load: Callable[[str], Loaded] = load, module: str = "dbae.
         raise UserError(f"{args.ckpt}: expected a model that decodes z, found one that does not: a prior is of no use.")
     data = open_data(args.data, size=loaded.model.image_size)
     split = "train" if "train" in data.splits else "all"
-    array = _encoded(args, loaded, data, split)
     prior = initialised(args.network(loaded.model.latent_dim), args.seed, name=f"{loaded.model.name}-prior")
+    card = _card(args, prior, loaded, data, split, module)
+    processes = world(cli.device(args.device)).size
+    folder.require_resumable(dataclasses.replace(card, training=dataclasses.asdict(config), processes=processes))
+    array = _encoded(args, loaded, data, split)  # which writes it anew for another model or other images
     mean, std = latent_data.moments(array if args.latent == "drawn" else array[:, :1])
     prior.mean.copy_(mean)
     prior.std.copy_(std)
     count = sum(p.numel() for p in prior.parameters())
     log.info("%d parameters; %d latents of %s", count, len(array), loaded.model.name)
-    config = args.training()
     return fit(
         prior,
         functools.partial(objective, kind=args.loss, drawn=args.latent == "drawn"),
         latent_data.LatentStream(array, config.batch_size, seed=config.seed),
         config,
         args.out,
-        _card(args, prior, loaded, data, split, module),
+        card,
         prepare=_as_it_is,
         resume=args.resume,
     )

@@ -13,7 +13,7 @@ import contextlib
 import csv
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,24 @@ class RunFolder:
                 f"{self.path}: holds a run already (newest: {self.checkpoints()[-1].name}). "
                 "Add --resume to go on with it, or name another --out."
             )
+
+    def require_resumable(self, card: Card) -> None:
+        """Raise UserError unless the newest checkpoint, where there is one, is of the run that `card` describes."""
+        for newest in self.checkpoints()[-1:]:
+            with resuming(newest):
+                require_same_run(newest, checkpoint.read_tensors(newest, "card")[1], card)
+
+
+@contextlib.contextmanager
+def resuming(path: Path) -> Iterator[None]:
+    """Raise UserError for what reading a damaged checkpoint raises."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: cannot be resumed, it or its .state file is damaged ({type(error).__name__}: {error}). "
+            "Remove both to go on from the checkpoint before."
+        ) from error
 
 
 def read_log(path: Path) -> dict[str, list[float]]:

@@ -32,14 +32,14 @@ from dbae.noise import mixed_seed
 from dbae.support.cli import device
 from dbae.support.compiling import compile_networks
 from dbae.support.distributed import world
-from dbae.support.errors import DivergedError, UserError
+from dbae.support.errors import DivergedError
 from dbae.support.locking import alone
 from dbae.support.precision import Precision, autocast
 from dbae.support.stopping import sigterm
 from dbae.training import precision
 from dbae.training.config import TrainConfig
 from dbae.training.ema import EMA
-from dbae.training.folder import RunFolder, require_same_run
+from dbae.training.folder import RunFolder, require_same_run, resuming
 from dbae.training.log import TrainingLog
 from dbae.training.objective import Losses, Objective, Stream, reaches_all
 
@@ -156,13 +156,8 @@ class Trainer:
             self.folder.remove_leftovers()
         self.log.restore(None, 0)
         for newest in self.world.broadcast(self.folder.checkpoints()[-1:]):
-            try:
+            with resuming(newest):
                 self._restore(newest)
-            except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-                raise UserError(
-                    f"{newest}: cannot be resumed, it or its .state file is damaged ({type(error).__name__}: {error}). "
-                    "Remove both to go on from the checkpoint before."
-                ) from error
         self.log.start(self.step)
 
     def train_step(self, images: Tensor) -> None:

@@ -85,6 +85,16 @@ def test_resumed_run_is_the_same_run(args: Args, tmp_path: Path) -> None:
         train(with_options(args, out=tmp_path / "parts"))
 
 
+def test_what_a_run_learns_from_stays_where_it_cannot_be_resumed(args: Args, tmp_path: Path) -> None:
+    train(with_options(args, codes=32))
+    before, other = (args.out / "latents.npy").read_bytes(), tmp_path / "other.safetensors"
+    checkpoint.save(other, small_card(small_model(seed=1), images_seen=1), raw=small_model(seed=1).state_dict())
+    for changes in ({"ckpt": str(other)}, {"precision": "bf16"}, {"ckpt": str(other), "seed": 1}):
+        with pytest.raises(UserError, match=r"cannot be resumed with these options: .*other training data"):
+            train(with_options(args, codes=64, resume=True, **changes))
+    assert (args.out / "latents.npy").read_bytes() == before
+
+
 def test_images_are_encoded_once(args: Args, monkeypatch: pytest.MonkeyPatch) -> None:
     train(with_options(args, codes=32))
     before = (args.out / "latents.npy").stat().st_mtime_ns
