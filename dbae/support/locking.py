@@ -106,6 +106,11 @@ def _opened(lock: Path, what: Path) -> int:
         lock.parent.mkdir(parents=True, exist_ok=True)
         return os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
     except OSError as error:
+        for place in (lock.parent, *lock.parent.parents):
+            if os.path.exists(place) and not os.path.isdir(place):
+                raise UserError(
+                    f"{place}: expected a folder, found a file. Name another --out; for the cache, set DBAE_CACHE."
+                ) from error
         raise UserError(
             f"{what}: the folder cannot be written ({error.strerror}). Name another --out; for the cache, set "
             "DBAE_CACHE."

@@ -61,8 +61,12 @@ def test_within_a_run_the_folder_is_its_own(folder: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="the folder cannot be written"), alone(tmp_path / "file" / "run"):
+    (file := tmp_path / "file").write_text("mine")
+    for folder in (file, file / "run"):
+        with pytest.raises(UserError, match=f"^{file}: expected a folder, found a file. Name another"), alone(folder):
+            pass
+    assert file.read_text() == "mine"
+    with pytest.raises(UserError, match="the folder cannot be written"), alone(tmp_path / ("a" * 300)):
         pass
 
 
