@@ -41,9 +41,8 @@ def measure(family: Family[Any, Any], model: Any, data: Any = None, **options: A
         UserError: an option that the benchmark has not, or what its command refuses.
     """
     prior = options.pop("prior") if not isinstance(options.get("prior"), str | Path | None) else None
-    models = dict(_model(one, i, prior) for i, one in enumerate(model if isinstance(model, list) else [model]))
-    sets = [] if data is None else data if isinstance(data, list) else [data]
-    datasets = dict(_dataset(one, i) for i, one in enumerate(sets))
+    models = dict(_model(one, i, prior) for i, one in enumerate(_several(model)))
+    datasets = {} if data is None else dict(_dataset(one, i) for i, one in enumerate(_several(data)))
     given: dict[str, Any] = {"ckpt": tuple(models)} | ({"data": tuple(datasets)} if datasets else {})
     chosen = options_of(family.options, options | given)
 
@@ -64,6 +63,10 @@ def measure(family: Family[Any, Any], model: Any, data: Any = None, **options: A
     session = family.session(chosen)
     family.measured(chosen, session, load, opened)
     return table(session.results.touched.values())
+
+
+def _several(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, list | tuple) else [given]
 
 
 def options_of(kind: type[ModelOptions], given: Mapping[str, Any]) -> Any:

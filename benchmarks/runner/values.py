@@ -74,4 +74,5 @@ def _described(hint: Any) -> str:
         parts = tuple(map(_described, parts))
     else:
         return _NAMES.get(hint) or f"a {hint.__name__}"
-    return " or ".join([", ".join(parts[:-1])] * (len(parts) > 1) + [parts[-1]])
+    *most, last = parts
+    return f"{', '.join(most)} or {last}" if most else last

@@ -164,7 +164,7 @@ def test_z_alone_decodes_nothing_and_unknown_options_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "options", "message"),
+    ("family", "options", "message"),
     [
         (benchmarks.trajectories, {"path": "lines"}, r"path: expected 'open' or 'closed', found 'lines'"),
         (benchmarks.downstream, {"probe": "svm"}, "probe: expected 'linear', 'mlp' or 'knn', or a list of such, found"),
@@ -172,16 +172,16 @@ def test_z_alone_decodes_nothing_and_unknown_options_are_named(tmp_path):
         (benchmarks.downstream, {"protocol": ["paper", "standrad"]}, "protocol: expected 'paper' or 'standard'"),
         (benchmarks.downstream, {"seeds": 0.5}, "seeds: expected a whole number, or a list of such, found 0.5"),
         (benchmarks.downstream, {"force": 1}, "force: expected True or False, found 1"),
-        (benchmarks.downstream, {"out": 3}, "out: expected a path, found 3"),
+        (benchmarks.disentanglement, {"generation": 3}, "generation: expected a path, or a list of such, found 3"),
         (benchmarks.reconstruction, {"nfe": True}, "nfe: expected a whole number"),
         (benchmarks.variation, {"grid": "log"}, "grid: expected 'native', 'karras' or 'uniform', or a list of such"),
-        (benchmarks.generation, {"x_T": "mine"}, "x_T: expected a number or 'own' or 'random', or a list of such"),
+        (benchmarks.generation, {"x_T": "mine"}, "x_T: expected 'own' or 'random' or a number, or a list of such"),
         (benchmarks.downstream, {"limit": "5"}, "limit: expected a whole number or None, found '5'"),
     ],
 )
-def test_what_a_command_line_would_refuse_is_refused(benchmark, options, message):
+def test_what_a_command_line_would_refuse_is_refused(family, options, message):
     with pytest.raises(UserError, match=message):
-        benchmark.measure(TinyModel(), data=Squares(), **options)
+        family.measure(TinyModel(), data=Squares(), **options)
 
 
 def test_values_of_numpy_and_whole_numbers_are_those_of_the_command_line(tmp_path):
