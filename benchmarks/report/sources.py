@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.results import Record, RecordFile, beside
+from benchmarks.results.differences_report import COMPARED
 from dbae.support.errors import UserError
 from dbae.training.folder import LOG_COLUMNS, read_log
 
@@ -89,7 +90,9 @@ def _tables(folder: Path, names: Sequence[str]) -> tuple[dict[Path, list[Record]
     files, logs = {}, {}
     for path in sorted(folder / name for name in names if name.endswith(".csv")):
         head = _head(path)
-        if head[:3] == ["task", "protocol", "task_version"] and not _is_of_attributes(path):
+        if head[:3] == ["task", "protocol", "task_version"] and not (
+            _is_of_attributes(path) or head[-1] == COMPARED[-1]
+        ):
             files[path] = RecordFile(path).read()
         elif head == list(LOG_COLUMNS):
             logs[path] = read_log(path)

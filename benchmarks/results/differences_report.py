@@ -52,14 +52,17 @@ def summary(differences: Sequence[Difference], tolerance: float | None, *, holm:
     return f"{len(differences)} numbers compared{regressions}; {about}" + (f" ({chance})." if judged else ".")
 
 
+COMPARED = ("before", "after", "difference", "low", "high", "verdict", "conditions", "p", "over")
+"""Columns of a comparison's CSV, after those of results."""
+
+
 def write_csv(path: Path, differences: Sequence[Difference]) -> None:
     """One line a pair: what both records share or where they differ, and the difference."""
     records = [r for d in differences for r in (d.pair.before, d.pair.after)]
     names = [n for n in columns_of(records) if n not in ("value", "stderr", "seconds", "peak_mib")]
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        measured = ["before", "after", "difference", "low", "high", "verdict", "conditions", "p", "over"]
-        writer.writerow([*names, *measured])
+        writer.writerow([*names, *COMPARED])
         for d in differences:
             a, b = d.pair.before, d.pair.after
             shared = [_both(getattr(a, n), getattr(b, n)) for n in names]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from report_results import CONTROL, DECODED, PROBE, write_results
 
+from benchmarks import compare
 from benchmarks.report.board import CONTROLS
 from benchmarks.report.build import boards
 from benchmarks.report.claims import changes, claims
@@ -155,6 +156,14 @@ def test_what_is_no_result_is_refused_or_passed_over(tmp_path):
         find([tmp_path])
     with pytest.raises(UserError, match="36 columns"):
         find([tmp_path / "other.csv"])
+
+
+def test_a_comparison_beside_results_is_no_result(tmp_path):
+    results = tmp_path / "downstream.csv"
+    RecordFile(results).add([PROBE, CONTROL])
+    compare.main(compare.Options(files=(str(results),), out=tmp_path / "compared.csv"))
+    (found,) = find([tmp_path])
+    assert list(found.files) == [results]
 
 
 def test_numbers_are_written_with_the_digits_that_serve():
