@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsIndex
 
 import numpy as np
@@ -27,12 +27,27 @@ class Attributes:
     Attributes:
         binary_names: k names; binary: int8 (n, k) of 0/1.
         continuous_names: m names; continuous: float64 (n, m), in the units of the label file.
+
+    Raises:
+        UserError: a label called `mean`, see `require_names`.
     """
 
     binary_names: tuple[str, ...]
     binary: Int8[np.ndarray, "n k"]
     continuous_names: tuple[str, ...]
     continuous: Float64[np.ndarray, "n m"]
+
+    def __post_init__(self) -> None:
+        require_names((*self.binary_names, *self.continuous_names), "labels")
+
+
+def require_names(names: Sequence[str], where: str) -> None:
+    """Raise UserError if a label has the name that results have for the mean over all labels."""
+    if "mean" in names:
+        raise UserError(
+            f"{where}: expected other names than 'mean', which is what results call the mean over all labels; found a "
+            "label of that name. Rename its column."
+        )
 
 
 class ImageDataset(abc.ABC):

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from dbae.data.base import require_names
 from dbae.support.errors import UserError
 
 CELEBA_SPLIT_SIZES = {"train": 162_770, "val": 19_867, "test": 19_962}
@@ -72,6 +73,7 @@ def parse_attributes(text: str, where: str) -> Table:
     names = tuple(lines[1].split())
     if len(set(names)) != len(names) or not names or not "".join(names).isprintable():
         raise malformed(where, 2, "distinct attribute names", f"'{lines[1][:80]}'")
+    require_names(names, f"{where}, line 2")
     count = int(lines[0])
     if (quick := _attributes_by_pandas(text, names, count)) is not None:
         return quick

@@ -5,8 +5,9 @@
     b.png,test,0,27,black                  `split`: train, val, test, or 0, 1, 2
 
 Every other column is a label, and its values say of which kind (`kind_of`): 0/1, true/false or -1/1 are a binary
-attribute, other numbers a real-valued target, words classes, each of which becomes a binary attribute `hair=brown`. In
-`attributes_continuous.csv` every label is a real-valued target.
+attribute, other numbers a real-valued target, words classes, each of which becomes a binary attribute `hair=brown`; of
+two classes the second alone, in alphabetical order, since the other says the same. In `attributes_continuous.csv` every
+label is a real-valued target. No label is called `mean`, which is what results call the mean over all of them.
 
 What is no target is said by the file: in a line `# not targets: id, age` before the header, or by a column NAME beside
 a column NAME_z that is its z-score, which is the same quantity in its own units. No name alone leaves a column out.
@@ -21,6 +22,7 @@ import dataclasses
 
 import numpy as np
 
+from dbae.data.base import require_names
 from dbae.data.labels.formats import PARTITIONS, Numbered, Table, malformed
 from dbae.data.labels.rows import NOT_TARGETS, Rows, read_rows
 
@@ -34,6 +36,7 @@ LONGEST = 100
 
 _SPLITS = {word: i for i, name in enumerate(PARTITIONS) for word in (name, str(i))}
 _WORDS = {"false": 0, "true": 1}
+_MISSING = ("na", "n/a", "<na>", "nan", "null")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +65,14 @@ def parse_csv(text: str, where: str, *, all_real: bool = False) -> CsvLabels:
 
     Raises:
         UserError: columns without a name, with two lines or twice; no column that names the image; a row of another
-            length; an empty cell; a number that is not finite; more than `MAX_CLASSES` classes (names the line).
+            length; an empty cell; a number that is not finite; more than `MAX_CLASSES` classes; two columns of splits
+            (names the line).
     """
     named, rows = read_rows(text, where)
-    splits = next((name for name in SPLIT_COLUMNS if name in rows.columns), None)
+    splits = _split_column(rows, where)
     labels = {name: column for name, column in rows.columns.items() if name != splits}
     chosen, notes = _targets(labels, named, where)
+    require_names(chosen, f"{where}, line {rows.first - 1}")
     binary: dict[str, np.ndarray] = {}
     real: dict[str, np.ndarray] = {}
     for name in chosen:
@@ -88,6 +93,13 @@ def parse_csv(text: str, where: str, *, all_real: bool = False) -> CsvLabels:
         None if splits is None else Numbered(rows.files, _split_numbers(rows, splits, where)),
         notes,
     )
+
+
+def _split_column(rows: Rows, where: str) -> str | None:
+    found = [name for name in rows.columns if name.lower() in SPLIT_COLUMNS]
+    if len(found) > 1:
+        raise malformed(where, rows.first - 1, "one column of splits", f"'{found[0]}' and '{found[1]}'")
+    return found[0] if found else None
 
 
 def parse_csv_partition(text: str, where: str) -> Numbered:
@@ -189,8 +201,12 @@ def _classes(column: np.ndarray, name: str, where: str, first: int) -> dict[str,
             f"{len(counts):,} different words, such as '{words[0][:40]}' (if it is no target, write the line "
             f"'{NOT_TARGETS} {name}' before the header)",
         )
-    array = np.array(words, object)
-    return {f"{name}={word}": (array == word).astype(np.int8) for word in sorted(counts)}
+    missing = next((word for word in counts if word.lower() in _MISSING), None)
+    if missing is not None:
+        expected = f"a word in every row of column '{name}'"
+        raise malformed(where, first + words.index(missing), expected, f"'{missing}', a missing value")
+    array, classes = np.array(words, object), sorted(counts)
+    return {f"{name}={word}": (array == word).astype(np.int8) for word in classes[len(classes) == 2 :]}
 
 
 def _split_numbers(rows: Rows, name: str, where: str) -> np.ndarray:

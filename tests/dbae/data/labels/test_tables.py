@@ -12,8 +12,9 @@ import pandas
 import pytest
 from image_samples import picture, png, write_folder
 
-from dbae.data import open_data
+from dbae.data import Attributes, open_data
 from dbae.data.labels import rows as rows_module
+from dbae.data.labels import tables
 from dbae.data.labels.formats import parse_attributes
 from dbae.data.labels.tables import parse_csv, parse_csv_partition
 from dbae.data.labels.write import label_files
@@ -30,8 +31,8 @@ def test_the_example_of_the_readme(tmp_path: Path) -> None:
     data = open_data(f"folder:{root}")
     labels = data.attributes
     assert labels is not None
-    assert labels.binary_names == ("smiling", "glasses", "hair=black", "hair=brown")
-    assert labels.binary.tolist() == [[1, 1, 0, 1], [0, 0, 1, 0], [1, 0, 0, 1]]
+    assert labels.binary_names == ("smiling", "glasses", "hair=brown")
+    assert labels.binary.tolist() == [[1, 1, 1], [0, 0, 0], [1, 0, 1]]
     assert labels.continuous_names == ("age",)
     assert labels.continuous.tolist() == [[31.5], [27], [64]]
     assert {name: indices.tolist() for name, indices in data.splits.items()} == {
@@ -230,7 +231,7 @@ def test_classes_and_z_scores_survive_writing(tmp_path: Path) -> None:
     again = open_data(f"folder:{copy}")
     assert again.fingerprint == data.fingerprint
     assert again.attributes is not None
-    assert again.attributes.binary_names == ("hair=dark brown", "hair=grey")
+    assert again.attributes.binary_names == ("hair=grey",)
     assert again.attributes.continuous_names == ("height", "height_z")
 
 
@@ -266,3 +267,43 @@ def test_a_long_list_that_is_wrong_is_told_line_by_line(old: str, new: str, mess
     text = "1000\nA B\n" + "".join(f"{i:06d}.jpg 1 1\n" for i in range(1000))
     with pytest.raises(UserError, match=message):
         parse_attributes(text.replace(old, new), "list_attr.txt")
+
+
+def labels(text: str):
+    return tables.parse_csv(text, "labels.csv")
+
+
+def test_of_two_words_one_is_an_attribute():
+    """The other says the same again: each would be redundant to TAD, and count twice in a mean."""
+    found = labels("file,top\na,no\nb,yes\nc,no\n").binary
+    assert found.names == ("top=yes",)
+    assert found.values[:, 0].tolist() == [0, 1, 0]
+    assert labels("file,top\na,no\nb,yes\nc,so so\n").binary.names == ("top=no", "top=so so", "top=yes")
+    assert labels("file,top\na,no\nb,no\n").binary.names == ("top=no",)
+
+
+def test_a_column_of_splits_is_one_in_any_letters():
+    found = labels("file,Split,top\na,train,1\nb,test,0\n")
+    assert found.splits is not None
+    assert found.splits.numbers.tolist() == [0, 2]
+    assert found.binary.names == ("top",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,split,partition\na,train,0\n", "line 1: expected one column of splits, found 'split' and 'partition'"),
+        ("file,mean,std\na,1,0\nb,0,1\n", "line 1: expected other names than 'mean'"),
+        ("# not targets:\nfile,top\na,red\nb,NA\nc,blue\n", "line 4: expected a word .*, found 'NA', a missing value"),
+    ],
+)
+def test_labels_that_would_be_taken_for_others_are_refused(text, message):
+    with pytest.raises(UserError, match=message):
+        labels(text)
+
+
+def test_no_label_has_the_name_of_their_mean():
+    with pytest.raises(UserError, match="line 2: expected other names than 'mean'"):
+        parse_attributes("1\nmean Young\na.png 1 -1\n", "list_attr.txt")
+    with pytest.raises(UserError, match="labels: expected other names than 'mean'"):
+        Attributes(("mean",), np.zeros((2, 1), np.int8), (), np.empty((2, 0)))
