@@ -4,7 +4,7 @@
     scores     float16 (n, k)  (prediction - shift) / scale; as good as the prediction for AP, AUROC and Pearson r
     shift      float64 (k,)    mean of an attribute's predictions over these images
     scale      float64 (k,)    their standard deviation; 1 where all are equal
-    targets    (n, k)          uint8 0 or 1 of binary attributes, float32 of continuous ones
+    targets    (n, k)          uint8 0 or 1 of binary attributes, float32 of others, or float64 where float32 loses digits
     names      str (k,)        the attributes whose mean the row is, in the row's order; others are not here
     groups     int64 (n,)      who is in each image, where the data set knows; else there is no such array
     identity   str ()          JSON: the cells that identify the row, column -> cell
@@ -66,13 +66,12 @@ def write_scores(results: Path, row: Record, scores: ImageScores) -> Path:
     predictions = scores.predictions.astype(np.float64)
     shift, scale = predictions.mean(axis=0), predictions.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
-    binary = np.issubdtype(scores.targets.dtype, np.integer)
     arrays: dict[str, Any] = {
         "indices": scores.indices,
         "scores": ((predictions - shift) / scale).astype(np.float16),
         "shift": shift,
         "scale": scale,
-        "targets": scores.targets.astype(np.uint8 if binary else np.float32),
+        "targets": _small(scores.targets),
         "names": np.array(scores.names),
         "identity": _identity(row),
     }
@@ -81,6 +80,16 @@ def write_scores(results: Path, row: Record, scores: ImageScores) -> Path:
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
     return path
+
+
+def _small(targets: Shaped[np.ndarray, "n k"]) -> Shaped[np.ndarray, "n k"]:
+    """In few bytes, but float64 where some differ by no more than float32 rounds (times in seconds, say)."""
+    if np.issubdtype(targets.dtype, np.integer):
+        return targets.astype(np.uint8)
+    with np.errstate(over="ignore"):
+        rounded = targets.astype(np.float32)
+    lost = np.abs(rounded - targets).max(axis=0) > 1e-5 * targets.std(axis=0)
+    return targets if lost.any() else rounded
 
 
 def read_scores(results: Path, row: Record) -> ImageScores | None:

@@ -70,6 +70,16 @@ def test_regression_keeps_r_and_squared_errors(tmp_path):
     )
 
 
+def test_times_in_seconds_keep_their_digits(tmp_path):
+    rng = np.random.default_rng(2)
+    targets = 1.7e9 + 20 * rng.standard_normal((100, 1))
+    predictions = targets + 10 * rng.standard_normal((100, 1))
+    write_scores(tmp_path / "d.csv", ROW, ImageScores(np.arange(100), predictions, targets, ("seconds",)))
+    found = read_scores(tmp_path / "d.csv", ROW)
+    np.testing.assert_array_equal(found.targets, targets)
+    np.testing.assert_allclose(pearson(found.targets, found.predictions), pearson(targets, predictions), atol=1e-3)
+
+
 @pytest.mark.parametrize("change", [{"seed": "1"}, {"protocol": "paper"}, {"model": "b"}, {"metric": "Pearson_r"}])
 def test_every_row_has_a_file_of_its_own(tmp_path, change):
     other = dataclasses.replace(ROW, **change)
