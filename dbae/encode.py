@@ -97,9 +97,13 @@ class Options:
             raise UserError(
                 f"--out {self.out}: expected a file, found a folder. Name a file in it: {self.out / 'z.npz'}."
             )
+        self.require_new()
+        require_format(self.out)
+
+    def require_new(self) -> None:
+        """Raise UserError if something would be replaced that --force does not say to replace."""
         if self.out.exists() and not self.force:
             raise UserError(f"--out {self.out}: is there already. Add --force to replace it, or choose another --out.")
-        require_format(self.out)
 
 
 @torch.inference_mode()
@@ -143,6 +147,7 @@ def run(options: Options, load: Callable[[str], Loaded] = load) -> tuple[int, in
             bar.update(good + bad)
         if not encoded:
             raise UserError(f"{options.images[0]}: expected images, found {broken} that cannot be read and no other.")
+        options.require_new()  # another process may have written it meanwhile
     return encoded, broken
 
 

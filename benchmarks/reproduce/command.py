@@ -92,6 +92,7 @@ def main(options: ReproduceOptions) -> None:
         if folder is not None:
             os.environ[variable] = str(folder)
     table = TABLES_BY_NUMBER[options.table.removeprefix("table")]
+    _require_both(table, options)
     found = planned(table, options)
     given = {name: getattr(options, name) for name in ("prior", "limit", "batch_size", "precision", "device")}
     metrics = {cell["metric"] for subject in found.subjects for cell in subject.cells}
@@ -109,6 +110,18 @@ def main(options: ReproduceOptions) -> None:
         report(table, found, records, out)
     if failed:
         raise UserError("\n".join([f"{len(failed)} of {len(ready)} steps failed, the others are in {out}:", *failed]))
+
+
+def _require_both(table: Table, options: ReproduceOptions) -> None:
+    """Checkpoints alone, or data alone, are no reason to measure built-in models on drawn faces."""
+    missing = [name for name in ("DBAE_CHECKPOINTS", "DBAE_DATA") if name not in os.environ]
+    named = options.checkpoints or options.images
+    if named and missing and not options.row and not table.architectures:
+        option = {"DBAE_CHECKPOINTS": "--checkpoints", "DBAE_DATA": "--images"}[missing[0]]
+        raise UserError(
+            f"{named}: expected a folder of checkpoints and one of data sets, found one of the two. Name the other "
+            f"with {option} or ${missing[0]}, or neither, for built-in models on drawn faces."
+        )
 
 
 def planned(table: Table, options: ReproduceOptions) -> Plan:

@@ -196,6 +196,17 @@ def test_a_file_that_is_there_is_not_replaced_silently(folder, capfd):
     assert "sigma" in encode(folder, "--sigma")
 
 
+def test_a_file_that_another_process_wrote_meanwhile_is_kept(folder, monkeypatch, capfd):
+    def meanwhile(*given, **named):
+        (folder / "z.npz").write_text("theirs")
+        return posterior_rows(*given, **named)
+
+    monkeypatch.setattr("dbae.encode.posterior_rows", meanwhile)
+    encode(folder, force=False, status=2)
+    assert "z.npz: is there already" in capfd.readouterr().err
+    assert (folder / "z.npz").read_text() == "theirs"
+
+
 def test_a_folder_is_no_file_to_write(folder, capfd):
     (folder / "z.npz").mkdir()
     encode(folder, status=2)

@@ -181,6 +181,13 @@ def test_without_checkpoints_built_in_models_run_and_no_published_value_stands_b
     assert {line["dataset"] for line in lines} == {"faces-v1"}
 
 
+def test_checkpoints_without_data_are_not_passed_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DBAE_DATA", raising=False)
+    monkeypatch.setenv("DBAE_CHECKPOINTS", "")  # what the command sets is undone
+    assert run("table2", "--checkpoints", str(tmp_path), "--dry-run") == 2
+    assert "found one of the two. Name the other with --images or $DBAE_DATA" in capsys.readouterr().err
+
+
 def test_estimates_need_no_more_than_the_model():
     table = small("2")
     step = plan.Step(table.runs[0], "faces?n=20", ("builtin:dbae",))
