@@ -4,7 +4,7 @@
     scores     float16 (n, k)  (prediction - shift) / scale; as good as the prediction for AP, AUROC and Pearson r
     shift      float64 (k,)    mean of an attribute's predictions over these images
     scale      float64 (k,)    their standard deviation; 1 where all are equal
-    targets    (n, k)          uint8 0 or 1 of binary attributes, float32 of others, or float64 where float32 loses digits
+    targets    (n, k)          uint8 0 or 1 of binary attributes, float32 of others, float64 where that loses digits
     names      str (k,)        the attributes whose mean the row is, in the row's order; others are not here
     groups     int64 (n,)      who is in each image, where the data set knows; else there is no such array
     identity   str ()          JSON: the cells that identify the row, column -> cell
