@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dbae.interface import require_images
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
 
@@ -17,10 +18,12 @@ class OneStepModel(nn.Module):
 
     Attributes:
         name: used in result rows and messages.
+        image_size: side of the images, pixels.
         images_seen: buffer, int64 (): training images so far.
     """
 
     name: str
+    image_size: int
     images_seen: Tensor
     samplers = ("one_step",)
     endpoints = ("decoded",)
@@ -45,7 +48,12 @@ class OneStepModel(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z of images in [-1, 1], without gradient; the mean without noise, which only models with a deviation use."""
+        """z of images in [-1, 1], without gradient; the mean without noise, which only models with a deviation use.
+
+        Raises:
+            ValueError: images of another size than the model's.
+        """
+        require_images(x, self.image_size)
         mean, sigma = self.posterior(x)
         return mean if sigma is None or noise is None else mean + sigma * noise.normal(mean.shape)
 

@@ -197,6 +197,12 @@ class Loaded(Protocol):
         """What it was trained on, in words; "" where that is not known."""
 
 
+def require_images(x: Tensor, size: int, what: str = "images") -> None:
+    """Raise ValueError unless x is (b, 3, size, size): networks would take other sizes too, and answer nonsense."""
+    if tuple(x.shape[1:]) != (3, size, size):
+        raise ValueError(f"expected {what} of shape (b, 3, {size}, {size}), found {tuple(x.shape)}")
+
+
 def on_device(model: RepresentationModel, device: torch.device) -> RepresentationModel:
     """The model on `device`, in evaluation mode."""
     if isinstance(model, nn.Module):

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dbae.bridge import Bridge
+from dbae.interface import require_images
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.networks.endpoint_decoder import EndpointDecoder, EndpointDecoderConfig
 from dbae.networks.unet import UNet, UNetConfig
@@ -112,7 +113,11 @@ class DBAE(nn.Module):
         """z = mu + sigma * eps; mu without noise. The released evaluation always draws.
 
         Without gradient, so that z can go anywhere; training takes `posterior`.
+
+        Raises:
+            ValueError: images of another size than the model's.
         """
+        require_images(x, self.image_size)
         mean, sigma = self.posterior(x)
         if sigma is None or noise is None:
             return mean
@@ -169,7 +174,12 @@ class DBAE(nn.Module):
 
         The default sampler is the paper's: DDBM Euler, 100 network evaluations, no churn. `sampler.end_data`
         replaces the bridge's (0.5 as trained; 0.0 is what the released evaluation scripts compute).
+
+        Raises:
+            ValueError: x_T of another size than the model's images.
         """
+        if x_T is not None:
+            require_images(x_T, self.image_size, "x_T")
         sampler = sampler or SamplerConfig("ddbm_euler")
         bridge = dataclasses.replace(self.config.bridge, end_data=sampler.end_data)
         endpoint = self._default_endpoint(z, noise) if x_T is None else x_T

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from baselines.diffusion.process import Schedule
 from baselines.diffusion.samplers import Predict, invert, sample
+from dbae.interface import require_images
 from dbae.noise import Noise, mixed_seed
 from dbae.samplers import Sampled, SamplerConfig
 
@@ -63,7 +64,12 @@ class DiffusionModel(nn.Module, ABC):
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z of images in [-1, 1], without gradient; the mean without noise, which only models with a deviation use."""
+        """z of images in [-1, 1], without gradient; the mean without noise, which only models with a deviation use.
+
+        Raises:
+            ValueError: images of another size than the model's.
+        """
+        require_images(x, self.image_size)
         mean, sigma = self.posterior(x)
         return mean if sigma is None or noise is None else mean + sigma * noise.normal(mean.shape)
 
@@ -94,8 +100,10 @@ class DiffusionModel(nn.Module, ABC):
 
         Raises:
             UserError: no such number of steps.
-            ValueError: a sampler that these models lack, or noise is missing.
+            ValueError: a sampler that these models lack, noise is missing, or x_T of another size.
         """
+        if x_T is not None:
+            require_images(x_T, self.image_size, "x_T")
         x_T = self.start(z, noise) if x_T is None else x_T
         sampler = sampler or SamplerConfig("ddim")
         return sample(self.predictor(z), x_T, self.schedule, sampler, noise=noise, progress=progress)

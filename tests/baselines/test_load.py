@@ -140,3 +140,14 @@ def test_builtin_models_of_other_methods_open_by_name(tmp_path, monkeypatch):
     assert load("builtin:mine").path == tmp_path / "mine.safetensors"
     with pytest.raises(UserError, match=r"builtin:mine: no such built-in model; .*`python -m baselines\.encode`"):
         pretrained.load("builtin:mine")
+
+
+@pytest.mark.parametrize("name", ["builtin:dbae", "builtin:diffae", "builtin:pdae", "builtin:vae"])
+def test_images_of_another_size_have_no_z(name):
+    """Networks of convolutions would answer, and nobody would see that z means nothing."""
+    model = load(name).model
+    with pytest.raises(ValueError, match=r"\b32\b.*found .*16"):
+        model.encode(torch.zeros(2, 3, 16, 16))
+    if model.samplers[0] != "one_step":
+        with pytest.raises(ValueError, match=r"expected x_T of shape \(b, 3, 32, 32\), found \(2, 3, 16, 16\)"):
+            model.decode(torch.zeros(2, model.latent_dim), x_T=torch.zeros(2, 3, 16, 16))
