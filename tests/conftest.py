@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from shape_checks import checked_anew as checked_anew
+from shape_checks import unchecked as unchecked
 from stand_ins import Squares
 
 

@@ -28,8 +28,11 @@ def average_precision(labels: Int8[np.ndarray, "n k"], scores: Float[np.ndarray,
     An attribute without a positive has AP 0, as in the reference's scikit-learn; one with positives only has AP 1.
 
     Raises:
-        ValueError: a score of an attribute with positives is not finite.
+        ValueError: a score of an attribute with positives is not finite, labels are not 0 and 1, or shapes differ.
     """
+    _require_one_shape(labels, scores)
+    if not ((labels == 0) | (labels == 1)).all():
+        raise ValueError(f"labels must be 0 or 1, found {np.unique(labels)[:5]}")
     found = np.flatnonzero(labels.any(axis=0))
     bad = [column for column in found if not np.isfinite(scores[:, column]).all()]
     if bad:
@@ -45,9 +48,16 @@ def average_precision(labels: Int8[np.ndarray, "n k"], scores: Float[np.ndarray,
 
 
 def pearson(target: Float[np.ndarray, "n k"], prediction: Float[np.ndarray, "n k"]) -> Float64[np.ndarray, " k"]:
-    """Pearson r of each attribute by SciPy. NaN where target or prediction is constant, hence a NaN mean there."""
+    """Pearson r of each attribute by SciPy. NaN where target or prediction is constant, hence a NaN mean there.
+
+    Raises:
+        ValueError: fewer than two rows, or shapes differ.
+    """
     from scipy import stats
 
+    _require_one_shape(target, prediction)
+    if len(target) < 2:
+        raise ValueError(f"a correlation needs two images or more, got {len(target)}")
     with warnings.catch_warnings():
         # Said by the NaN itself, which the caller sees; the warnings would come once an epoch.
         warnings.simplefilter("ignore", stats.ConstantInputWarning)
@@ -58,5 +68,15 @@ def pearson(target: Float[np.ndarray, "n k"], prediction: Float[np.ndarray, "n k
 def mean_squared_error(
     target: Float[np.ndarray, "n k"], prediction: Float[np.ndarray, "n k"]
 ) -> Float64[np.ndarray, " k"]:
-    """Mean squared error of each attribute, in squared units of the target."""
+    """Mean squared error of each attribute, in squared units of the target.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    _require_one_shape(target, prediction)
     return np.square(target.astype(np.float64) - prediction.astype(np.float64)).mean(axis=0)
+
+
+def _require_one_shape(known: np.ndarray, predicted: np.ndarray) -> None:
+    if known.shape != predicted.shape:
+        raise ValueError(f"predictions must have the shape {known.shape} of what is predicted, found {predicted.shape}")

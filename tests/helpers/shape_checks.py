@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jaxtyping
 import pytest
 from beartype import beartype
 
@@ -47,6 +48,12 @@ def checked_anew() -> Iterator[None]:
     _count_anew()  # fixtures of modules have made calls
     yield
     _count_anew()
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No annotation is checked, as outside the tests: a function meets with what its own checks must refuse."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def _count_anew() -> None:

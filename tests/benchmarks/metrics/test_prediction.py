@@ -95,3 +95,21 @@ def test_binary_cross_entropy_is_the_reference(golden):
     assert float(binary_cross_entropy(logits, labels)) == pytest.approx(float(golden["bce/value"]), abs=1e-6)
     labels[::7, 3] = torch.nan
     assert float(binary_cross_entropy(logits, labels)) == pytest.approx(float(golden["bce/value_nan_masked"]), abs=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("metric", "known", "predicted", "said"),
+    [
+        (average_precision, np.array([[-1], [1]]), np.zeros((2, 1)), r"0 or 1, found \[-1  1\]"),
+        (average_precision, np.array([[0.5], [1]]), np.zeros((2, 1)), "0 or 1"),
+        (average_precision, np.array([[np.nan], [1]]), np.zeros((2, 1)), "0 or 1"),
+        (average_precision, np.ones((2, 1)), np.zeros((3, 1)), r"\(2, 1\) .*, found \(3, 1\)"),
+        (pearson, np.zeros((3, 2)), np.zeros((3, 1)), r"\(3, 2\) .*, found \(3, 1\)"),
+        (pearson, np.zeros((1, 2)), np.zeros((1, 2)), "two images or more, got 1"),
+        (mean_squared_error, np.zeros((3, 2)), np.zeros((1, 2)), r"\(3, 2\) .*, found \(1, 2\)"),
+    ],
+)
+def test_refuses_what_it_cannot_compare(metric, known, predicted, said):
+    with pytest.raises(ValueError, match=said):
+        metric(known, predicted)
