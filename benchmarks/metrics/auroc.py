@@ -35,7 +35,13 @@ def auroc_exact(
         codes: latents.
         labels: 0 or 1.
         weights: r sets of image weights; None is one set of ones.
+
+    Raises:
+        ValueError: codes are not finite, labels are not 0 and 1, or not as many as codes.
     """
+    _check_labels(labels, len(codes))
+    if not np.isfinite(codes).all():
+        raise ValueError("codes must be finite")
     if weights is None:
         weights = np.ones((1, len(codes)))
     positive = weights @ labels
@@ -54,16 +60,26 @@ def auroc_exact(
 def auroc_sweep(
     codes: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "n a"], *, range_guard: float = 0.2
 ) -> Float64[np.ndarray, "a d"]:
-    """The published sweep; NaN for an attribute without both classes (where the reference divides by zero)."""
-    return np.where(_spread(codes) > range_guard, sweep_areas(codes, labels).max(axis=0), 0.5)
+    """The published sweep; NaN for an attribute without both classes (where the reference divides by zero).
+
+    Raises:
+        ValueError: as of `sweep_areas`.
+    """
+    areas = sweep_areas(codes, labels)
+    return np.where(_spread(codes) > range_guard, areas.max(axis=0), 0.5)
 
 
 def sweep_areas(codes: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "n a"]) -> Float64[np.ndarray, "2 a d"]:
-    """area_pos and area_neg of the sweep, before the guard and the maximum."""
+    """area_pos and area_neg of the sweep, before the guard and the maximum.
+
+    Raises:
+        ValueError: codes or their range are not finite in float32, labels are not 0 and 1, or not as many as codes.
+    """
+    _check_labels(labels, len(codes))
     count = labels.sum(axis=0, dtype=np.int64)
     result = np.empty((2, labels.shape[1], codes.shape[1]))
     below = np.zeros((len(labels) + 1, labels.shape[1]), np.int32)  # positives among the first so many sorted images
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         for d, z in enumerate(codes.T):
             bins = _thresholds_reached(z).astype(np.uint8)
             order = np.argsort(bins, kind="stable")
@@ -80,8 +96,18 @@ def sweep_areas(codes: Float[np.ndarray, "n d"], labels: Int8[np.ndarray, "n a"]
 def _thresholds_reached(z: Float[np.ndarray, " n"]) -> np.ndarray:
     """How many thresholds each code reaches, 0 to 101. float32 in the reference's order: rounding decides the top."""
     z = z.astype(np.float32)
+    span = z.max() - z.min()
+    if not np.isfinite(span):  # of finite codes alone it is
+        raise ValueError(f"codes and their range must be finite in float32, found {z.min():.4g} to {z.max():.4g}")
     steps = np.arange(0.0, 1.0001, 0.01).astype(np.float32)
-    return np.searchsorted(steps * (z.max() - z.min()) + z.min(), z, side="right")
+    return np.searchsorted(steps * span + z.min(), z, side="right")
+
+
+def _check_labels(labels: np.ndarray, images: int) -> None:
+    if len(labels) != images:
+        raise ValueError(f"{images} codes and {len(labels)} rows of labels")
+    if not ((labels == 0) | (labels == 1)).all():
+        raise ValueError(f"labels must be 0 or 1, found {np.unique(labels)[:5]}")
 
 
 def _spread(codes: Float[np.ndarray, "n d"]) -> np.ndarray:

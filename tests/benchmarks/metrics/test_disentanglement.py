@@ -193,3 +193,26 @@ def test_refuses_other_labels():
         dis.tad(z, y + np.int8(1))
     with pytest.raises(ValueError, match="finite"):
         dis.tad(z * np.float32(np.nan), y)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("score", [auroc_exact, auroc_sweep, sweep_areas])
+def test_scores_refuse_what_they_cannot_rank(score):
+    z, y = draw(20, 2, 2)
+    with pytest.raises(ValueError, match=r"0 or 1, found \[-1  1\]"):
+        score(z, 2 * y - np.int8(1))
+    with pytest.raises(ValueError, match="19 codes and 20 rows of labels"):
+        score(z[1:], y)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="finite"):
+            score(np.where(np.arange(20)[:, None] == 3, np.float32(bad), z), y)
+
+
+@pytest.mark.parametrize("scale", [1e39, 2e38])
+def test_sweep_refuses_what_float32_cannot_hold(scale):
+    """Codes of the second size fit, but not their range."""
+    z, y = draw(20, 2, 2)
+    codes = np.sign(z).astype(np.float64) * scale
+    assert np.isfinite(dis.tad(codes, y).tad)
+    with pytest.raises(ValueError, match="finite in float32"):
+        dis.tad(codes, y, auroc="sweep")
