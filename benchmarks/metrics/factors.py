@@ -20,7 +20,7 @@ import dataclasses
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Integer
 
 from dbae.support.progress import progress_bar
 
@@ -29,14 +29,23 @@ _LEAST_VARIANCE = 1e-12
 
 @dataclasses.dataclass(frozen=True)
 class Codes:
-    """Codes float (n, d) of images and their factors, classes (n, f)."""
+    """Codes float (n, d) of images and their factors, classes (n, f), kept as int64.
+
+    Raises:
+        ValueError: codes are not finite, factors are no integers or not as many as codes, or one is constant.
+    """
 
     z: Float[np.ndarray, "n d"]
-    factors: Int[np.ndarray, "n f"]
+    factors: Integer[np.ndarray, "n f"]
 
     def __post_init__(self) -> None:
         if len(self.z) != len(self.factors):
             raise ValueError(f"{len(self.z)} codes and {len(self.factors)} rows of factors")
+        if not np.isfinite(self.z).all():
+            raise ValueError("codes must be finite")
+        if not np.issubdtype(self.factors.dtype, np.integer):
+            raise ValueError(f"factors must be classes, as integers, found {self.factors.dtype}")
+        object.__setattr__(self, "factors", self.factors.astype(np.int64, copy=False))  # in a byte, 255 + 1 is 0
         constant = np.flatnonzero(self.factors.min(axis=0) == self.factors.max(axis=0))
         if len(constant):
             raise ValueError(f"factors {constant.tolist()} have one class only; leave them out")

@@ -135,3 +135,27 @@ def test_components_are_those_of_scikit_learn(d, kept):
         assert found.z.shape == wanted.shape
         np.testing.assert_allclose(np.abs(found.z), np.abs(wanted), rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(test.factors, factors[200:])
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_refuses_codes_that_are_not_finite(bad):
+    codes = noise(10, 0)
+    with pytest.raises(ValueError, match="finite"):
+        Codes(np.where(codes.z == codes.z[0, 0], np.float32(bad), codes.z), codes.factors)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_refuses_factors_that_are_no_classes():
+    codes = noise(10, 0)
+    with pytest.raises(ValueError, match="integers, found float64"):
+        Codes(codes.z, codes.factors / 2)
+
+
+def test_votes_for_the_last_class_of_a_byte():
+    codes = axis_aligned(200)
+    scores = [
+        fac.factor_vae_score(own, own, train_votes=300, test_votes=100)
+        for own in (Codes(codes.z, 255 - codes.factors), Codes(codes.z, (255 - codes.factors).astype(np.uint8)))
+    ]
+    assert scores[0] == scores[1] == 1
