@@ -59,8 +59,7 @@ class Gaussian:
         n, d = features.shape
         if n < 2:
             raise ValueError(f"a covariance needs two images or more, got {n}")
-        if not features.isfinite().all():
-            raise ValueError("features must be finite")
+        _require_finite(features)
         chunks = features.split(_CHUNK)
         mean = torch.stack([chunk.double().sum(dim=0) for chunk in chunks]).sum(dim=0) / n
         if n <= d:
@@ -84,11 +83,27 @@ def frechet_distance(*, real: Float[Tensor, "n d"] | Gaussian, fake: Float[Tenso
     """
     a = real if isinstance(real, Gaussian) else Gaussian.of_features(real)
     b = fake if isinstance(fake, Gaussian) else Gaussian.of_features(fake)
-    if len(a.mean) != len(b.mean):
-        raise ValueError(f"features of {len(a.mean)} and {len(b.mean)} dimensions cannot be compared")
+    _require_one_dimension(len(a.mean), len(b.mean))
     cross = _sum_of_singular_values(a.factor @ b.factor.T)
     spread = a.factor.square().sum() + b.factor.square().sum() - 2 * cross
     return max(float((a.mean - b.mean).square().sum() + spread), 0.0)
+
+
+def require_comparable(*, real: Tensor, fake: Tensor) -> None:
+    """Refuses two sets of features that have different dimensions, or are not finite, with a ValueError."""
+    _require_one_dimension(real.shape[1], fake.shape[1])
+    for features in (real, fake):
+        _require_finite(features)
+
+
+def _require_one_dimension(real: int, fake: int) -> None:
+    if real != fake:
+        raise ValueError(f"features of {real} and {fake} dimensions cannot be compared")
+
+
+def _require_finite(features: Tensor) -> None:
+    if not features.isfinite().all():
+        raise ValueError("features must be finite")
 
 
 def _cholesky(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"] | None:
@@ -137,10 +152,16 @@ def kernel_distance(
     The subsets are those of clean-fid's `kernel_distance(real, fake)` after `numpy.random.seed(seed)`. Where they have
     more pairs of images than there are (up to 10,000 images of each kind by default), every pair is computed once.
     Memory beside the features: as much again, and a block of 256 rows by all images.
+
+    Raises:
+        ValueError: fewer than two rows, or features that are not finite, or not of one floating dtype and dimension.
     """
     size = min(len(real), len(fake), subset_size)
     if size < 2:
         raise ValueError(f"the kernel distance needs two images or more of each kind, got {len(real)} and {len(fake)}")
+    if real.dtype != fake.dtype or not real.is_floating_point():
+        raise ValueError(f"features must be floats of one dtype, got {real.dtype} and {fake.dtype}")
+    require_comparable(real=real, fake=fake)
     rng = np.random.RandomState(seed)
     drawn = [[torch.from_numpy(rng.choice(len(x), size, replace=False)) for x in (fake, real)] for _ in range(subsets)]
     centre = (real.double().sum(dim=0) + fake.double().sum(dim=0)) / (len(real) + len(fake))
@@ -217,7 +238,12 @@ def inception_score(logits: Float[Tensor, "n classes"], *, split_size: int = 500
         logits: of generated images; guided-diffusion's are pool features times the weights of the last layer, without
             bias, 1008 classes.
         split_size: images a split. The score falls with it, so it belongs to the number.
+
+    Raises:
+        ValueError: no images.
     """
+    if not len(logits):
+        raise ValueError("the Inception Score needs images, got none")
     scores = []
     for split in logits.split(split_size):
         log_p = split.double().log_softmax(dim=1)

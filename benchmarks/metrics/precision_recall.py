@@ -36,6 +36,8 @@ import torch
 from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
+from benchmarks.metrics.frechet import require_comparable
+
 _BLOCK_BYTES = 2**27
 _SYMMETRIC, _ROWS = 1024, 256
 _OPEN = 1 / 4
@@ -71,18 +73,21 @@ def neighbours(
             different on every backend.
 
     Raises:
-        ValueError: too few images for k, or features that are not finite.
+        ValueError: too few images for k, features that are not finite or whose squared distances are not, or different
+            dimensions.
     """
     largest = max(k, k_density)
     if min(len(real), len(fake)) <= largest:
         raise ValueError(f"{largest} neighbours need {largest + 1} images of each kind, got {len(real)}, {len(fake)}")
-    if not (real.isfinite().all() and fake.isfinite().all()):
-        raise ValueError("features must be finite")
+    require_comparable(real=real, fake=fake)
     distances: Distances = _half_distances if half else _distances
     if not half:
         centre = real.double().mean(dim=0)
         real, fake = real.double() - centre, fake.double() - centre
-        if real.device.type == "cpu" and (found := _mostly_float32(real, fake, k, k_density)):
+        largest_norm = max(float(x.square().sum(dim=1).max()) for x in (real, fake))
+        if not math.isfinite(4 * largest_norm):
+            raise ValueError(f"squared distances must be finite, found features of squared norm {largest_norm:.4g}")
+        if real.device.type == "cpu" and (found := _mostly_float32(real, fake, k, k_density, largest_norm)):
             return found
     real_k, real_density = _radii(real, (k, k_density), distances)
     (fake_k,) = _radii(fake, (k,), distances)
@@ -128,8 +133,8 @@ def _half_distances(u: Float[Tensor, "n d"], v: Float[Tensor, "m d"]) -> Float[T
         norms = a.square().sum(dim=1)[:, None], b.square().sum(dim=1)
         result = (norms[0] - 2 * (a @ b.T) + norms[1]).clamp(min=0)
         if result.isfinite().all():
-            break
-    return result.float()
+            return result.float()
+    raise ValueError("squared distances of features must be finite in float32 for distances in float16")
 
 
 class _Rounded:
@@ -212,11 +217,10 @@ class _Balls:
 
 
 def _mostly_float32(
-    real: Float64[Tensor, "n d"], fake: Float64[Tensor, "m d"], k: int, k_density: int
+    real: Float64[Tensor, "n d"], fake: Float64[Tensor, "m d"], k: int, k_density: int, largest: float
 ) -> Neighbours | None:
-    """What `neighbours` gives; None where float32 leaves too much open. See the module."""
-    largest = max(float(x.square().sum(dim=1).max()) for x in (real, fake))
-    scale = 2.0 ** -round(math.log2(largest) / 2) if 0 < largest < math.inf else 1.0  # no digit is lost, none overflows
+    """What `neighbours` gives; None where float32 leaves too much open. `largest` squared norm. See the module."""
+    scale = 2.0 ** -round(math.log2(largest) / 2) if largest > 0 else 1.0  # no digit is lost, none overflows
     sets = [real * scale, fake * scale]
     rounded = [_Rounded(x) for x in sets]
     near = [rounded[0].nearest(max(k, k_density)), rounded[1].nearest(k)]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -302,14 +303,15 @@ def test_float32_gives_the_same_answers(monkeypatch, name):
 def test_float32_decides_most_and_says_where_it_does_not(monkeypatch):
     quick = precision_recall._mostly_float32
     real, fake = (gaussian(500, 64, seed).double() for seed in (0, 1))
-    assert quick(real, fake, 3, 5) is not None
+    largest = max(float(x.square().sum(dim=1).max()) for x in (real, fake))
+    assert quick(real, fake, 3, 5, largest) is not None
     rows = []
     distances = precision_recall._distances
     monkeypatch.setattr(precision_recall, "_distances", lambda u, v: (rows.append(len(u)), distances(u, v))[1])
-    quick(real, fake, 3, 5)
+    quick(real, fake, 3, 5, largest)
     assert sum(rows) < 0.1 * 1500  # of all balls
     copies = real[:50].repeat(10, 1)
-    assert quick(copies, copies, 3, 5) is None
+    assert quick(copies, copies, 3, 5, largest) is None
 
 
 def test_order_does_not_change_the_result(golden):
@@ -335,3 +337,26 @@ def test_refuses_what_it_cannot_measure():
         neighbours(real=bad.repeat(2, 1), fake=x.repeat(2, 1))
     with pytest.raises(ValueError, match="dimensions"):
         frechet_distance(real=Gaussian.of_features(x), fake=Gaussian.of_features(gaussian(5, 4)))
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("function", "real", "said"),
+    [
+        (kernel_distance, gaussian(9, 3) * torch.nan, "finite"),
+        (kernel_distance, gaussian(9, 3).int(), "floats of one dtype, got torch.int32"),
+        (kernel_distance, gaussian(9, 3).double(), "got torch.float64 and torch.float32"),
+        (kernel_distance, gaussian(9, 4), "4 and 3 dimensions"),
+        (neighbours, gaussian(9, 4), "4 and 3 dimensions"),
+        (neighbours, gaussian(9, 3).double() * 1e200, "squared distances"),
+        (partial(neighbours, half=True), gaussian(9, 3).double() * 1e30, "squared distances"),
+    ],
+)
+def test_refuses_features_that_cannot_be_compared(function, real, said):
+    with pytest.raises(ValueError, match=said):
+        function(real=real, fake=gaussian(9, 3))
+
+
+def test_inception_score_needs_images():
+    with pytest.raises(ValueError, match="got none"):
+        inception_score(torch.zeros(0, 10))
