@@ -44,7 +44,7 @@ class Reconstruction:
         ssim, ssim_skimage, mse, psnr: of float images, clamped, not quantised. PSNR of a perfect copy is infinite.
         ssim_dbae_released, mse_dbae_released: float64, of uint8 images, the reconstruction rounded down.
 
-    Of a reconstruction with a NaN, which no byte can say, all of them are NaN.
+    Of a reconstruction with a NaN, which no byte can say, or an infinite value, all of them are NaN.
     """
 
     ssim: Float[Tensor, " b"]
@@ -63,8 +63,11 @@ def measure(*, real: Float[Tensor, "b 3 h w"], fake: Float[Tensor, "b 3 h w"]) -
         fake: their reconstructions; clamped to [-1, 1], since a model's output may leave it.
 
     Raises:
-        ValueError: `real` leaves [-1, 1], or an image is smaller than the window.
+        ValueError: `real` leaves [-1, 1], an image is smaller than the window, or shapes differ.
     """
+    if real.shape != fake.shape:
+        raise ValueError(f"reconstructions must have the shape {tuple(real.shape)}, found {tuple(fake.shape)}")
+    fake = torch.where(fake.isfinite(), fake, torch.nan)
     x, y = _unit(real.add(1).div(2)), fake.clamp(-1, 1).add(1).div(2)
     map_ = _similarity(x, y)
     mse = _image_mean((x - y).square())

@@ -169,9 +169,16 @@ def test_refuses_what_it_cannot_measure(pairs):
         rec.ssim_skimage(small, small)
 
 
-def test_no_metric_of_an_image_with_nan_is_a_number():
+@pytest.mark.usefixtures("unchecked")
+def test_refuses_another_number_of_reconstructions():
+    with pytest.raises(ValueError, match=r"\(3, 3, 16, 16\), found \(1, 3, 16, 16\)"):
+        rec.measure(real=torch.zeros(3, 3, 16, 16), fake=torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_no_metric_of_an_image_that_is_not_finite_is_a_number(bad):
     real, fake = torch.zeros(3, 3, 16, 16), torch.zeros(3, 3, 16, 16)
-    fake[1, 0, 3, 3] = torch.nan
+    fake[1, 0, 3, 3] = bad
     found = dataclasses.asdict(rec.measure(real=real, fake=fake))
     for name, values in found.items():
         assert values.isnan().tolist() == [False, True, False], name
