@@ -161,18 +161,18 @@ def _results(path: Path) -> list[Record]:
 
 
 def _require_one_version(files: Sequence[Side], options: Options) -> None:
-    """Numbers of two versions of a task mean different things, in one file or in two."""
-    versions: dict[str, dict[int, str]] = defaultdict(dict)
+    """Numbers of two versions of a task's protocol mean different things, in one file or in two."""
+    versions: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     for side in files:
         for record in side.records:
-            versions[record.task].setdefault(record.task_version, side.label)
-    for task, found in versions.items():
+            versions[record.task, record.protocol].setdefault(record.task_version, side.label)
+    for (task, protocol), found in versions.items():
         if len(found) > 1 and not options.force:
             listed = ", ".join(f"{version} in {label}" for version, label in sorted(found.items()))
             raise UserError(
-                f"{task}: expected numbers of one task_version, found {listed}. They mean different things: measure "
-                "the older ones again, name those wanted with --where task_version=..., or add --force to compare them "
-                "all the same."
+                f"{task}, protocol {protocol}: expected numbers of one task_version, found {listed}. They mean "
+                "different things: measure the older ones again, name those wanted with --where task_version=..., or "
+                "add --force to compare them all the same."
             )
 
 

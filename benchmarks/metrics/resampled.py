@@ -21,11 +21,12 @@ class AveragePrecision:
         self._attributes = [_falling(y != 0, s) for y, s in zip(labels.T, scores.T, strict=True)]
 
     def __call__(self, weights: Float[np.ndarray, "r n"]) -> Float64[np.ndarray, "r k"]:
-        """AP of every resample and attribute; NaN where a resample has no positive."""
+        """AP of every resample and attribute; NaN where a resample has no positive, 0 where no image is one."""
         by_image = np.ascontiguousarray(weights.T, np.float32)  # rows are gathered; float32 counts to 2^24
         result = np.full((len(weights), len(self._attributes)), np.nan)
         for k, (order, positive, last, of_last) in enumerate(self._attributes):
             if not len(positive):
+                result[:, k] = 0
                 continue
             w = by_image[order]
             hits = w[positive].astype(np.float64)

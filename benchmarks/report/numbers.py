@@ -16,6 +16,8 @@ from benchmarks.results.evidence import Evidence, evidence
 
 _OF_IMAGES = ("reconstruction", "variation")
 """Tasks whose standard errors are over images."""
+_SHARES = ("Precision", "Recall", "Coverage")
+"""Beginnings of the names of metrics from 0 to 1 whose intervals are symmetric."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,19 +55,23 @@ class Number:
 
 
 def spread(record: Record, path: Path, ends: Mapping[tuple[object, ...], float]) -> Spread:
-    """The 95 % interval over test images where what lies beside the file tells it; else the error that the row has.
+    """The 95 % interval over test images: that of the file's own rows, else what lies beside the file tells; else the
+    error that the row has.
 
     Args:
         ends: `interval_ends` of the file.
     """
+    low, high = (ends.get(_key(record, f"{record.metric}_{end}")) for end in ("low", "high"))
+    if low is not None and high is not None:
+        return Spread(low, high, "images", record.stderr)
     found = evidence(record, path)
     interval = _interval(record, found)
     if interval is not None and not math.isnan(interval.low):
         people = bool((found.scores and found.scores.people) or (found.images and found.images.groups is not None))
-        return Spread(interval.low, interval.high, "people" if people else "images", record.stderr)
-    low, high = (ends.get(_key(record, f"{record.metric}_{end}")) for end in ("low", "high"))
-    if low is not None and high is not None:
-        return Spread(low, high, "images", record.stderr)
+        low, high = interval.low, interval.high
+        if record.metric.startswith(_SHARES):
+            low, high = max(0.0, low), min(1.0, high)
+        return Spread(low, high, "people" if people else "images", record.stderr)
     return Spread(over=_error_over(record), error=record.stderr)
 
 

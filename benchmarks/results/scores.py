@@ -1,7 +1,8 @@
 """The score that a probe gave each test image, one npz a row of means, so that a mean can be computed on other images.
 
     indices    int64 (n,)      the images' numbers in the data set
-    scores     float16 (n, k)  (prediction - shift) / scale; as good as the prediction for AP, AUROC and Pearson r
+    scores     float16 (n, k)  (prediction - shift) / scale; as good as the prediction for AP, AUROC and Pearson r;
+                               float32 of fewer than 1,000 images, where one more tie would show
     shift      float64 (k,)    mean of an attribute's predictions over these images
     scale      float64 (k,)    their standard deviation; 1 where all are equal
     targets    (n, k)          uint8 0 or 1 of binary attributes, float32 of others, float64 where that loses digits
@@ -29,6 +30,9 @@ from benchmarks.results.file import beside
 from benchmarks.results.record import Record
 from dbae.support.arrays import read_npz
 from dbae.support.files import atomic_path
+
+FEW = 1000
+"""Images, of which scores are kept in float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +72,7 @@ def write_scores(results: Path, row: Record, scores: ImageScores) -> Path:
     scale = np.where(scale > 0, scale, 1.0)
     arrays: dict[str, Any] = {
         "indices": scores.indices,
-        "scores": ((predictions - shift) / scale).astype(np.float16),
+        "scores": ((predictions - shift) / scale).astype(np.float32 if len(predictions) < FEW else np.float16),
         "shift": shift,
         "scale": scale,
         "targets": _small(scores.targets),

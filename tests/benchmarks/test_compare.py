@@ -335,6 +335,8 @@ def test_versions_of_a_task_do_not_mix_within_a_file_either(tmp_path, capsys):
     assert run(path) == 2
     assert "expected numbers of one task_version, found 1 in" in capsys.readouterr().err
     assert run(path, written(tmp_path / "b.csv", ROW), "--where", "task_version=1") == 0
+    of_two_protocols = [replace(row, protocol="factors", task_version=2) for row in (ROW, PCA)]
+    assert run(written(tmp_path / "c.csv", ROW, PCA, *of_two_protocols)) == 0
 
 
 def test_every_untrained_encoder_serves_its_own_method(tmp_path, capsys):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from report_results import CONTROL, DECODED, PROBE, write_results
 
 from benchmarks import compare
+from benchmarks.report import numbers
 from benchmarks.report.board import CONTROLS
 from benchmarks.report.build import boards
 from benchmarks.report.claims import changes, claims
-from benchmarks.report.numbers import Spread, decimals, digits_in, spread_text, written
+from benchmarks.report.numbers import Spread, decimals, digits_in, interval_ends, spread, spread_text, written
 from benchmarks.report.sources import find
 from benchmarks.results import RecordFile
+from benchmarks.results.evidence import Evidence
+from benchmarks.results.noise import Noise
 from dbae.support.errors import UserError
 
 
@@ -156,6 +160,22 @@ def test_what_is_no_result_is_refused_or_passed_over(tmp_path):
         find([tmp_path])
     with pytest.raises(UserError, match="36 columns"):
         find([tmp_path / "other.csv"])
+
+
+def test_the_interval_is_that_of_the_files_own_rows_where_it_has_some():
+    tad = dataclasses.replace(PROBE, task="disentanglement", metric="TAD", value=0.43, stderr=0.1)
+    ends = [dataclasses.replace(tad, metric=f"TAD_{end}", value=value) for end, value in (("low", 0.3), ("high", 0.7))]
+    found = spread(tad, Path("none.csv"), interval_ends([tad, *ends]))
+    assert (found.low, found.high) == (0.3, 0.7)
+
+
+def test_no_interval_of_a_share_leaves_0_to_1(monkeypatch):
+    noise = Noise("images", 50, halves=np.random.default_rng(0).normal(0.98, 0.1, (20, 2)))
+    monkeypatch.setattr(numbers, "evidence", lambda record, path: Evidence(noise=noise))
+    of = {name: dataclasses.replace(PROBE, task="generation", metric=name, value=0.98) for name in ("Recall", "FID")}
+    ends = {name: spread(row, Path("none.csv"), {}) for name, row in of.items()}
+    assert ends["Recall"].high == 1 < ends["FID"].high
+    assert ends["Recall"].low == ends["FID"].low < 0.98
 
 
 def test_a_comparison_beside_results_is_no_result(tmp_path):

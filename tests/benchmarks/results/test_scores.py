@@ -49,6 +49,17 @@ def test_the_file_is_what_it_says(tmp_path):
         assert json.loads(str(file["identity"])) == ROW.identity_cells
 
 
+def test_scores_of_few_images_make_no_ties(tmp_path):
+    rng = np.random.default_rng(3)
+    targets = (rng.random((30, 3)) < 0.3).astype(np.int8)
+    logits = rng.standard_normal((30, 3)) + 1e-4 * np.arange(30)[:, None]
+    logits[1::2] = logits[::2] + 1e-5  # in float16 each would be level with its neighbour
+    write_scores(tmp_path / "d.csv", ROW, ImageScores(np.arange(30), logits, targets, ("a", "b", "c")))
+    found = read_scores(tmp_path / "d.csv", ROW)
+    wanted = average_precision(targets, logits)
+    np.testing.assert_allclose(average_precision(found.targets, found.predictions), wanted, rtol=0, atol=1e-12)
+
+
 def test_regression_keeps_r_and_squared_errors(tmp_path):
     rng = np.random.default_rng(1)
     targets = rng.standard_normal((500, 3)) * [0.1, 1, 50]
