@@ -75,9 +75,9 @@ def format_answers(answers: Sequence[Answer], incomparable: Sequence[str] = ()) 
 
 def format_measured(records: Sequence[Record]) -> str:
     """The same for records alone."""
-    lines = [["model", "data", "metric", "measured", "NFE", *_SHOWN, "n"]]
+    lines = [["model", "data", "metric", "measured", "NFE", "x_T", *_SHOWN, "n"]]
     for record in records:
-        about = [_text(getattr(record, column)) for column in ("nfe", *_SHOWN)]
+        about = [_text(getattr(record, column)) for column in ("nfe", "x_T", *_SHOWN)]
         lines.append([record.model, record.dataset, record.metric, _value(record), *about, str(record.n)])
     return text.columns(lines)
 

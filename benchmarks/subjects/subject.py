@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from baselines.interface import LoadedModel, RepresentationModel, weights_digest
 from benchmarks.subjects.controls import pca_encoder, random_latents
 from benchmarks.subjects.given import HasLatents
 from dbae.data import ImageDataset
 from dbae.latents import Encoder, LatentCache, Latents
+from dbae.support.errors import UserError
 
 Weights = Literal["trained", "untrained", "control"]
 
@@ -117,7 +118,23 @@ def encoder_of(model: RepresentationModel, name: str, loaded: LoadedModel, devic
     key = f"{loaded.key(model)}{inversion}"
     if isinstance(model, nn.Module):
         model.to(device).eval()
-    return Encoder(model.posterior, key, name)
+    return Encoder(functools.partial(_posterior, model, name), key, name)
+
+
+def _posterior(model: RepresentationModel, name: str, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Raises UserError where a model of somebody's own answers something else than it says of itself."""
+    found: Any = model.posterior(x)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise UserError(
+            f"{name}: expected posterior(x) to give the mean of z and its standard deviation or None, found "
+            f"{type(found).__name__}. Return a pair."
+        )
+    if tuple(found[0].shape) != (len(x), model.latent_dim):
+        raise UserError(
+            f"{name}: expected posterior(x) to give latent_dim = {model.latent_dim} numbers of each image, "
+            f"found {tuple(found[0].shape)} of {len(x)}. Correct latent_dim, or what is returned."
+        )
+    return found
 
 
 def _digest(model: RepresentationModel) -> str:

@@ -62,6 +62,20 @@ def test_an_object_of_ones_own_is_measured_without_touching_the_project(tmp_path
     assert set(again.seconds) == set(found.seconds)  # read back, not measured again
 
 
+@pytest.mark.parametrize(
+    ("posterior", "message"),
+    [
+        (lambda x: (x.mean((2, 3))[:, :2], None), r"latent_dim = 3 numbers .*, found \(\d+, 2\)"),
+        (lambda x: x.mean((2, 3)), "expected posterior\\(x\\) to give the mean of z .*, found Tensor"),
+    ],
+)
+def test_a_model_that_is_not_what_it_says_is_refused(tmp_path, posterior, message):
+    model = OwnModel()
+    model.posterior = posterior
+    with pytest.raises(UserError, match=f"mine: .*{message}"):
+        benchmarks.downstream.measure(model, data=Squares(size=16), out=tmp_path / "d.csv", device="cpu")
+
+
 def test_several_models_and_options_of_settings_by_their_names(tmp_path):
     models = [small_model(), small_model(seed=1)]
     found = benchmarks.reconstruction.measure(
