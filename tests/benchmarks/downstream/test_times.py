@@ -29,6 +29,7 @@ class TimedModel(TinyModel):
     def __init__(self, *args: int, steps: int = 1000, **options: int) -> None:
         super().__init__(*args, **options)
         self.encoder_times, self.times, self.told = steps, (100, 300, 500, 700, 900), []
+        self.latent_dim *= len(self.times)
 
     def at(self, *times: int) -> TimedModel:
         other = copy.copy(self)
@@ -156,7 +157,7 @@ def test_table_and_figure_show_the_curve(finished):
     assert draw_labels(options.out) is None
     assert {
         model.latent_dim for model in panels(options.out)["squares", "standard", "AP"] if model.model == "tiny"
-    } == {4}
+    } == {20}
 
 
 def test_a_model_that_is_told_no_time_says_so(tmp_path, caplog):
