@@ -13,7 +13,7 @@ from tyro.conf import arg
 from benchmarks.extractors.features import ExtractorKind
 from benchmarks.generation.source import Endpoint, Generation, Mode, ProtocolName, Source
 from benchmarks.runner import DataOptions
-from benchmarks.subjects.settings import guidance_of, sampler
+from benchmarks.subjects.settings import guidance_of, require_budgets, sampler
 from dbae.data import require_apart
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
@@ -101,8 +101,7 @@ class GenerationOptions(DataOptions):
     different: ClassVar[tuple[str, ...]] = ("data", "protocol")
 
     def __post_init__(self) -> None:
-        if small := [nfe for nfe in self.nfe if nfe < 1]:
-            raise UserError(f"--nfe: expected budgets of 1 or more, found {small[0]}.")
+        require_budgets(self.nfe)
         if wrong := [x for x in self.x_T if isinstance(x, float) and not 0 <= x <= 1]:
             raise UserError(f"--x-T: expected own, random or a number from 0 to 1, found {wrong[0]:g}.")
 

@@ -128,14 +128,15 @@ class LabelTable(ImageDataset):
             raise UserError(
                 f"labels: expected a name of its own for every column, found two of {repeated!r}. Rename one."
             )
-        columns = {_named(column): labels[column].to_numpy() for column in labels.columns if column != SPLIT}
+        columns = {name: labels[column].to_numpy() for name, column in zip(names, labels.columns, strict=True)}
+        split = columns.pop(SPLIT, None)
         numbers = {name: _numbers(name, values) for name, values in columns.items()}
         binary = {name: values for name, values in numbers.items() if set(np.unique(values)) <= {0, 1}}
         continuous = {name: values for name, values in numbers.items() if name not in binary}
         self.attributes = Attributes(
             tuple(binary), _columns(binary, self._n).astype(np.int8), tuple(continuous), _columns(continuous, self._n)
         )
-        self.splits = self._splits(labels[SPLIT].to_numpy() if SPLIT in labels.columns else None)
+        self.splits = self._splits(split)
 
     def __len__(self) -> int:
         return self._n

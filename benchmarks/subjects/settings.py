@@ -87,6 +87,12 @@ def _options_of(method: str) -> dict[str, bool]:
     }
 
 
+def require_budgets(budgets: Sequence[int]) -> None:
+    """Raise UserError for one that no sampler has, before data are opened; each method has a smallest of its own."""
+    if wrong := [nfe for nfe in budgets if nfe < 1]:
+        raise UserError(f"--nfe: expected budgets of 1 or more, found {wrong[0]}.")
+
+
 def guidance_of(model: RepresentationModel, wanted: float) -> float:
     """`wanted` for a model that knows guidance, else 1, and the log says so."""
     if wanted == 1 or getattr(model, "takes_guidance", False):
@@ -126,8 +132,7 @@ class SettingOptions:
     """Steps of inferring x_T: as many as decode (match), or N."""
 
     def __post_init__(self) -> None:
-        if wrong := [nfe for nfe in self.nfe if nfe < 1]:
-            raise UserError(f"--nfe: expected budgets of 1 or more, found {wrong[0]}.")
+        require_budgets(self.nfe)
 
     def settings(self, model: RepresentationModel) -> list[Setting]:
         """Every setting that `model` has, cheapest first. What it lacks is left out, and the log says so.
