@@ -75,6 +75,44 @@ def test_what_stands_beside_an_interval_gives_it(statement, tmp_path, monkeypatc
         assert close, f"{printed} is not among {given}"
 
 
+CALLED = {
+    "pca": "PCA", "DBAE": r"DBAE(?![-+])", "DBAE+TC": "total correlation", "VAE": r"(?<!-)VAE",
+    "DBAE, small sigma at first": r"small sigma|sigma \.02|little noise at first",
+    "PDAE, DDIM at no cost": "DDIM that costs nothing",
+}  # fmt: skip
+"""How sentences call a row of the study where not by its name."""
+METRIC = re.compile(r"\bAP\b|\br\b")
+GROUPS = {"who": "of the person", "picture": "of the picture"}
+
+
+def quoted(text: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Intervals of a paragraph about the study, each with the metric that was named last before it."""
+    text = " ".join(text.split())
+    found = [(METRIC.findall(text[: m.start()])[-1], m.groups()) for m in INTERVAL.finditer(text)]
+    return [({"r": "Pearson_r"}.get(metric, metric), numbers) for metric, numbers in found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [part for page in (PAGES[0], STUDY) for part in re.split(r"\n\s*\n|\n(?=- )", page) if DIFFERENCES.search(part)],
+    ids=lambda text: text[:30].strip(),
+)
+def test_an_interval_of_the_study_is_of_rows_that_its_sentences_name(text):
+    """Other pairs have the same three digits by chance."""
+    [path] = set(DIFFERENCES.findall(text))
+    lines = pandas.read_csv(ROOT / path)
+    for metric, printed in quoted(text):
+        of_metric = lines[lines["metric"] == metric]
+        close = of_metric[[_matches(" ".join(printed), [*line]) for line in of_metric[
+            ["difference", "low", "high"]].to_numpy()]]  # fmt: skip
+        named = [
+            line for line in close.itertuples()
+            if all(re.search(CALLED.get(name, re.escape(name)), text) for name in (line.row, line.baseline))
+            and (line.group not in GROUPS or GROUPS[line.group] in " ".join(text.split()))
+        ]  # fmt: skip
+        assert named, (metric, printed, close)
+
+
 def test_tables_are_recognised():
     text = "From `results/a/b.csv`, seed\n0:\n\n| model | MIG |\n|---|---|\n| pca | .25 |\n"
     assert tables(text) == [("results/a/b.csv", [{"model": "pca", "MIG": ".25"}])]

@@ -54,6 +54,7 @@ from dbae.data import ImageDataset, open_data, parse_source, require_apart
 from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.locking import locked
+from dbae.support.progress import progress_bar
 from dbae.support.text import columns, duration
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ def main(options: StudyOptions) -> None:
     given = {name: getattr(options, name) for name in ("units", "rates", "rate_of", "seeds")}
     scale = dataclasses.replace(scale, **{name: value for name, value in given.items() if value is not None})
     if options.dry_run and parse_source(options.data).kind == "faces":  # they lack nothing; drawing them takes a while
+        groups_of(options.groups, open_data("faces:?n=8", size=scale.size))
         print(describe(planned(options.rows, scale, options.data, Path("runs"))))
         return
     dataset = open_data(options.data, size=scale.size)
@@ -226,16 +228,17 @@ def describe(plan: Plan) -> str:
     """The plan in words, with the time that trainings would take here one after the other."""
     lines, total = [["row", "seeds", "units an image", "images", "minutes"]], 0.0
     first: dict[str, Training] = {}
-    log.info("counting operations of an image's training, %d rows", len(plan.rows))
     second = seconds_a_unit(plan.scale)
-    for row in plan.rows:
-        run = plan.training(row, plan.scale.seeds[0], plan.rates(row)[0], first.get(row.builds_on))
-        first[row.key] = run
-        images, seeds = run.images // 2 if row.key in plan.halves else run.images, plan.seeds(row)
-        cost = units(row, plan.scale.preset)
-        minutes = second * cost * (images * len(seeds) + run.images * plan.searched(row)) / 60
-        total += minutes
-        lines.append([row.key, " ".join(map(str, seeds)), f"{cost:.3f}", f"{images:,}", f"{minutes:.1f}"])
+    with progress_bar(len(plan.rows), "counting operations", unit="rows") as bar:
+        for row in plan.rows:
+            run = plan.training(row, plan.scale.seeds[0], plan.rates(row)[0], first.get(row.builds_on))
+            first[row.key] = run
+            images, seeds = run.images // 2 if row.key in plan.halves else run.images, plan.seeds(row)
+            cost = units(row, plan.scale.preset)
+            minutes = second * cost * (images * len(seeds) + run.images * plan.searched(row)) / 60
+            total += minutes
+            lines.append([row.key, " ".join(map(str, seeds)), f"{cost:.3f}", f"{images:,}", f"{minutes:.1f}"])
+            bar.update(1)
     threads = torch.get_num_threads()
     return (
         f"{columns(lines)}\n\n{plan.scale.units:,} units a row; about {duration(60 * total)} of training here, on "

@@ -176,6 +176,11 @@ def test_the_command_of_a_run_is_told_as_it_is_on_any_machine():
     assert "--pretrained RUNS/ddim/" in told
 
 
+def test_a_dry_run_on_drawn_faces_refuses_groups_of_other_labels():
+    with pytest.raises(UserError, match="has no 'Nobody'"):
+        main(StudyOptions(rows=("ddim",), groups=("who=Male,Nobody",), dry_run=True))
+
+
 def test_the_plan_in_words(tmp_path):
     lines = describe(planned(("pdae",), SCALES["cpu"], "faces", tmp_path)).splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["row", "ddim", "pdae"]
