@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baselines.cards import TABLES
+from benchmarks.metrics.bootstrap import holding
 from benchmarks.results import Record
 from dbae.support.files import atomic_path
 from dbae.support.text import columns
@@ -66,7 +67,7 @@ def format_rows(
     for key in dict.fromkeys((*_subject(r), r.protocol, r.z) for r in rows if r.metric == "TAD"):
         same = {r.metric: r for r in rows if (*_subject(r), r.protocol, r.z) == key}
         low_high = {m: [ends.get((*key[:-1], f"{m}_{end}")) for end in ("low", "high")] for m in TAD_COLUMNS}
-        row, cells = same["TAD"], [_cell(same[m], low_high[m]) for m in TAD_COLUMNS]
+        row, cells = same["TAD"], [_cell(same[m], *low_high[m]) for m in TAD_COLUMNS]
         first.append([row.model, row.dataset, row.protocol, row.z, str(row.n), *cells])
     tables = [first] if len(first) > 1 else []
     shas = {r.checkpoint_sha256: r.model for r in rows if r.checkpoint_sha256}
@@ -163,7 +164,9 @@ def _line(row: Record) -> str:
     return f"{row.train_data}: {row.protocol}, z {row.z}, n {row.n} of {row.dataset}, {row.latent_dim} dimensions"
 
 
-def _cell(row: Record, ends: Sequence[float | None]) -> str:
-    interval = "" if None in ends else f" [{', '.join(f'{end:.3f}' for end in ends if end is not None)}]"
+def _cell(row: Record, low: float | None, high: float | None) -> str:
+    interval = ""
+    if low is not None and high is not None:
+        interval = " [{:.3f}, {:.3f}]".format(*holding(row.value, low, high))
     error = "" if row.stderr is None else f" ± {row.stderr:.3f}"
     return f"{row.value:.3f}{error}{interval}"

@@ -7,7 +7,8 @@ Columns with a meaning of their own here (the others: `benchmarks.results.record
                 "factors-fdae" for those of codes on their first 36 principal components, as published for FDAE,
                 DisDiff and DiffAE (wuancong/FDAE 71e5081; MIG there is of several codes an image, which are not here)
     metric      TAD, ATTRS; TAD_low ... ATTRS_high are the ends of the 95 % bootstrap interval (protocol standard),
-                whole numbers for ATTRS. The resamples lie beside the results (`benchmarks.results.noise`).
+                whole numbers for ATTRS, and never leave out the number itself (those of older files may).
+                The resamples lie beside the results (`benchmarks.results.noise`).
                 Of an attribute: its share of TAD and of ATTRS (they add up), AUROC_best, AUROC_next, redundancy
     stderr      over draws or folds (paper, infodiffusion); of the bootstrap (standard)
     n           images of one draw or fold; of a score against factors, the images its codes were fitted to

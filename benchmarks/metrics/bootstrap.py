@@ -132,10 +132,20 @@ def of_error(value: float, error: float, freedom: float | int, *, level: float =
 
 
 def of_counts(value: float, drawn: Float[np.ndarray, " r"], *, level: float = 0.95) -> Interval:
-    """Interval of a whole-numbered statistic: the quantiles of its resamples, whole numbers themselves."""
+    """Interval of a whole-numbered statistic: the quantiles of its resamples, whole numbers themselves.
+
+    Resampling moves a count of what passes a threshold, so that its quantiles may leave out the value; then they are
+    widened to hold it (`holding`). Where only that brings zero in, value and resamples disagree about the sign: p is 1.
+    """
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    share = 2 * min(float(np.mean(drawn <= 0)), float(np.mean(drawn >= 0)))
-    return Interval(value, float(low), float(high), min(1.0, share))
+    low, high = holding(value, float(low), float(high))
+    share = min(1.0, 2 * min(float(np.mean(drawn <= 0)), float(np.mean(drawn >= 0))))
+    return Interval(value, low, high, 1.0 if low <= 0 <= high and share < 1 - level else share)
+
+
+def holding(value: float, low: float, high: float) -> tuple[float, float]:
+    """The ends of an interval, widened to hold the value that it is of; NaN stays."""
+    return min(low, value), max(high, value)
 
 
 def unit_weights(units: int, resamples: int, seed: int = 0) -> Iterator[Float64[np.ndarray, "r m"]]:

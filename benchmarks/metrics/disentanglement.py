@@ -30,6 +30,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int8, Int64
 
 from benchmarks.metrics.auroc import auroc_exact, auroc_sweep
+from benchmarks.metrics.bootstrap import holding, of_counts
 
 ProtocolName = Literal["paper", "infodiffusion", "standard"]
 
@@ -194,7 +195,8 @@ def bootstrap(
 
     It holds what another set of n images would give. A resample has fewer distinct images, and so the bias of small n
     (`next` is a maximum over dimensions) once more: resamples of TAD are moved to have the value as their mean. ATTRS
-    is a whole number, and so are the ends of its interval.
+    is a whole number, and so are the ends of its interval. Where quantiles leave out the value, they are widened to
+    hold it.
     """
     value = tad(codes, labels)
     unit = np.arange(len(codes)) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -207,10 +209,10 @@ def bootstrap(
     tads, counts = np.array([r.tad for r in found]), np.array([float(r.attrs) for r in found])
     ends = [(1 - level) / 2, (1 + level) / 2]
     low, high = (np.quantile(tads, ends) - tads.mean() + value.tad).clip(min=0)  # as TAD itself
-    few, many = np.quantile(counts, ends, method="inverted_cdf")
+    _, few, many, _ = of_counts(float(value.attrs), counts, level=level)
     return (
-        Summary(value.tad, float(tads.std(ddof=1)), float(low), float(high), tads),
-        Summary(float(value.attrs), float(counts.std(ddof=1)), float(few), float(many), counts),
+        Summary(value.tad, float(tads.std(ddof=1)), *holding(value.tad, float(low), float(high)), tads),
+        Summary(float(value.attrs), float(counts.std(ddof=1)), few, many, counts),
     )
 
 

@@ -63,7 +63,7 @@ def spread(record: Record, path: Path, ends: Mapping[tuple[object, ...], float])
     """
     low, high = (ends.get(_key(record, f"{record.metric}_{end}")) for end in ("low", "high"))
     if low is not None and high is not None:
-        return Spread(low, high, "images", record.stderr)
+        return Spread(*bootstrap.holding(record.value, low, high), "images", record.stderr)
     found = evidence(record, path)
     interval = _interval(record, found)
     if interval is not None and not math.isnan(interval.low):

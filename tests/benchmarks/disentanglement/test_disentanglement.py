@@ -379,6 +379,12 @@ def test_table_has_a_line_for_every_model_and_protocol(finished):
     assert lines[0].split()[:4] == ["model", "data", "protocol", "z"]
 
 
+def test_an_interval_of_an_older_file_is_printed_so_that_it_holds_the_number(finished):
+    values = {"ATTRS": 1.0, "ATTRS_low": 2.0, "ATTRS_high": 3.0}
+    rows = [dataclasses.replace(r, value=values.get(r.metric, r.value)) for r in pick(finished[1], protocol="standard")]
+    assert "[1.000, 3.000]" in format_rows(rows)
+
+
 def test_resamples_of_the_standard_protocol_lie_beside_the_rows(finished):
     options, rows = finished
     for metric in ("TAD", "ATTRS"):

@@ -6,6 +6,7 @@ from scipy import stats
 
 from benchmarks.metrics.bootstrap import (
     FEWEST,
+    holding,
     holm,
     image_weights,
     of_counts,
@@ -88,6 +89,17 @@ def test_whole_numbers_have_whole_ends():
     found = of_counts(1.0, np.array([0.0, 1, 1, 1, 2] * 40))
     assert (found.low, found.high) == (0, 2)
     assert found.p == pytest.approx(0.4)
+
+
+def test_an_interval_of_a_count_holds_the_count():
+    """Resamples of a count of what passes a threshold may all lie on one side of it."""
+    more = np.array([3.0, 3, 4, 5] * 50)
+    found = of_counts(1.0, more)
+    assert (found.low, found.high, found.p) == (1, 5, 0)
+    found = of_counts(-1.0, more)  # value and resamples have other signs: neither is to be believed
+    assert (found.low, found.high, found.p) == (-1, 5, 1)
+    assert of_counts(6.0, more)[1:3] == (3, 6)
+    assert np.isnan(holding(1.0, np.nan, np.nan)).all()
 
 
 def test_two_ways_add_up_their_variances():

@@ -182,6 +182,18 @@ def test_bootstrap_knows_the_spread_of_other_test_sets():
     assert attrs.value == 4
 
 
+def test_an_interval_holds_the_number_itself():
+    """Of small sets of images, some of whose resamples capture other attributes than they do."""
+    left_out = 0
+    for seed in range(20):
+        z, y = draw(24, 3, 12, seed=seed)
+        for found in dis.bootstrap(z, y, resamples=60):
+            low, high = np.quantile(found.drawn, [0.025, 0.975], method="inverted_cdf")
+            left_out += not low <= found.value <= high
+            assert found.low <= found.value <= found.high
+    assert left_out
+
+
 def test_bootstrap_has_its_own_generator():
     z, y = draw(300, 4, 4)
     assert dis.bootstrap(z, y, resamples=5) == dis.bootstrap(z, y, resamples=5)

@@ -169,6 +169,13 @@ def test_the_interval_is_that_of_the_files_own_rows_where_it_has_some():
     assert (found.low, found.high) == (0.3, 0.7)
 
 
+def test_an_interval_of_an_older_file_holds_the_number():
+    attrs = dataclasses.replace(PROBE, task="disentanglement", metric="ATTRS", value=2.0, stderr=0.1)
+    ends = [dataclasses.replace(attrs, metric=f"ATTRS_{end}", value=v) for end, v in (("low", 3.0), ("high", 5.0))]
+    found = spread(attrs, Path("none.csv"), interval_ends([attrs, *ends]))
+    assert (found.low, found.high) == (2, 5)
+
+
 def test_no_interval_of_a_share_leaves_0_to_1(monkeypatch):
     noise = Noise("images", 50, halves=np.random.default_rng(0).normal(0.98, 0.1, (20, 2)))
     monkeypatch.setattr(numbers, "evidence", lambda record, path: Evidence(noise=noise))
