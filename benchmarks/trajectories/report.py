@@ -9,35 +9,42 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from benchmarks.metrics.bootstrap import FEWEST
 from benchmarks.results import Record
+from benchmarks.results.models import Model, short_names_of
 from dbae.support.files import atomic_path
 from dbae.support.text import columns
 
-NOTE = "(means over n sequences with 95 % intervals over sequences; of the same frames only can they be compared)"
+NOTE = "(means over n sequences{}; of the same frames only can they be compared)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """The paths of some sequences in the codes of one subject."""
+    """The paths of some sequences in the codes of one subject; `row` is any of its rows about them."""
 
-    title: str
-    dataset: str
+    row: Record
     paths: Sequence[Float[np.ndarray, "_ 2"]]
 
 
 def format_rows(rows: Sequence[Record]) -> str:
     """A text table: one line a subject and data set."""
+    names = short_names_of(rows)
     lines = [["model", "data", "n", "dimensions", "straightness", "curvature (degrees)"]]
     for key in dict.fromkeys(map(_subject, rows)):
         same = {row.metric: row for row in rows if _subject(row) == key}
         row = same["straightness"]
         cells = [_cell(same, "straightness", 3), _cell(same, "curvature", 1)]
-        lines.append([row.model, row.dataset, str(row.n), str(row.latent_dim), *cells])
-    return f"{columns(lines)}\n{NOTE}"
+        lines.append([names[Model.of(row)], row.dataset, str(row.n), str(row.latent_dim), *cells])
+    sizes = {row.n for row in rows}
+    about = " with 95 % intervals over sequences" if max(sizes) >= FEWEST else ""
+    about += f"; fewer than {FEWEST} have no interval" if min(sizes) < FEWEST else ""
+    return f"{columns(lines)}\n{NOTE.format(about)}"
 
 
 def draw_paths(panels: Sequence[Panel], path: Path) -> None:
     """Write a PNG: a row a data set, a column a subject, the first frame of every path as a dot.
+
+    A control that several models share is drawn once.
 
     Raises:
         UserError: the file cannot be written.
@@ -45,7 +52,7 @@ def draw_paths(panels: Sequence[Panel], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    datasets = {name: [panel for panel in panels if panel.dataset == name] for name in _ordered(panels)}
+    datasets, names = panels_of(panels), short_names_of(panel.row for panel in panels)
     wide = max(map(len, datasets.values()))
     figure = Figure(figsize=(2.3 * wide, 2.6 * len(datasets)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -57,7 +64,7 @@ def draw_paths(panels: Sequence[Panel], path: Path) -> None:
             for one in panel.paths:
                 (line,) = axes.plot(*one.T, marker=".", markersize=3, linewidth=1)
                 axes.plot(*one[0], marker="o", color=line.get_color())
-            axes.set_title(panel.title, fontsize=8)
+            axes.set_title(names[Model.of(panel.row)], fontsize=8)
             axes.set_aspect("equal", adjustable="datalim")
             axes.set_xticks([])
             axes.set_yticks([])
@@ -65,12 +72,16 @@ def draw_paths(panels: Sequence[Panel], path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _ordered(panels: Sequence[Panel]) -> list[str]:
-    return list(dict.fromkeys(panel.dataset for panel in panels))
+def panels_of(panels: Sequence[Panel]) -> dict[str, list[Panel]]:
+    """Data set -> its panels, one a subject, in their order."""
+    found: dict[str, list[Panel]] = {}
+    for panel in {_subject(panel.row): panel for panel in panels}.values():
+        found.setdefault(panel.row.dataset, []).append(panel)
+    return found
 
 
-def _subject(row: Record) -> tuple[str, ...]:
-    return row.model, row.method, row.checkpoint_sha256, row.dataset, row.data_sha256, row.precision
+def _subject(row: Record) -> tuple[object, ...]:
+    return Model.of(row), row.dataset, row.data_sha256, row.precision
 
 
 def _cell(same: dict[str, Record], name: str, digits: int) -> str:

@@ -69,7 +69,7 @@ class TrajectoryStudy:
         metrics = [name + end for name in BETTER for end in ends]
         rows = self.session.results.find(columns, metrics) or self._measure(codes, columns)
         shown = in_plane([codes(part) for part in self.sequences.frames[:SHOWN]])
-        return Measured(rows, Panel(subject.model, self.sequences.dataset.name, shown))
+        return Measured(rows, Panel(rows[0], shown))
 
     def _measure(self, codes: Codes, columns: dict[str, Any]) -> list[Record]:
         started = time.perf_counter()

@@ -385,6 +385,19 @@ def test_an_interval_of_an_older_file_is_printed_so_that_it_holds_the_number(fin
     assert "[1.000, 3.000]" in format_rows(rows)
 
 
+def test_controls_of_two_models_are_told_apart(finished):
+    rows = [r for r in finished[1] if r.metric in ("TAD", "ATTRS")]
+    other = {"tiny": {"model": "other", "method": "Other", "checkpoint_sha256": "cd" * 32}}
+    other["untrained"] = {"method": "Other", "checkpoint_sha256": "ef" * 32}
+    other |= {"pca": {"latent_dim": 64}, "random": {"latent_dim": 64}}
+    both = [*rows, *(dataclasses.replace(r, **other[r.model]) for r in rows)]
+    lines = format_rows(both).splitlines()[1:-1]
+    names = {line.partition("  ")[0] for line in lines}
+    assert len(names) == 8
+    assert {"tiny", "other", "pca z of 4", "pca z of 64"} < names
+    assert len(lines) == 8 * 3
+
+
 def test_resamples_of_the_standard_protocol_lie_beside_the_rows(finished):
     options, rows = finished
     for metric in ("TAD", "ATTRS"):

@@ -18,6 +18,7 @@ from benchmarks.results.evidence import evidence, forget
 from benchmarks.trajectories import study
 from benchmarks.trajectories.command import TRAJECTORIES, TrajectoriesOptions, drawn, run
 from benchmarks.trajectories.drawn import MOVING, DrawnSequences
+from benchmarks.trajectories.report import format_rows, panels_of
 from benchmarks.trajectories.sequences import sequences_of
 from dbae.data import Faces, Subset, disks, open_data
 from dbae.data.base import ImageDataset
@@ -143,8 +144,31 @@ def test_table_and_figure(options, capsys):
     assert printed[0].split()[:3] == ["model", "data", "n"]
     assert len(printed) == 1 + 2 * 6 + 1
     assert "1.000 [1.000, 1.000]" in printed[6]
+    assert printed[-1].startswith("(means over n sequences with 95 % intervals over sequences; of the same frames")
     assert all(path.exists() for path in files)
     assert files[1].read_bytes()[:4] == b"\x89PNG"
+
+
+class Other(TinyModel):
+    """Of another method; its encoder as initialised is another too."""
+
+
+def test_controls_of_two_models_are_told_apart_and_shared_ones_drawn_once(options):
+    other = FakeLoaded(Other(seed=2), name="other", method="Other", sha256="cd" * 32)
+    object.__setattr__(other, "untrained", lambda seed: TinyModel(seed=7))
+    found = run(
+        dataclasses.replace(options, ckpt=("a", "b"), data=("disks",)),
+        lambda source: FakeLoaded(TinyModel()) if source == "a" else other,
+        lambda source, size: None,
+    )
+    table = format_rows([row for measured in found for row in measured.rows]).splitlines()
+    names = [line.partition("  ")[0] for line in table[1:-1]]
+    assert len(set(names)) == len(names) == 8
+    assert [name[:14] for name in names if name.startswith("untrained")] == ["untrained Tiny", "untrained Othe"]
+    assert len(found) == 12
+    (panels,) = panels_of([measured.panel for measured in found]).values()
+    drawn = [panel.row.model for panel in panels]
+    assert sorted(drawn) == sorted(["tiny", "other", "untrained", "untrained", "pca", "random", "pixels", "factors"])
 
 
 def test_paths_in_a_plane_keep_their_shape():
@@ -229,6 +253,8 @@ def test_rows_of_a_folder(tmp_path, options):
     rows = measure(dataclasses.replace(options, data=(f"folder:{path}",)), dataset=dataset)
     assert value(rows, model="pixels") == pytest.approx(1)
     assert {r.metric for r in rows} == {"straightness", "curvature"}  # three sequences have no interval
+    assert "over sequences" not in format_rows(rows)
+    assert "fewer than 8 have no interval" in format_rows(rows)
     assert "factors" not in {r.model for r in rows}
 
 
