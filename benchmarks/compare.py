@@ -60,8 +60,9 @@ class Options:
     files: Positional[tuple[str, ...]]
     """Results files or globs; the first is what the others are compared with."""
     baseline: str = ""
-    """With one file: the model that its other models are compared with, by name or words of it (method, training data,
-    first digits of the hash); default: its first. Several, as untrained: each model with that of its own method."""
+    """With one file: the model that its other models are compared with, by its whole name, in any case, else by words
+    of it (method, training data, first digits of the hash); default: its first. Several, as untrained: each model with
+    that of its own method."""
     models: tuple[str, ...] = ()
     """With one file: the models to compare with the baseline, named like it; default: all."""
     where: tuple[str, ...] = ()

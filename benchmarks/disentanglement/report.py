@@ -99,7 +99,9 @@ def _scores(rows: Sequence[Record], protocol: str, names: Mapping[Model, str]) -
     for subject in dict.fromkeys(map(_subject, measured)):
         same = {r.metric: r for r in measured if _subject(r) == subject}
         row, scores = next(iter(same.values())), [f"{same[metric].value:.4f}" for metric in metrics]
-        lines.append([names[Model.of(row)], row.dataset, *([chosen.strip("()")] if chosen else []), str(row.n), *scores])
+        lines.append(
+            [names[Model.of(row)], row.dataset, *([chosen.strip("()")] if chosen else []), str(row.n), *scores]
+        )
     return lines if measured else []
 
 

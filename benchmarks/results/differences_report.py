@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from dbae.support import text
 from dbae.support.files import atomic_path
 
 _LISTED = 4
-"""Rows that could not be compared which a line names."""
+"""Kinds of rows that could not be compared which a line names."""
 
 
 def format_comparison(
@@ -94,9 +95,10 @@ def _number(record: Record) -> str:
 def _alone(why: str, rows: Sequence[Record]) -> str:
     if not rows:
         return ""
-    numbers = list(dict.fromkeys(map(_number, rows)))
-    more = f" and {len(numbers) - _LISTED} more" if len(numbers) > _LISTED else ""
-    return f"{len(rows)} numbers {why}: {', '.join(numbers[:_LISTED])}{more}"
+    numbers = Counter(map(_number, rows))
+    listed = [f"{name} ({count} times)" if count > 1 else name for name, count in [*numbers.items()][:_LISTED]]
+    left = len(rows) - sum([*numbers.values()][:_LISTED])
+    return f"{len(rows)} numbers {why}: {', '.join(listed)}{f' and {left} more' if left else ''}"
 
 
 def _both(a: object, b: object) -> object:

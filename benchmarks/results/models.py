@@ -93,12 +93,15 @@ def _texts(model: Model) -> dict[str, str]:
 
 
 def find(text: str, names: Mapping[Model, str]) -> list[Model]:
-    """The models that `text` means: those of exactly this name, else those that all its words are said of.
+    """The models that `text` means: those of exactly this name, also in other case, else those it has the words of.
 
-    A word is one of the name, method, variant, training data or weights, or the beginning of the hash.
+    All its words have to be said of a model. A word is one of the name, method, variant, training data or weights, or
+    the beginning of the hash.
     """
-    if exact := [model for model, name in names.items() if text in (name, model.model)]:
-        return exact
+    for written in (str, str.casefold):
+        called = written(text)
+        if exact := [model for model, name in names.items() if called in (written(name), written(model.model))]:
+            return exact
     words = [word.strip("(),").casefold() for word in text.split()]
     return [model for model in names if words and all(_said_of(word, model) for word in words)]
 

@@ -404,6 +404,20 @@ def test_what_cannot_be_compared_is_listed(tmp_path, capsys):
     assert "1 numbers only in a: MSE standard test x NFE 10" in out
 
 
+def test_as_many_numbers_are_listed_as_there_are(tmp_path, capsys):
+    """Seven have no partner, of six names; those of two models have one name."""
+    alone = [replace(ROW, metric=f"M{i}") for i in range(5)]
+    others = [replace(ROW, metric="other", model=name, checkpoint_sha256=name) for name in ("a", "b")]
+    before, after = written(tmp_path / "a.csv", ROW, *others, *alone), written(tmp_path / "b.csv", ROW)
+    assert run(before, after) == 0
+    out = capsys.readouterr().out
+    assert f"7 numbers only in {before}: M0 standard test seed 0, M1 " in out
+    assert "M3 standard test seed 0 and 3 more\n" in out
+    assert run(before, after, "--where", "metric=other", "metric=AP") == 0
+    assert "2 numbers only in" in (out := capsys.readouterr().out)
+    assert ": other standard test seed 0 (2 times)\n" in out
+
+
 def test_controls_alone_are_no_comparison_of_models(tmp_path, capsys):
     """Or a check that --tolerance makes would pass without a model having been looked at."""
     two = [replace(ROW, model=name, checkpoint_sha256=name) for name in ("a", "b")]

@@ -39,7 +39,13 @@ def test_names_show_what_sets_a_model_apart_and_no_more():
 
 def test_a_short_name_is_kept_where_no_other_of_the_data_set_has_it():
     rows = [EARLY, BARE, BARE_DIFFAE, PCA, of("pca", latent_dim=64, dataset="disks")]
-    assert list(short_names_of(rows).values()) == ["faces", "untrained DBAE 4588", "untrained DiffAE 4cc3", "pca", "pca"]
+    assert list(short_names_of(rows).values()) == [
+        "faces",
+        "untrained DBAE 4588",
+        "untrained DiffAE 4cc3",
+        "pca",
+        "pca",
+    ]
     assert list(short_names_of([EARLY, BARE, PCA]).values()) == ["faces", "untrained", "pca"]
 
 
@@ -55,6 +61,17 @@ def test_models_are_found_by_name_by_words_and_by_hash():
     assert found("aaaa1") == ["aaaa"]
     assert found("trained") == ["aaaa", "bbbb", "cccc"]
     assert found("aaa") == found("nobody") == found("") == []
+
+
+def test_a_whole_name_means_that_model_alone_in_any_case():
+    named = of("DBAE", method="DBAE", weights="trained", checkpoint_sha256="dddd44")
+    names = names_of([named, BARE, BARE_DIFFAE])
+    for text in ("DBAE", "dbae", "Dbae"):
+        assert find(text, names) == [Model.of(named)]
+    assert find("UNTRAINED", names) == [Model.of(BARE), Model.of(BARE_DIFFAE)]
+    assert find("Untrained dbae 4588", names) == [Model.of(BARE)]
+    both = names_of([named, of("dbae", method="DBAE", weights="trained", checkpoint_sha256="eeee55")])
+    assert [model.model for model in find("dbae", both)] == ["dbae"]
 
 
 def test_of_several_baselines_a_model_has_that_of_its_method_and_a_control_all():
