@@ -46,7 +46,7 @@ from benchmarks.results.difference import LEVEL, Difference, Resample, differenc
 from benchmarks.results.differences_report import format_comparison, summary, write_csv
 from benchmarks.results.evidence import forget
 from benchmarks.results.models import Model, counterparts, find, names_of
-from benchmarks.results.pair import Pairing, pair, without_single_seeds
+from benchmarks.results.pair import Pairing, pair, way_out, without_single_seeds
 from benchmarks.results.recordfile import is_results
 from benchmarks.results.where import Where
 from dbae.support import cli
@@ -124,9 +124,10 @@ def main(options: Options) -> None:
         sys.exit(1)
     compared = any(d.pair.before.weights == "trained" for d in differences)
     if not one_file and not compared and any(one.pairing.ambiguous for one in found):
+        ways = [f"; {way}." for one in found if (way := way_out(one.pairing))]
+        other = ". Name files of one model each, or compare the models of one file with --baseline."
         raise UserError(
-            "no model was compared: a file has several, none of which the other has. Name files of one model each, or "
-            "compare the models of one file with --baseline."
+            f"no model was compared: a file has several, none of which the other has{ways[0] if ways else other}"
         )
 
 
@@ -210,6 +211,11 @@ def _require_comparable(pairing: Pairing, before: Side, after: Side) -> None:
             f"{after.label} cannot be compared with {before.label}: {len(pairing.conflicts)} numbers were measured "
             f"under other conditions, e.g. {first.before.metric} of {first.before.dataset} ({first.differ}). Measure "
             "both alike, or add --force to compare them all the same."
+        )
+    if not pairing.pairs and (way := way_out(pairing)):
+        raise UserError(
+            f"{after.label} cannot be compared with {before.label}: there are several of a number, and which belong "
+            f"together is not known; {way}."
         )
     if not pairing.pairs and _about(after) == _about(before):
         apart = _apart(pairing.only_before, pairing.only_after) or "several of a model or setting each"

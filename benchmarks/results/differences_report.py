@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.results.difference import LEVEL, Difference
 from benchmarks.results.models import Model
-from benchmarks.results.pair import Pairing
+from benchmarks.results.pair import Pairing, way_out
 from benchmarks.results.record import Record, columns_of
 from dbae.support import text
 from dbae.support.files import atomic_path
@@ -31,7 +31,8 @@ def format_comparison(
     if all(line[3] == f"{before} : {after}" for line in lines[1:]):
         lines = [line[:3] + line[4:] for line in lines]
     notes = [_alone(f"only in {before}", pairing.only_before), _alone(f"only in {after}", pairing.only_after)]
-    notes += [_alone("ambiguous: several of a model, no one with the same sampler and settings", pairing.ambiguous)]
+    unclear = _alone("ambiguous: several of a model, no one with the same sampler and settings", pairing.ambiguous)
+    notes.append("; ".join(filter(None, [unclear, way_out(pairing)])))
     if pairing.conflicts:
         first, some = pairing.conflicts[0], len(pairing.conflicts)
         notes += [f"{some} of them measured under other conditions, as {_number(first.before)}: {first.differ}"]

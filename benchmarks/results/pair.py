@@ -18,10 +18,11 @@ once; else `only`.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from benchmarks.results.record import Record
+from benchmarks.results.record import Record, cell_text
 
 _ASKED = ("task", "dataset", "split", "attribute", "metric", "nfe_requested", "n_train", "at")
 _SEEDED = (*_ASKED, "seed")
@@ -34,6 +35,8 @@ _SUBJECTS = (
     ("model", "weights"),
     ("weights",),
 )
+_CHOICES = ("x_T", "sampler", "z", *_MANNER, "model", "variant", "train_data", "latent_dim", "checkpoint_sha256")
+"""What may tell rows of one question apart, in the order in which a person is asked to choose."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +61,21 @@ class Conflict:
 class Pairing:
     """Pairs in the order of the first file; rows without a partner; conflicts among those.
 
-    `ambiguous` are rows of either side that share their question with several; they are not in `only_...`.
+    `ambiguous_...` are rows that share their question with several of the other side, or of their own; they are not in
+    `only_...`.
     """
 
     pairs: list[Pair]
     only_before: list[Record]
     only_after: list[Record]
     conflicts: list[Conflict]
-    ambiguous: list[Record]
+    ambiguous_before: list[Record]
+    ambiguous_after: list[Record]
+
+    @property
+    def ambiguous(self) -> list[Record]:
+        """Those of both sides."""
+        return [*self.ambiguous_before, *self.ambiguous_after]
 
 
 def pair(before: Sequence[Record], after: Sequence[Record], *, force: bool = False, anybody: bool = False) -> Pairing:
@@ -87,10 +97,41 @@ def pair(before: Sequence[Record], after: Sequence[Record], *, force: bool = Fal
         pairs += [Pair(a, b, forced=_differences(a, b)) for a, b in near.items()]
         left, right = _rest(left, near), _rest(right, near.values())
         near = {}
-    same = {_key(r, _SEEDED + _CONDITIONS) for r in left} & {_key(r, _SEEDED + _CONDITIONS) for r in right}
-    unclear = [r for r in (*left, *right) if _key(r, _SEEDED + _CONDITIONS) in same]
+    same = {*map(_question, left)} & {*map(_question, right)}
+    unclear = [[r for r in side if _question(r) in same] for side in (left, right)]
     conflicts = [Conflict(a, b, _differences(a, b)) for a, b in near.items()]
-    return Pairing(pairs, _rest(left, unclear), _rest(right, unclear), conflicts, unclear)
+    return Pairing(pairs, _rest(left, unclear[0]), _rest(right, unclear[1]), conflicts, *unclear)
+
+
+def way_out(pairing: Pairing) -> str:
+    """In what the ambiguous rows of a side differ, and a --where that leaves one of either; "" where nothing does.
+
+    "they differ in x_T (decoded : inferred, random); name one of each: --where x_T=decoded x_T=inferred"
+    """
+    sides = pairing.ambiguous_before, pairing.ambiguous_after
+    columns: list[str] = []
+    for name in _CHOICES:
+        if any(_differ(side, name, columns) for side in sides):
+            columns.append(name)
+    asked = defaultdict(list)
+    for row in sides[1]:
+        asked[_question(row)].append(row)
+    partners = [(a, b) for a in sides[0] for b in asked[_question(a)]]
+    if not columns or not partners:
+        return ""
+    found = {name: [dict.fromkeys(cell_text(getattr(r, name)) for r in side) for side in sides] for name in columns}
+    told = [f"{name} ({' : '.join(', '.join(t or 'none' for t in side) for side in s)})" for name, s in found.items()]
+    a, b = max(partners, key=lambda rows: sum(getattr(rows[0], n) == getattr(rows[1], n) for n in columns))
+    wanted = dict.fromkeys(f"{name}={cell_text(getattr(row, name))}" for name in columns for row in (a, b))
+    return f"they differ in {', '.join(told)}; name one of each: --where {shlex.join(wanted)}"
+
+
+def _differ(rows: Sequence[Record], name: str, columns: Sequence[str]) -> bool:
+    """Whether rows of one question that agree in `columns` differ in the column `name`."""
+    cells: dict[tuple[object, ...], set[object]] = defaultdict(set)
+    for row in rows:
+        cells[(_question(row), *(getattr(row, column) for column in columns))].add(getattr(row, name))
+    return any(len(some) > 1 for some in cells.values())
 
 
 def without_single_seeds(records: Sequence[Record]) -> list[Record]:
@@ -138,6 +179,10 @@ def _unique_matches(left: Iterable[Record], right: Iterable[Record], columns: Se
         for row in rows:
             groups[_key(row, columns)][side].append(row)
     return {a[0]: b[0] for a, b in groups.values() if len(a) == len(b) == 1}
+
+
+def _question(row: Record) -> tuple[object, ...]:
+    return _key(row, _SEEDED + _CONDITIONS)
 
 
 def _key(row: Record, columns: Sequence[str]) -> tuple[object, ...]:

@@ -113,11 +113,11 @@ class Record:
 
     def line(self, columns: Sequence[str]) -> str:
         """Its row in a file of these columns, `COLUMNS` or more."""
-        return self._line if len(columns) == len(COLUMNS) else f"{self._line[:-1]},{_cell(self.n_train)}\n"
+        return self._line if len(columns) == len(COLUMNS) else f"{self._line[:-1]},{cell_text(self.n_train)}\n"
 
     @functools.cached_property
     def _line(self) -> str:
-        return csv_line(_cell(getattr(self, name)) for name in COLUMNS)
+        return csv_line(cell_text(getattr(self, name)) for name in COLUMNS)
 
     @property
     def diagnostic(self) -> bool:
@@ -162,7 +162,8 @@ def csv_line(cells: Iterable[str]) -> str:
     return text.getvalue()
 
 
-def _cell(value: object) -> str:
+def cell_text(value: object) -> str:
+    """A cell as it stands in a file."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -401,7 +401,26 @@ def test_what_cannot_be_compared_is_listed(tmp_path, capsys):
     assert run(path) == 0
     out = capsys.readouterr().out
     assert "3 numbers ambiguous" in out
+    assert "they differ in sampler (x : y, z); name one of each: --where sampler=x sampler=y\n" in out
     assert "1 numbers only in a: MSE standard test x NFE 10" in out
+
+
+@pytest.mark.parametrize("models", [0, 1], ids=["alone", "beside a model that both have"])
+def test_of_ambiguous_numbers_it_is_said_what_to_choose(tmp_path, capsys, models):
+    """DBAE decodes x_T from z; DiffAE's is drawn, or inferred."""
+    dbae = replace(SSIM, model="dbae", x_T="decoded", sampler="dbim", nfe_requested=20, nfe=20, encode_nfe=0)
+    diffae = replace(dbae, model="b", method="DiffAE", sampler="ddim", checkpoint_sha256="bb", value=0.9)
+    how = [("random", 0.0, 0), ("random", 1.0, 0), ("inferred", 0.0, 20)]
+    others = [replace(diffae, x_T=x_T, eta=eta, encode_nfe=inferred) for x_T, eta, inferred in how]
+    shared = [replace(PCA, task="reconstruction")] * models
+    a, b = written(tmp_path / "a.csv", dbae, *shared), written(tmp_path / "b.csv", *others, *shared)
+    assert run(a, b) == 2
+    message = capsys.readouterr().err
+    assert "they differ in x_T (decoded : inferred, random), eta (none : 0.0, 1.0); name one of each" in message
+    where = shlex.split(message.partition("--where ")[2].rstrip(".\n"))
+    assert where == ["x_T=decoded", "x_T=inferred", "eta=", "eta=0.0"]
+    assert run(a, b, "--where", *where) == 0
+    assert "1 numbers compared" in capsys.readouterr().out
 
 
 def test_as_many_numbers_are_listed_as_there_are(tmp_path, capsys):
