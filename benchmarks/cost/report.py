@@ -8,8 +8,8 @@ from benchmarks.results import Record
 from dbae.support.text import columns
 
 UNITS = {
-    "parameters_M": "10^6",
-    "trainable_parameters_M": "10^6",
+    "parameters_M": "millions",
+    "trainable_parameters_M": "millions",
     "training_time": "ms/image",
     "testing_time": "ms/image/NFE",
     "encode_time": "ms/image",
@@ -18,6 +18,11 @@ UNITS = {
 }
 
 NOTE = "(times: medians ± standard error over repetitions)"
+
+
+def unit_of(metric: str) -> str:
+    """What a quantity of this benchmark is in; "" of ratios, of evaluations, and of other benchmarks' metrics."""
+    return UNITS.get(metric, "GFLOP/image" if metric.startswith("GFLOPs") else "")
 
 
 def format_costs(rows: Sequence[Record]) -> str:
@@ -31,8 +36,7 @@ def format_costs(rows: Sequence[Record]) -> str:
         about = f" ({attribute})" if attribute != "mean" else ""
         about += f", x_T {x_T}" if x_T else ""
         about += f" in {steps} steps" if steps else ""
-        unit = UNITS.get(metric, "GFLOP/image" if metric.startswith("GFLOPs") else "")
-        lines.append([metric + about, unit, *(cells.get(model, "-") for model in models)])
+        lines.append([metric + about, unit_of(metric), *(cells.get(model, "-") for model in models)])
     where = dict.fromkeys(
         f"{r.protocol}, batches of {r.n}, {r.precision}" for r in rows if r.protocol != "architecture"
     )

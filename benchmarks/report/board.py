@@ -31,7 +31,7 @@ def images_seen(model: Model) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A metric. `label` says split and n where the table has several of them."""
+    """A metric. `label` says split and n where the table has several of them, and the unit of a cost."""
 
     metric: str
     attribute: str

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.cost.report import unit_of
 from benchmarks.report.board import CONTROLS, SEEN, Board, Cell, Column, Row
 from benchmarks.report.marks import marked
 from benchmarks.report.numbers import Number, interval_ends, spread
@@ -133,13 +134,21 @@ def _columns(records: Iterable[Record]) -> dict[tuple[str, str, str, int], Colum
         extra = [attribute if attribute != "mean" else "", split if len(splits) > 1 else ""]
         extra.append(f"n {n}" if len(sizes) > 1 else "")
         lead = attribute == "mean" and not split.endswith("-selected") and not _is_other_convention(metric, plain)
-        label = " ".join([metric.replace("_", " "), *filter(None, extra)])
+        label = " ".join([_in_words(metric), *filter(None, extra)]) + (
+            f" ({unit})" if (unit := unit_of(metric)) else ""
+        )
         found[metric, attribute, split, n] = Column(
             metric, attribute, split, n, better[metric, attribute, split, n], label, lead
         )
     if not any(column.lead for column in found.values()):
         return {key: dataclasses.replace(column, lead=True) for key, column in found.items()}
     return found
+
+
+def _in_words(metric: str) -> str:
+    """Without the unit that its name ends in, which stands behind it."""
+    name = metric.removesuffix("_M").removesuffix("_ms") if unit_of(metric) else metric
+    return name.replace("_", " ")
 
 
 def _is_other_convention(metric: str, metrics: set[str]) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.report.board import PUBLISHED, Board, Cell, Column, Published, Row
-from benchmarks.report.numbers import digits_in, spread_text, written
+from benchmarks.report.numbers import digits_of, spread_text, written
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -49,7 +49,7 @@ class Shown:
 
     def digits(self, column: Column, cell: Cell) -> int:
         """Digits after the point of a cell."""
-        return digits_in(cell.number.value, self.values[column])
+        return digits_of(cell.number, self.values[column])
 
 
 def shown(board: Board, *, everything: bool = False) -> Shown:

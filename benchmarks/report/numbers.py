@@ -126,6 +126,17 @@ def digits_in(value: float, values: Iterable[float]) -> int:
     return decimals([value] if wide and value and not shares else sizes)
 
 
+def digits_of(number: Number, values: Iterable[float]) -> int:
+    """`digits_in`; with a standard error beside it no fewer than that is written with."""
+    spread = number.spread
+    return max(digits_in(number.value, values), 0 if spread.known else _digits_of_error(spread.error))
+
+
+def _digits_of_error(error: float | None) -> int:
+    """Digits after the point that it takes to see one of a standard error, at most five."""
+    return min(5, -math.floor(math.log10(error))) if error is not None and 0 < error < 1 else 0
+
+
 def written(value: float, digits: int, *, sign: bool = False) -> str:
     """A number with so many digits after the point; a dash where there is none."""
     if math.isnan(value):
@@ -139,5 +150,4 @@ def spread_text(spread: Spread, digits: int) -> str:
         return f"[{written(spread.low, digits)}, {written(spread.high, digits)}]"
     if spread.error is None:
         return ""
-    needed = -math.floor(math.log10(spread.error)) if 0 < spread.error < 1 else 0
-    return f"± {written(spread.error, max(digits, min(5, needed)))}"
+    return f"± {written(spread.error, max(digits, _digits_of_error(spread.error)))}"

@@ -14,6 +14,7 @@ from report_results import PROBE, write_results
 from benchmarks.report.build import boards
 from benchmarks.report.command import command
 from benchmarks.report.formats import FORMATS, as_json, latex, markdown, tex
+from benchmarks.report.page import page
 from benchmarks.report.sources import find
 from benchmarks.results import RecordFile
 
@@ -49,6 +50,22 @@ def test_rows_of_markdown_are_as_wide_as_their_heads(folder):
     assert len(tables) == 2
     assert all(len({line.count(" | ") for line in table}) == 1 for table in tables)
     assert len(re.findall(r"\*\*0\.\d+\*\* \\\[", text)) == 2
+
+
+def test_costs_have_units_and_no_fewer_digits_than_their_errors(tmp_path):
+    cost = dataclasses.replace(PROBE, task="cost", split="all", z="", n=1, better="lower", seed="", data_sha256="")
+    of = {"parameters_M": (1.4, None), "training_time": (134.5678, 0.004), "GFLOPs_NFE": (0.31, None)}
+    of |= {"total_time_ms": (2.25, 0.3), "training_time_ratio": (3.0, 0.1)}
+    rows = [dataclasses.replace(cost, metric=name, value=value, stderr=error) for name, (value, error) in of.items()]
+    RecordFile(tmp_path / "cost.csv").add(rows)
+    found = boards(find([tmp_path]))
+    text = markdown(found, everything=True)
+    assert "| total time (ms/image) ↓ | training time (ms/image) ↓ | parameters (millions) ↓ |" in text
+    assert "| GFLOPs NFE (GFLOP/image) ↓ | training time ratio ↓ |" in text
+    assert "| 134.568 ± 0.004 |" in text
+    assert "training time (ms/image)" in page(find([tmp_path]))
+    assert "training time (ms/image)" in latex(found)
+    assert r"134.568 {\scriptsize $\pm$ 0.004}" in latex(found)
 
 
 def test_names_are_no_markup(tmp_path):
