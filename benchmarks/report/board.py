@@ -3,8 +3,9 @@
 A board has the numbers of one task, data set and protocol. Its rows stand in groups, because a number of one says
 nothing about one of another: reconstructions that keep an image-sized x_T beside z and those that do not, new images
 and autoencoded ones, controls. The best of a group is marked in every column, and so is what no test tells from it
-(95 %, paired over test images). `lead` rows and columns are those that a reader needs first: the longest training of a
-model, the number of evaluations that most models have, the metric in its usual convention.
+(95 %, paired over test images); a variation of 0 of a model that draws nothing is not. `lead` rows and columns are
+those that a reader needs first: the longest training of a model, the number of evaluations that most models have, the
+metric in its usual convention.
 """
 
 from __future__ import annotations
@@ -117,8 +118,23 @@ class Board:
         return {group: sorted(rows, key=lambda row: rank(row, column)) for group, rows in found.items()}
 
 
+def draws_nothing(record: Record) -> bool:
+    """Whether a model that leaves nothing to chance has this number: the variation of its draws is 0, but for rounding.
+
+    It is what the model is, and no merit beside those whose draws differ.
+    """
+    squared = record.metric.endswith("_pairwise")
+    return record.task == "variation" and (squared or record.metric == "std") and record.value < _EQUAL ** (1 + squared)
+
+
+_EQUAL = 1e-6
+"""Standard deviation of pixels in [0, 1] below which draws are equal: float32 rounds to a tenth of it."""
+
+
 def rank(row: Row, column: Column) -> float:
-    """Smaller is better; infinite where there is no number."""
+    """Smaller is better; infinite where there is no number, or the model has it by drawing nothing."""
     if column not in row.cells or math.isnan(value := row.cells[column].number.value):
+        return math.inf
+    if draws_nothing(row.cells[column].number.record):
         return math.inf
     return -value if column.better == "higher" else value

@@ -84,9 +84,9 @@ def claims(boards: Sequence[Board]) -> Iterator[Claim]:
         rivals = [row for row in groups.pop(CONTROLS, []) if row.lead and row.model.model not in _NO_RIVALS]
         for column in [c for c in board.columns if c.lead][:_METRICS]:
             for group, rows in groups.items():
-                found = [row for row in rows if row.lead and column in row.cells]
+                found = [row for row in rows if row.lead and rank(row, column) < math.inf]
                 best = next((row for row in found if row.cells[column].best), found[0] if found else None)
-                others = [row for row in rivals if column in row.cells] or [
+                others = [row for row in rivals if rank(row, column) < math.inf] or [
                     row for row in found if best is not None and row.model.model != best.model.model
                 ]
                 if best is not None and others:

@@ -152,6 +152,31 @@ def test_a_set_is_a_folder_and_names_tell_them_apart(tmp_path):
     assert [one.name for one in find([tmp_path / "a", tmp_path / "a" / "one"])] == ["one"]
 
 
+def test_a_model_that_draws_nothing_is_not_the_least_varied(tmp_path):
+    row = dataclasses.replace(DECODED, task="variation", better="lower", nfe_requested=None)
+    values = {"ae": 0.0, "dbae": 0.03, "diffae": 0.05}
+    rows = [
+        dataclasses.replace(row, model=model, metric=metric, value=value + shift)
+        for metric, shift in (("std", 0.0), ("MSE_pairwise", 0.0), ("MSE", 0.01))
+        for model, value in values.items()
+    ]
+    RecordFile(tmp_path / "variation.csv").add(rows)
+    found = boards(find([tmp_path]))
+    best = {
+        (column.metric, row.model.model) for row in found[0].rows for column, cell in row.cells.items() if cell.best
+    }
+    assert best == {("std", "dbae"), ("MSE_pairwise", "dbae"), ("MSE", "ae")}
+    claimed = {claim.column.metric: claim.best.model.model for claim in claims(found)}
+    assert claimed["MSE"] == "ae"
+    assert {model for metric, model in claimed.items() if metric != "MSE"} == {"dbae"}
+    alone = [r for r in rows if r.model != "diffae" and r.metric == "std"]
+    (tmp_path / "two").mkdir()
+    RecordFile(tmp_path / "two" / "variation.csv").add(alone)
+    found = boards(find([tmp_path / "two"]))
+    assert not [cell for row in found[0].rows for cell in row.cells.values() if cell.best or cell.tied]
+    assert not list(claims(found))
+
+
 def test_what_is_no_result_is_refused_or_passed_over(tmp_path):
     with pytest.raises(UserError, match="nothing of that name"):
         find([tmp_path / "none"])
