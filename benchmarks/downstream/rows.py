@@ -130,7 +130,8 @@ def line(problem: Problem, outcomes: Sequence[Outcome], records: Sequence[Record
         found.append(f"{numbers} ({outcome.chosen})")
     first = criterion(problem)
     if ("test", f"probe_{first}_train") in means:
-        found.append(f"{means['test', f'probe_{first}_train'] - means['test', first]:+.4f} on training images")
+        ahead = means["test", f"probe_{first}_train"] - means["test", first]
+        found.append(f"{first} {'lower' if ahead < 0 else 'higher'} by {abs(ahead):.4f} on training images")
     if ("test", f"probe_{first}_gradient") in means:
         found.append(f"gradient {means['test', f'probe_{first}_gradient']:.1g}")
     cells = records[0]

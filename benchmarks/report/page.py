@@ -21,7 +21,7 @@ from benchmarks.results import COLUMNS, LATER, Record
 HERE = Path(__file__).parent
 _TOLD = (*COLUMNS, *LATER)
 _COMPARED = 10
-"""Sets that all others can be compared with: the first. Every set with every other would grow with their square."""
+"""Sets with results that all others can be compared with: the first. Every set with every other would grow with their square."""
 ABOUT = {
     "downstream": "What a linear probe reads from z: AP of yes-or-no attributes, Pearson r of continuous ones.",
     "reconstruction": "How close the decoded image is to the encoded one.",
@@ -69,14 +69,15 @@ def page(sets: Sequence[ResultSet], *, pictures: int = 8) -> str:
     tables = [_table(board, facts, palette) for board in found]
     names = dict.fromkeys([board.task for board in found] + [figure.task for figure in drawn])
     sections = [{"task": task, "about": ABOUT.get(task, ""), "parts": _parts(task, tables, drawn)} for task in names]
+    measured = _measured(sets)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template("page.html").render(
         title=", ".join(one.name for one in sets),
-        sets=[one.name for one in sets],
-        compared=[one.name for one in sets[:_COMPARED]],
+        sets=[one.name for one in measured],
+        compared=[one.name for one in measured[:_COMPARED]],
         counts=_counts(sets),
         claims=list(claims(found)),
         sections=sections,
@@ -84,13 +85,18 @@ def page(sets: Sequence[ResultSet], *, pictures: int = 8) -> str:
         protocols=_unique(board.protocol for board in found),
         albums=[album for one in sets for album in albums(one, pictures)],
         facts=facts.plain(),
-        changes=_changes(sets, facts),
+        changes=_changes(measured, facts),
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         controls=CONTROLS,
         published=PUBLISHED,
         chip=palette.chip,
     )
+
+
+def _measured(sets: Sequence[ResultSet]) -> list[ResultSet]:
+    """The sets that have results; a training run without any has nothing to choose or to compare."""
+    return [one for one in sets if any(one.files.values())]
 
 
 def _parts(task: str, tables: Sequence[dict[str, Any]], drawn: Sequence[Figure]) -> list[dict[str, Any]]:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from result_rows import row
 from stand_ins import FakeLoaded, Squares, TinyModel
 
 from benchmarks.downstream import command as downstream
 from benchmarks.downstream.command import DownstreamOptions, run
 from benchmarks.downstream.figure import draw_attributes, panels
+from benchmarks.downstream.problems import Problem
 from benchmarks.downstream.report import Table, format_table, leads_over_controls
+from benchmarks.downstream.rows import line
 from benchmarks.downstream.trial import run_paper, run_standard
 from benchmarks.metrics.prediction import average_precision, pearson
 from benchmarks.results import RecordFile
@@ -300,6 +303,14 @@ def test_data_that_cannot_be_used_is_named(options):
         measure(options, dataset=unsplit)
     with pytest.raises(UserError, match="expected 2 or more images in split val, found 1"):
         measure(options, dataset=Squares(6))
+
+
+@pytest.mark.parametrize(("train", "told"), [(0.48, "lower by 0.0200"), (0.57, "higher by 0.0700")])
+def test_the_log_words_a_difference_to_the_training_images_as_one(train, told):
+    problem = Problem("classification", ("a",), np.zeros((4, 1), np.int8))
+    mean = row(value=0.5, seed="0", seconds=1.0)
+    shown = line(problem, [], [mean, dataclasses.replace(mean, metric="probe_AP_train", value=train)])
+    assert f"; AP {told} on training images, " in f"; {shown.partition(': ')[2]}"
 
 
 def test_attributes_that_are_constant_are_named_and_left_out(options, caplog):

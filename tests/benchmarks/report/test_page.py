@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -146,6 +147,25 @@ def test_of_many_sets_the_first_ten_are_compared_with(tmp_path):
     assert list(data["changes"]) == first
     choices = re.search(r'<select id="against">(.*?)</select>', shown)[1]
     assert re.findall("<option>(.*?)</option>", choices) == first
+
+
+def test_training_runs_without_results_are_no_choice(tmp_path):
+    """They have figures and pictures; of twelve before two sets of results, none took a place among the first ten."""
+    write_results(tmp_path / "run")
+    log = (tmp_path / "run" / "log.csv").read_text()
+    shutil.rmtree(tmp_path / "run")
+    for i in range(12):
+        (tmp_path / f"a{i:02d}").mkdir()
+        (tmp_path / f"a{i:02d}" / "log.csv").write_text(log)
+    for name, value in (("old", 0.5), ("new", 0.6)):
+        RecordFile(tmp_path / name / "downstream.csv").add([dataclasses.replace(PROBE, value=value)])
+    shown = page(find([tmp_path]), pictures=0)
+    for menu in ("set", "against"):
+        choices = re.search(rf'<select id="{menu}">(.*?)</select>', shown)[1]
+        assert re.findall("<option>(.*?)</option>", choices) == ["new", "old"]
+    data = json.loads(re.search(r'id="data">(.*?)</script>', shown, re.DOTALL)[1])
+    assert data["changes"].keys() == {"new", "old"}
+    assert "a00: loss" in shown
 
 
 def test_a_training_run_alone_makes_a_page(tmp_path):
