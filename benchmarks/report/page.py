@@ -21,7 +21,8 @@ from benchmarks.results import COLUMNS, LATER, Record
 HERE = Path(__file__).parent
 _TOLD = (*COLUMNS, *LATER)
 _COMPARED = 10
-"""Sets with results that all others can be compared with: the first. Every set with every other would grow with their square."""
+"""Sets with results that all others can be compared with: the first. Every one with every other would grow with their
+square."""
 ABOUT = {
     "downstream": "What a linear probe reads from z: AP of yes-or-no attributes, Pearson r of continuous ones.",
     "reconstruction": "How close the decoded image is to the encoded one.",
