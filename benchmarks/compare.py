@@ -19,7 +19,8 @@ One model, some numbers:
 
 Numbers are joined on what makes them comparable: task, protocol, data, split, metric, n, evaluations, seed
 (`benchmarks/results/pair.py`). Files that differ in protocol, n or the data itself are refused (status 2), as are
-numbers of different versions of a task, unless --force. What could not be compared is listed.
+numbers of different versions of a task, unless --force. What could not be compared is listed; of what is ambiguous,
+also the --where that tells it apart.
 
 A difference has a 95 % interval, paired between the two models, and a verdict where what lies beside the files tells
 what other images would give (`benchmarks/results/difference.py`, docs/intervals.md); else there is "no verdict", and

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from result_rows import row
+import result_rows
 from stand_ins import FakeLoaded, Squares, TinyModel
 
 from benchmarks.downstream import command as downstream
@@ -308,7 +308,7 @@ def test_data_that_cannot_be_used_is_named(options):
 @pytest.mark.parametrize(("train", "told"), [(0.48, "lower by 0.0200"), (0.57, "higher by 0.0700")])
 def test_the_log_words_a_difference_to_the_training_images_as_one(train, told):
     problem = Problem("classification", ("a",), np.zeros((4, 1), np.int8))
-    mean = row(value=0.5, seed="0", seconds=1.0)
+    mean = result_rows.row(value=0.5, seed="0", seconds=1.0)
     shown = line(problem, [], [mean, dataclasses.replace(mean, metric="probe_AP_train", value=train)])
     assert f"; AP {told} on training images, " in f"; {shown.partition(': ')[2]}"
 
