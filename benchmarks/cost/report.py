@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.results import Record
+from benchmarks.results.models import told_apart
 from dbae.support.text import columns
 
 UNITS = {
@@ -27,6 +28,7 @@ def unit_of(metric: str) -> str:
 
 def format_costs(rows: Sequence[Record]) -> str:
     """A text table: one line a quantity, one column a model; medians ± standard error, and ratios below their times."""
+    rows = told_apart(rows)
     models = list(dict.fromkeys((row.model, row.checkpoint_sha256) for row in rows))
     lines = [["", "unit", *(name for name, _ in models)]]
     metrics = list(dict.fromkeys(row.metric for row in rows))

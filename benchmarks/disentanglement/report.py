@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from baselines.cards import TABLES
 from benchmarks.metrics.bootstrap import holding
 from benchmarks.results import Record
-from benchmarks.results.models import Model, short_names_of
+from benchmarks.results.models import told_apart
 from dbae.support.files import atomic_path
 from dbae.support.text import columns
 
@@ -63,16 +63,16 @@ def format_rows(
         distances: of the task "generation", from any checkpoints; those of other checkpoints are not shown.
         published: lines for the table of scores by the published protocol (`published_scores`).
     """
-    names = short_names_of(rows)
+    rows = told_apart(rows)
     ends = {(*_subject(r), r.protocol, r.metric): r.value for r in rows if r.metric.endswith(("_low", "_high"))}
     first = [["model", "data", "protocol", "z", "n", *TAD_COLUMNS]]
     for key in dict.fromkeys((*_subject(r), r.protocol, r.z) for r in rows if r.metric == "TAD"):
         same = {r.metric: r for r in rows if (*_subject(r), r.protocol, r.z) == key}
         low_high = {m: [ends.get((*key[:-1], f"{m}_{end}")) for end in ("low", "high")] for m in TAD_COLUMNS}
         row, cells = same["TAD"], [_cell(same[m], *low_high[m]) for m in TAD_COLUMNS]
-        first.append([names[Model.of(row)], row.dataset, row.protocol, row.z, str(row.n), *cells])
+        first.append([row.model, row.dataset, row.protocol, row.z, str(row.n), *cells])
     tables = [first] if len(first) > 1 else []
-    shas = {r.checkpoint_sha256: names[Model.of(r)] for r in rows if r.checkpoint_sha256}
+    shas = {r.checkpoint_sha256: r.model for r in rows if r.checkpoint_sha256}
     measured = [r for r in distances if is_distance(r) and r.checkpoint_sha256 in shas]
     if measured:
         lines = [["model", "data", "distance", "sampler", "NFE", "n", "value"]]
@@ -81,7 +81,7 @@ def format_rows(
             lines.append([shas[r.checkpoint_sha256], *about])
         tables.append(lines)
     chosen = sorted({r.protocol for r in rows if r.protocol.startswith(("factors (", "factors-fdae ("))})
-    tables += [_scores(rows, protocol, names) for protocol in (*chosen, "factors", "factors-fdae")]
+    tables += [_scores(rows, protocol) for protocol in (*chosen, "factors", "factors-fdae")]
     tables[-1] += map(list, published)
     texts = [columns(table) for table in tables if table]
     if len(first) > 1:
@@ -89,7 +89,7 @@ def format_rows(
     return "\n\n".join(texts)
 
 
-def _scores(rows: Sequence[Record], protocol: str, names: Mapping[Model, str]) -> list[list[str]]:
+def _scores(rows: Sequence[Record], protocol: str) -> list[list[str]]:
     """A line a subject, a column a score against factors; empty where nothing was measured."""
     measured = [r for r in rows if r.protocol == protocol]
     metrics = list(dict.fromkeys(r.metric for r in measured))
@@ -99,9 +99,7 @@ def _scores(rows: Sequence[Record], protocol: str, names: Mapping[Model, str]) -
     for subject in dict.fromkeys(map(_subject, measured)):
         same = {r.metric: r for r in measured if _subject(r) == subject}
         row, scores = next(iter(same.values())), [f"{same[metric].value:.4f}" for metric in metrics]
-        lines.append(
-            [names[Model.of(row)], row.dataset, *([chosen.strip("()")] if chosen else []), str(row.n), *scores]
-        )
+        lines.append([row.model, row.dataset, *([chosen.strip("()")] if chosen else []), str(row.n), *scores])
     return lines if measured else []
 
 
@@ -163,8 +161,8 @@ def _horizontal(weights: dict[str, float], distances: Sequence[Record]) -> dict[
     return panels or {"weight of the total correlation": weights}
 
 
-def _subject(row: Record) -> tuple[Model, str]:
-    return Model.of(row), row.dataset
+def _subject(row: Record) -> tuple[str, str, str]:
+    return row.model, row.checkpoint_sha256, row.dataset
 
 
 def _line(row: Record) -> str:

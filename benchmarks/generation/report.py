@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import Record
+from benchmarks.results.models import told_apart
 from dbae.data import ImageDataset
 from dbae.images import contact_sheet, save_png
 from dbae.support import text
@@ -15,6 +16,7 @@ from dbae.support import text
 
 def format_generation(rows: Sequence[Record]) -> str:
     """A text table: one line a set of images, one column a metric; what all sets share stands above it."""
+    rows = told_apart(rows)
     metrics = list(dict.fromkeys(row.metric for row in rows))
     lines = [["model", "data", "protocol", "z", "x_T", "sampler", "NFE", "n", *metrics]]
     for wanted in dict.fromkeys(map(_set, rows)):

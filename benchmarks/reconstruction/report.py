@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.results import Record
+from benchmarks.results.models import told_apart
 from dbae.support import text
 from dbae.support.files import atomic_path
 
@@ -17,6 +18,7 @@ def format_sweep(rows: Sequence[Record]) -> str:
 
     What all settings share stands above it; many metrics stand in blocks below one another.
     """
+    rows = told_apart(rows)
     metrics = list(dict.fromkeys(row.metric for row in rows))
     lines = [["model", "data", "protocol", "sampler", "x_T", "end_data", "NFE", *metrics]]
     for wanted in dict.fromkeys(map(_setting, rows)):
@@ -38,6 +40,7 @@ def draw_sweep(rows: Sequence[Record], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    rows = told_apart(rows)
     metrics = [m for m in ("SSIM", "LPIPS", "MSE", "PSNR") if any(row.metric == m for row in rows)]
     labels = list(dict.fromkeys(map(_label, rows)))
     figure = Figure(figsize=(4.2 * len(metrics), 3.6 + 0.09 * len(labels)), layout="constrained")

@@ -6,6 +6,7 @@ encoders that are all called "untrained", and several checkpoints of one trainin
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -46,13 +47,12 @@ def names_of(records: Iterable[Record]) -> dict[Model, str]:
     return named(dict.fromkeys(map(Model.of, records)))
 
 
-def short_names_of(records: Iterable[Record]) -> dict[Model, str]:
-    """The models of the records in their order, each by its own name; as `names_of` where a data set has namesakes."""
+def told_apart(records: Sequence[Record]) -> list[Record]:
+    """The records, for a table: of namesakes on one data set `model` is the name that `names_of` gives them."""
     there = dict.fromkeys((record.dataset, Model.of(record)) for record in records)
     bearers = Counter((dataset, model.model) for dataset, model in there)
-    namesakes = {model for dataset, model in there if bearers[dataset, model.model] > 1}
-    names = named(dict.fromkeys(model for _, model in there))
-    return {model: name if model in namesakes else model.model for model, name in names.items()}
+    names = named(model for dataset, model in there if bearers[dataset, model.model] > 1)
+    return [dataclasses.replace(record, model=names.get(Model.of(record), record.model)) for record in records]
 
 
 def named(models: Iterable[Model]) -> dict[Model, str]:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from benchmarks.metrics.bootstrap import FEWEST
 from benchmarks.results import Record
-from benchmarks.results.models import Model, short_names_of
+from benchmarks.results.models import Model, told_apart
 from dbae.support.files import atomic_path
 from dbae.support.text import columns
 
@@ -28,13 +28,13 @@ class Panel:
 
 def format_rows(rows: Sequence[Record]) -> str:
     """A text table: one line a subject and data set."""
-    names = short_names_of(rows)
+    rows = told_apart(rows)
     lines = [["model", "data", "n", "dimensions", "straightness", "curvature (degrees)"]]
     for key in dict.fromkeys(map(_subject, rows)):
         same = {row.metric: row for row in rows if _subject(row) == key}
         row = same["straightness"]
         cells = [_cell(same, "straightness", 3), _cell(same, "curvature", 1)]
-        lines.append([names[Model.of(row)], row.dataset, str(row.n), str(row.latent_dim), *cells])
+        lines.append([row.model, row.dataset, str(row.n), str(row.latent_dim), *cells])
     sizes = {row.n for row in rows}
     about = " with 95 % intervals over sequences" if max(sizes) >= FEWEST else ""
     about += f"; fewer than {FEWEST} have no interval" if min(sizes) < FEWEST else ""
@@ -52,7 +52,7 @@ def draw_paths(panels: Sequence[Panel], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    datasets, names = panels_of(panels), short_names_of(panel.row for panel in panels)
+    datasets = panels_of(panels)
     wide = max(map(len, datasets.values()))
     figure = Figure(figsize=(2.3 * wide, 2.6 * len(datasets)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -64,7 +64,7 @@ def draw_paths(panels: Sequence[Panel], path: Path) -> None:
             for one in panel.paths:
                 (line,) = axes.plot(*one.T, marker=".", markersize=3, linewidth=1)
                 axes.plot(*one[0], marker="o", color=line.get_color())
-            axes.set_title(names[Model.of(panel.row)], fontsize=8)
+            axes.set_title(panel.row.model, fontsize=8)
             axes.set_aspect("equal", adjustable="datalim")
             axes.set_xticks([])
             axes.set_yticks([])
@@ -73,10 +73,11 @@ def draw_paths(panels: Sequence[Panel], path: Path) -> None:
 
 
 def panels_of(panels: Sequence[Panel]) -> dict[str, list[Panel]]:
-    """Data set -> its panels, one a subject, in their order."""
+    """Data set -> its panels, one a subject, in their order, with names that tell subjects apart."""
     found: dict[str, list[Panel]] = {}
-    for panel in {_subject(panel.row): panel for panel in panels}.values():
-        found.setdefault(panel.row.dataset, []).append(panel)
+    unique = {_subject(panel.row): panel for panel in panels}.values()
+    for panel, row in zip(unique, told_apart([panel.row for panel in unique]), strict=True):
+        found.setdefault(row.dataset, []).append(dataclasses.replace(panel, row=row))
     return found
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from benchmarks.results import Record
+from benchmarks.results.models import told_apart
 from dbae.support.files import atomic_path
 from dbae.support.text import columns
 
@@ -27,6 +28,7 @@ class Shown:
 
 def format_variation(rows: Sequence[Record]) -> str:
     """A text table: one line a setting, one column a metric, means over images."""
+    rows = told_apart(rows)
     metrics = list(dict.fromkeys(row.metric for row in rows))
     lines = [["model", "data", "protocol", "z", "sampler", "churn", "x_T", "NFE", "seed", *metrics]]
     for wanted in dict.fromkeys(map(_setting, rows)):

@@ -262,6 +262,18 @@ def test_table_and_figure(loaded, options):
     assert options.out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_two_checkpoints_of_one_name_are_two_lines(loaded, options, monkeypatch):
+    rows = measure(options, loaded)
+    other = [dataclasses.replace(row, checkpoint_sha256="c" * 64, value=row.value / 2) for row in rows]
+    assert "cccc" in format_sweep(rows + other)
+    lines = []
+    monkeypatch.setattr("matplotlib.axes.Axes.errorbar", lambda *a, label, **to: lines.append(label))
+    draw_sweep(rows, options.out.with_suffix(".png"))
+    alone = len(set(lines))
+    draw_sweep(rows + other, options.out.with_suffix(".png"))
+    assert len({label for label in lines[alone:] if "cccc" in label}) == alone
+
+
 @pytest.mark.parametrize("fields", [{"nfe": (0,)}, {"churn": 1.5}, {"limit": 1}, {"eta": 2.0, "method": ("dbim",)}])
 def test_impossible_options_are_refused(loaded, options, fields):
     with pytest.raises(UserError):

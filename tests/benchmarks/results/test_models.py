@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from result_rows import row
 
-from benchmarks.results.models import Model, counterparts, find, names_of, short_names_of
+from benchmarks.results.models import Model, counterparts, find, names_of, told_apart
 from benchmarks.results.record import Record
 
 
@@ -39,14 +39,14 @@ def test_names_show_what_sets_a_model_apart_and_no_more():
 
 def test_a_short_name_is_kept_where_no_other_of_the_data_set_has_it():
     rows = [EARLY, BARE, BARE_DIFFAE, PCA, of("pca", latent_dim=64, dataset="disks")]
-    assert list(short_names_of(rows).values()) == [
+    assert [row.model for row in told_apart(rows)] == [
         "faces",
         "untrained DBAE 4588",
         "untrained DiffAE 4cc3",
         "pca",
         "pca",
     ]
-    assert list(short_names_of([EARLY, BARE, PCA]).values()) == ["faces", "untrained", "pca"]
+    assert [row.model for row in told_apart([EARLY, BARE, PCA])] == ["faces", "untrained", "pca"]
 
 
 def test_models_are_found_by_name_by_words_and_by_hash():
