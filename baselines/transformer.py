@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -31,7 +31,9 @@ from dbae.interface import on_device
 from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision, advice, autocast
+from dbae.support.values import fitted
 
+_OPTIONS = {"crop": Crop, "exif": Exif, "batch_size": int, "precision": Precision, "device": str}
 Images = Any
 """Of scikit-learn's callers anything may come; what is taken says `ReprEncoder`."""
 
@@ -80,7 +82,7 @@ class ReprEncoder(TransformerMixin, BaseEstimator):
         model: Any = load(self.ckpt) if isinstance(self.ckpt, str | Path) else self.ckpt
         model = model.model if isinstance(model, LoadedModel) else model
         require_model(model)
-        self.model_: RepresentationModel = on_device(model, cli.device(self.device))
+        self.model_: RepresentationModel = on_device(model, cli.device(str(self.device)))
         self.n_features_out_ = model.latent_dim
         return self
 
@@ -94,7 +96,7 @@ class ReprEncoder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "model_")
         self._require_options()  # those of `set_params` since
-        device = cli.device(self.device)
+        device = cli.device(str(self.device))
         found = [np.empty((0, self.model_.latent_dim), np.float32)]
         for pixels in self._batches(X):
             with autocast(device, self.precision):
@@ -126,10 +128,9 @@ class ReprEncoder(TransformerMixin, BaseEstimator):
                 yield data.batch(range(start, min(start + self.batch_size, len(data))))
 
     def _require_options(self) -> None:
-        for name, kind in {"crop": Crop, "exif": Exif, "precision": Precision}.items():
-            if (value := getattr(self, name)) not in get_args(kind):
-                raise UserError(f"{name}: expected {', '.join(get_args(kind))}, found {value!r}. Choose one of them.")
-        if not isinstance(self.batch_size, int | np.integer) or self.batch_size < 1:
+        for name, hint in _OPTIONS.items():
+            fitted(name, hint, getattr(self, name))
+        if self.batch_size < 1:
             raise UserError(f"batch_size: expected 1 or more, found {self.batch_size!r}.")
 
     def _opened(self, names: list[str], size: int) -> NamedImages:

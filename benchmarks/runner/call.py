@@ -21,10 +21,10 @@ from baselines.interface import LoadedModel, require_model
 from benchmarks.results.table import table
 from benchmarks.runner.benchmark import Family
 from benchmarks.runner.options import ModelOptions
-from benchmarks.runner.values import fitted
 from benchmarks.subjects.given import GivenLatents, LabelTable, open_latents
 from dbae.data import ImageDataset, open_data
 from dbae.support.errors import UserError
+from dbae.support.values import fitted
 
 if TYPE_CHECKING:
     import pandas

@@ -108,7 +108,7 @@ def test_what_is_neither_images_nor_names_is_refused(given, found):
 
 @pytest.mark.parametrize(
     "option",
-    [{"batch_size": 0}, {"batch_size": -1}, {"batch_size": 2.5}]
+    [{"batch_size": 0}, {"batch_size": -1}, {"batch_size": 2.5}, {"batch_size": True}, {"device": 0}]
     + [{name: "center"} for name in ("crop", "exif", "precision")],
 )
 def test_options_out_of_range_are_refused(option):
