@@ -30,7 +30,7 @@ def average_precision(labels: Int8[np.ndarray, "n k"], scores: Float[np.ndarray,
     Raises:
         ValueError: a score of an attribute with positives is not finite, labels are not 0 and 1, or shapes differ.
     """
-    _require_one_shape(labels, scores)
+    require_one_shape(labels, scores)
     if not ((labels == 0) | (labels == 1)).all():
         raise ValueError(f"labels must be 0 or 1, found {np.unique(labels)[:5]}")
     found = np.flatnonzero(labels.any(axis=0))
@@ -55,7 +55,7 @@ def pearson(target: Float[np.ndarray, "n k"], prediction: Float[np.ndarray, "n k
     """
     from scipy import stats
 
-    _require_one_shape(target, prediction)
+    require_one_shape(target, prediction)
     if len(target) < 2:
         raise ValueError(f"a correlation needs two images or more, got {len(target)}")
     with warnings.catch_warnings():
@@ -73,10 +73,11 @@ def mean_squared_error(
     Raises:
         ValueError: shapes differ.
     """
-    _require_one_shape(target, prediction)
+    require_one_shape(target, prediction)
     return np.square(target.astype(np.float64) - prediction.astype(np.float64)).mean(axis=0)
 
 
-def _require_one_shape(known: np.ndarray, predicted: np.ndarray) -> None:
+def require_one_shape(known: np.ndarray, predicted: np.ndarray) -> None:
+    """Raise ValueError for arrays of different shapes, which might be broadcast."""
     if known.shape != predicted.shape:
         raise ValueError(f"predictions must have the shape {known.shape} of what is predicted, found {predicted.shape}")

@@ -65,8 +65,7 @@ def measure(*, real: Float[Tensor, "b 3 h w"], fake: Float[Tensor, "b 3 h w"]) -
     Raises:
         ValueError: `real` leaves [-1, 1], an image is smaller than the window, or shapes differ.
     """
-    if real.shape != fake.shape:
-        raise ValueError(f"reconstructions must have the shape {tuple(real.shape)}, found {tuple(fake.shape)}")
+    _require_one_shape(real, fake)
     fake = torch.where(fake.isfinite(), fake, torch.nan)
     x, y = _unit(real.add(1).div(2)), fake.clamp(-1, 1).add(1).div(2)
     map_ = _similarity(x, y)
@@ -88,7 +87,7 @@ def ssim(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tens
     """SSIM as DiffAE and PDAE compute it, of images in [0, 1], in their dtype. Range [-1, 1], 1 for equal images.
 
     Raises:
-        ValueError: values leave [0, 1] by more than 1e-3.
+        ValueError: values leave [0, 1] by more than 1e-3, or shapes differ.
     """
     return _image_mean(_similarity(_unit(x), _unit(y)))
 
@@ -128,17 +127,19 @@ def ssim_dbae_released(x: UInt8[Tensor, "b c h w"], y: UInt8[Tensor, "b c h w"])
 
     DEVIATION: the script hands channel-last arrays to a channel-first function; the axes are moved here to do so.
     """
+    _require_one_shape(x, y)
     x, y = (image.permute(0, 2, 3, 1).double().div(255) for image in (x, y))
     return _image_mean(_similarity(x, y))
 
 
 def mse(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """Mean squared error of each image, pixels in [0, 1]."""
+    """Mean squared error of each image, pixels in [0, 1]; see `ssim`."""
+    _require_one_shape(x, y)
     return _image_mean((_unit(x) - _unit(y)).square())
 
 
 def psnr(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-    """Peak signal-to-noise ratio of each image in dB, pixels in [0, 1]; infinite for equal images."""
+    """Peak signal-to-noise ratio of each image in dB, pixels in [0, 1]; infinite for equal images. See `ssim`."""
     return _decibel(mse(x, y))
 
 
@@ -148,6 +149,7 @@ def _similarity(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Flo
     The window is a product of one along columns and one along rows, and each is a matrix product with a banded matrix:
     twice as fast as depthwise convolutions, and not done in TF32, which is PyTorch's default for convolutions.
     """
+    _require_one_shape(x, y)
     down, across = _band(x, x.shape[-2]), _band(x, x.shape[-1])
     mean_x, mean_y, xx, yy, xy = (down @ moment @ across for moment in (x, y, x * x, y * y, x * y))
     product, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
@@ -173,6 +175,12 @@ def _interior(map_: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c inner_h inne
     if min(map_.shape[-2:]) <= 2 * _RADIUS:
         raise ValueError(f"ssim_skimage needs images larger than {2 * _RADIUS} pixels, got {tuple(map_.shape[-2:])}")
     return map_[..., _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
+
+
+def _require_one_shape(real: Tensor, fake: Tensor) -> None:
+    """Tensors of other shapes might be broadcast."""
+    if real.shape != fake.shape:
+        raise ValueError(f"reconstructions must have the shape {tuple(real.shape)}, found {tuple(fake.shape)}")
 
 
 def _unit(x: Tensor) -> Tensor:

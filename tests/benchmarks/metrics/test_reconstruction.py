@@ -175,6 +175,17 @@ def test_refuses_another_number_of_reconstructions():
         rec.measure(real=torch.zeros(3, 3, 16, 16), fake=torch.zeros(1, 3, 16, 16))
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("metric", [rec.ssim, rec.ssim_skimage, rec.ssim_dbae_released, rec.mse, rec.psnr])
+@pytest.mark.parametrize("shape", [(1, 3, 16, 16), (3, 1, 16, 16), (16, 16)])
+def test_refuses_to_compare_one_image_with_many(metric, shape):
+    x, y = torch.zeros(3, 3, 16, 16), torch.zeros(shape)
+    if metric is rec.ssim_dbae_released:
+        x, y = x.byte(), y.byte()
+    with pytest.raises(ValueError, match=r"must have the shape \(3, 3, 16, 16\), found"):
+        metric(x, y)
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_no_metric_of_an_image_that_is_not_finite_is_a_number(bad):
     real, fake = torch.zeros(3, 3, 16, 16), torch.zeros(3, 3, 16, 16)

@@ -50,3 +50,15 @@ def test_r_of_a_resample_in_which_one_side_is_constant_is_not_defined():
     found = Pearson(target, prediction)(weights)
     assert np.abs(found[0]).max() <= 1
     assert np.isnan(found[1]).all()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("metric", [AveragePrecision, Pearson, SquaredError])
+def test_arrays_of_other_shapes_are_refused(metric):
+    known = np.eye(4)[:, :2]
+    for other in (known[:1], known[:, :1], known[:, 0]):
+        with pytest.raises(ValueError, match=r"must have the shape \(4, 2\)"):
+            metric(known, other)
+    for weights in (np.ones(4), np.ones((1, 3)), np.ones((4, 1))):
+        with pytest.raises(ValueError, match=r"weights must have the shape \(r, 4\)"):
+            metric(known, known)(weights)
