@@ -79,14 +79,19 @@ def frechet_distance(*, real: Float[Tensor, "n d"] | Gaussian, fake: Float[Tenso
     """Frechet distance, float64, at least 0 and 0 for equal sets; symmetric.
 
     Raises:
-        ValueError: fewer than two rows, features that are not finite, or different dimensions.
+        ValueError: fewer than two rows, features that are not finite or so large that the distance is not, or
+            different dimensions.
     """
     a = real if isinstance(real, Gaussian) else Gaussian.of_features(real)
     b = fake if isinstance(fake, Gaussian) else Gaussian.of_features(fake)
     _require_one_dimension(len(a.mean), len(b.mean))
-    cross = _sum_of_singular_values(a.factor @ b.factor.T)
+    product = a.factor @ b.factor.T
+    _require_finite(product.square().sum(), "squared products of features")  # the eigenproblem takes no others
+    cross = _sum_of_singular_values(product)
     spread = a.factor.square().sum() + b.factor.square().sum() - 2 * cross
-    return max(float((a.mean - b.mean).square().sum() + spread), 0.0)
+    distance = (a.mean - b.mean).square().sum() + spread
+    _require_finite(distance, "squares of features")
+    return max(float(distance), 0.0)
 
 
 def require_comparable(*, real: Tensor, fake: Tensor) -> None:
@@ -101,9 +106,9 @@ def _require_one_dimension(real: int, fake: int) -> None:
         raise ValueError(f"features of {real} and {fake} dimensions cannot be compared")
 
 
-def _require_finite(features: Tensor) -> None:
-    if not features.isfinite().all():
-        raise ValueError("features must be finite")
+def _require_finite(values: Tensor, what: str = "features") -> None:
+    if not values.isfinite().all():
+        raise ValueError(f"{what} must be finite")
 
 
 def _cholesky(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d d"] | None:
@@ -154,7 +159,8 @@ def kernel_distance(
     Memory beside the features: as much again, and a block of 256 rows by all images.
 
     Raises:
-        ValueError: fewer than two rows, or features that are not finite, or not of one floating dtype and dimension.
+        ValueError: fewer than two rows, or features that are not finite, or not of one floating dtype and dimension, or
+            so large that the kernel is not finite.
     """
     size = min(len(real), len(fake), subset_size)
     if size < 2:
@@ -174,6 +180,7 @@ def kernel_distance(
     else:
         whole = centre.new_ones(size, 1)
         values = torch.cat([_mmd(x.rows(i), y.rows(j), whole, whole) for i, j in drawn])
+    _require_finite(values, "cubes of products of features")
     return KernelDistance(float(values.mean()), float(values.std(correction=0)), size, tuple(values.tolist()))
 
 
@@ -240,10 +247,11 @@ def inception_score(logits: Float[Tensor, "n classes"], *, split_size: int = 500
         split_size: images a split. The score falls with it, so it belongs to the number.
 
     Raises:
-        ValueError: no images.
+        ValueError: no images, or logits that are not finite.
     """
     if not len(logits):
         raise ValueError("the Inception Score needs images, got none")
+    _require_finite(logits, "logits")
     scores = []
     for split in logits.split(split_size):
         log_p = split.double().log_softmax(dim=1)

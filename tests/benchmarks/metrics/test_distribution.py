@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 
 import numpy as np
@@ -360,3 +361,21 @@ def test_refuses_features_that_cannot_be_compared(function, real, said):
 def test_inception_score_needs_images():
     with pytest.raises(ValueError, match="got none"):
         inception_score(torch.zeros(0, 10))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_no_score_of_logits_that_are_not_finite(bad):
+    logits = gaussian(8, 10)
+    logits[3, 1] = bad
+    with pytest.raises(ValueError, match="logits must be finite"):
+        inception_score(logits)
+
+
+@pytest.mark.parametrize("shape", [(9, 3), (3, 9)])
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+def test_no_distance_of_features_that_are_too_large(distance, shape):
+    x = gaussian(*shape).double()
+    for real, fake in ((1e200 * x, x), (x, 1e200 * x), (1e200 * x, 1e200 * x.flip(0))):
+        with pytest.raises(ValueError, match=r"products? of features must be finite|squares of features must be"):
+            distance(real=real, fake=fake)
+    assert math.isfinite(frechet_distance(real=1e60 * x, fake=x))
