@@ -65,7 +65,12 @@ class Finding:
 
 
 def findings() -> Iterator[Finding]:
-    """Everything that is looked for, in the order of the report."""
+    """Everything that is looked for, in the order of the report; what is there needs no remedy."""
+    for finding in _looked_for():
+        yield dataclasses.replace(finding, remedy="") if finding.there else finding
+
+
+def _looked_for() -> Iterator[Finding]:
     yield from packages()
     yield from own_files()
     yield cache()
