@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,13 @@ def available(paths: Sequence[Path], device: torch.device) -> dict[str, Distance
         except UserError as error:
             if net in given:
                 raise
-            about = f"put {LPIPS_FILES[net].url} into $DBAE_WEIGHTS_DIR, or name it with --lpips-weights"
-            log.info("%s: left out, no weights found; %s.", name, about)
+            _say_left_out(name, net)
             log.debug("%s", error)
     return found
+
+
+@functools.cache
+def _say_left_out(name: str, net: Literal["alex", "vgg"]) -> None:
+    """Once in a process, however many models it measures."""
+    about = f"put {LPIPS_FILES[net].url} into $DBAE_WEIGHTS_DIR, or name it with --lpips-weights"
+    log.info("%s: left out, no weights found; %s.", name, about)

@@ -14,6 +14,7 @@ import torch
 from small_model import Pixels, small_model
 
 from baselines.interface import LoadedModel
+from benchmarks.extractors import perceptual
 from benchmarks.metrics import reconstruction as metrics
 from benchmarks.reconstruction import study as reconstruction_study
 from benchmarks.reconstruction.command import ReconstructionOptions, run
@@ -236,6 +237,17 @@ def test_lpips_joins_in_where_it_is_found(loaded, options, monkeypatch):
     assert {r.better for r in rows if r.metric.startswith("LPIPS")} == {"lower"}
     assert [r.value for r in rows if r.metric == "MSE"] == [r.value for r in without if r.metric == "MSE"]
     assert len(RecordFile(options.out).read()) == len(rows)
+
+
+def test_weights_that_are_missing_are_named_once(monkeypatch, caplog):
+    """However many models a command measures."""
+    monkeypatch.setattr("benchmarks.extractors.weights.torch.hub.get_dir", lambda: "/nowhere")
+    monkeypatch.delenv("DBAE_WEIGHTS_DIR", raising=False)
+    perceptual._say_left_out.cache_clear()
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        assert perceptual.available((), torch.device("cpu")) == {}
+    assert [text.split(":")[0] for text in caplog.messages if "no weights found" in text] == ["LPIPS", "LPIPS_vgg"]
 
 
 def test_a_named_weight_file_that_is_wrong_is_refused(loaded, options, tmp_path, monkeypatch):
