@@ -130,7 +130,7 @@ def _expected(path: Path, model: str, sha256: str) -> dict[str, float]:
         UserError: no results file, no such rows of these weights, or two numbers of one key.
     """
     own = [r for r in _rows(path) if r["model"] == model and r["seed"].startswith("mean of")]
-    rows = [r for r in own if r["checkpoint_sha256"] == sha256 and _is_result(r)]
+    rows = [r for r in own if r["checkpoint_sha256"] == sha256 and _is_result(r, path)]
     if not rows:
         others = ", ".join(sorted({r["checkpoint_sha256"][:12] or "none" for r in own} - {sha256[:12]}))
         found = f"those of {others}" if others else "none"
@@ -162,7 +162,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path}: expected a results file, could not read it ({error}). Name another.") from error
 
 
-def _is_result(row: dict[str, str]) -> bool:
+def _is_result(row: dict[str, str], path: Path) -> bool:
     """Whether this is a number of all labels, attributes and times: none of a probe or of an interval's end, no NaN."""
     about = row["metric"].startswith("probe_") or row["metric"].endswith(("_low", "_high"))
     partial = row.get("n_train") or " at " in row["z"] or row["attribute"] != "mean"
@@ -170,7 +170,7 @@ def _is_result(row: dict[str, str]) -> bool:
         return not about and not partial and math.isfinite(float(row["value"]))
     except ValueError:
         raise UserError(
-            f"{row['metric']}: expected a number, found {row['value']!r}. Repair the results file."
+            f"{path}, {row['metric']}: expected a number, found {row['value']!r}. Repair the file."
         ) from None
 
 

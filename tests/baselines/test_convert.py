@@ -85,7 +85,7 @@ def test_expected_metrics_are_the_means_over_seeds_of_this_model(source, tmp_pat
         ([{"checkpoint_sha256": "cd" * 32}], "with means over seeds, found those of cdcdcdcdcdcd"),
         ([{"seed": "0"}], "with means over seeds, found none"),
         ([{}, {"value": "0.3", "n": "50"}], "0.25 and 0.3, whose rows differ in n 100 and 50. Leave the rows of one"),
-        ([{"value": "a"}], "AP: expected a number, found 'a'"),
+        ([{"value": "a"}], r"results\.csv, AP: expected a number, found 'a'"),
     ],
 )
 def test_expected_metrics_of_other_weights_or_two_values_are_refused(source, tmp_path, rows, message):
