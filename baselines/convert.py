@@ -86,7 +86,7 @@ def _module(loaded: LoadedModel) -> torch.nn.Module:
 
 def _card(loaded: LoadedModel) -> checkpoint.Card:
     """Our own card goes on; a foreign file gets one that says where it came from."""
-    if loaded.file.suffix == ".safetensors":
+    if checkpoint.is_own(loaded.file):
         return checkpoint.read(loaded.file)[0]
     model = _module(loaded)
     method = method_of(model)

@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 from baselines.interface import InfersEndpoint
 from baselines.load import LoadedModel, NoModel, load, no_model
-from dbae.checkpoints.own import as_json, read
+from dbae.checkpoints.own import as_json, is_own, read
 from dbae.model import parameter_counts
 from dbae.support.cli import run
 from dbae.support.files import sha256
@@ -60,7 +60,7 @@ def describe(loaded: LoadedModel) -> dict[str, Any]:
 
 def _told(path: Path) -> dict[str, Any]:
     """What the card of one of our files tells of its training, and which results it expects."""
-    if path.suffix != ".safetensors":
+    if not is_own(path):
         return {}
     card, _ = read(path)
     results = [f"{value:<8g} {name}" for name, value in card.expected.items()]

@@ -76,7 +76,7 @@ def load(source: str | Path) -> LoadedModel:
         UserError: no such file or name, or a file that cannot be read or does not fit any known model.
     """
     at = _resolve(source)
-    if at.path.suffix == ".safetensors":
+    if checkpoint.is_own(at.path):
         return _own(at)
     return _published(at, recognise.recognise(torchfile.read(at.path), at.path))
 
@@ -92,7 +92,7 @@ def load_prior(source: str | Path, *, of: LoadedModel | None = None) -> Prior:
         AnotherPriorError: one for other latents.
     """
     at = _resolve(source)
-    if at.path.suffix == ".safetensors":
+    if checkpoint.is_own(at.path):
         found: Prior | None = _own_prior(at.path, of)
     else:
         found = assemble.latent_prior(recognise.recognise(torchfile.read(at.path), at.path), at.path)
@@ -132,7 +132,7 @@ def load_classifier(source: str | Path) -> Classifier:
 def no_model(source: str | Path) -> NoModel | None:
     """What a file is that `load` refuses because it holds no model by itself; None for any other."""
     at = _resolve(source)
-    if at.path.suffix == ".safetensors":
+    if checkpoint.is_own(at.path):
         method = checkpoint.read(at.path)[0].method
         what = "a prior over latents; give it as --prior beside its autoencoder" if method == prior.METHOD else ""
     else:

@@ -83,7 +83,7 @@ def load(source: str | Path) -> LoadedDBAE:
     name, _, query = (str(source), "", "") if Path(source).exists() else str(source).partition("?")
     path, options = find(name), dict(parse_qsl(query, keep_blank_values=True))
     train_data = ""
-    if path.suffix != ".safetensors":
+    if not checkpoint.is_own(path):
         model = official.load(path, options=options)
     elif options:
         raise UserError(f"{path}: expected no options, since its card tells all; found {', '.join(options)}.")

@@ -129,7 +129,7 @@ class Disentanglement(Benchmark[DisentanglementOptions, Record]):
 def tc_weight(loaded: LoadedModel) -> float | None:
     """Weight of the total correlation in the model's training; None where we did not train it."""
     path = loaded.path
-    if path is None or path.suffix != ".safetensors":
+    if path is None or not checkpoint.is_own(path):
         return None
     card, _ = checkpoint.read(path)
     return float(card.objective.get("tc_weight", 0.0)) if card.images_seen else None

@@ -113,6 +113,18 @@ def _private_folder(temporary: Path) -> Iterator[Path]:
         remove(folder)
 
 
+def is_own(path: Path) -> bool:
+    """Whether a file is to be read as safetensors: by its name, or by its beginning whatever its name is.
+
+    That is the length of a header, which fits into the file, and the header, which is JSON.
+    """
+    if path.suffix == ".safetensors" or not path.is_file():
+        return path.suffix == ".safetensors"
+    with open(path, "rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") + 8 <= path.stat().st_size
+
+
 def read_tensors(path: str | os.PathLike[str], header: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors of a safetensors file and the JSON under `header`.
 

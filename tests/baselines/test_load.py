@@ -151,3 +151,16 @@ def test_images_of_another_size_have_no_z(name):
     if model.samplers[0] != "one_step":
         with pytest.raises(ValueError, match=r"expected x_T of shape \(b, 3, 32, 32\), found \(2, 3, 16, 16\)"):
             model.decode(torch.zeros(2, model.latent_dim), x_T=torch.zeros(2, 3, 16, 16))
+
+
+def test_a_file_of_ours_opens_whatever_its_name_ends_in(tmp_path):
+    written(tmp_path / "a.safetensors")
+    file = (tmp_path / "a.safetensors").rename(tmp_path / "a.pt")
+    assert (load(file).name, pretrained.load(file).model.name) == ("small", "small")
+    assert module.no_model(file) is None
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"a\.pt .* not a complete safetensors file .*truncated"):
+        load(file)
+    file.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
+    with pytest.raises(UserError, match=r"a\.pt .* not a complete PyTorch file"):
+        load(file)
