@@ -125,6 +125,7 @@ class Method:
         official: files of other programs.
         variant: what tells models of the method apart in tables, of a configuration.
         prior: a distribution of z that a model has without learning it.
+        least: images that the loss of a configuration has to see at once, as it compares them with each other.
     """
 
     key: str
@@ -137,6 +138,7 @@ class Method:
     official: tuple[Official, ...] = ()
     variant: Callable[[Any], str] = lambda config: ""
     prior: Callable[[Any], Prior | None] = lambda model: None
+    least: Callable[[Any], int] = lambda config: 1
 
     def of_card(self, config: Mapping[str, Any], name: str) -> Any:
         """A model without weights of the configuration that a card has, as `dbae.checkpoints.own.filled` wants it."""

@@ -33,6 +33,7 @@ from dbae.checkpoints.own import Card
 from dbae.data import require_apart
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
+from dbae.support import distributed
 from dbae.support.cli import run
 from dbae.support.errors import UserError
 from dbae.training.command import (
@@ -141,6 +142,7 @@ def train(args: Args) -> Path:
     RunFolder(args.out).require_usable(resume=args.resume)  # before the images are read
     fresh = built(args, load)
     model: Any = fresh.model
+    _require_batch(args, model.config)
     images = training_images(args, model.config.image_size)
     count = len(images.stream.indices)
     log.info("%s; %d training images of %s", parameters_in_words(fresh.model), count, images.data.name)
@@ -154,6 +156,16 @@ def train(args: Args) -> Path:
         preview=Preview(images.data, pictures),
         resume=args.resume,
     )
+
+
+def _require_batch(args: Args, config: Any) -> None:
+    """Raises UserError where the loss sees fewer images at once than it compares with each other."""
+    least, found = TRAINED[args.method].least(config), args.train.micro_batch(distributed.processes())
+    if found < least:
+        raise UserError(
+            f"--batch-size {args.train.batch_size}: expected a micro-batch of {least} images or more, which the loss "
+            f"of {args.method} compares with each other, found {found}. Raise --batch-size, or lower --accumulate."
+        )
 
 
 def built(args: Args, load: Load) -> Built:

@@ -28,6 +28,7 @@ from dbae.losses import TCEstimator, TotalCorrelation, objective
 from dbae.model import DBAE, DBAEConfig
 from dbae.noise import PerImageNoise
 from dbae.samplers import SamplerConfig
+from dbae.support import distributed
 from dbae.support.cli import run
 from dbae.support.errors import UserError
 from dbae.training.command import (
@@ -94,8 +95,8 @@ class Args(ImageTraining):
             )
         if self.tc_weight and not self.stochastic:
             raise UserError("--tc-weight: needs a stochastic encoder. Leave out --no-stochastic.")
-        codes = self.train.batch_size // self.train.accumulate
-        if self.tc_weight and codes < 2:
+        codes = self.train.micro_batch(distributed.processes()) if self.tc_weight else 2
+        if codes < 2:
             raise UserError(f"--tc-weight: expected 2 images a micro-batch or more, found {codes}. Use --accumulate 1.")
 
 

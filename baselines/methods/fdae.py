@@ -226,4 +226,5 @@ METHOD = Method(
     presets=diffae.small_presets(partial(in_sizes, FDAEConfig)),
     options=FDAEOptions,
     variant=lambda config: differences(config, in_sizes(FDAEConfig, diffae.faces32())),
+    least=lambda config: 2 if config.decorrelation else 1,
 )

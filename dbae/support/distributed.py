@@ -47,6 +47,11 @@ def launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
 
 
+def processes() -> int:
+    """How many torchrun started; 1 without it."""
+    return int(os.environ["WORLD_SIZE"]) if launched() else 1
+
+
 def rank() -> int:
     """Number of this process, from 0."""
     return int(os.environ["RANK"]) if launched() else 0

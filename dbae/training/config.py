@@ -130,6 +130,10 @@ class TrainConfig:
             )
         return each
 
+    def micro_batch(self, processes: int) -> int:
+        """Images that a process gives its loss at once. Raises UserError as `micro_batches`."""
+        return self.batch_size // (processes * self.micro_batches(processes))
+
 
 # What differs from the defaults, the paper's, for the models that train on small machines.
 _SMALL = dict(batch_size=64, accumulate=1, lr=1e-3, ema_rate=0.999, ema_warmup=True, clip_grad=1.0)

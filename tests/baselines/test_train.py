@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 from pathlib import Path
 from typing import get_type_hints
@@ -17,6 +18,8 @@ from baselines.method import Preset
 from baselines.methods import ddim, diffae, infodiffusion
 from dbae.checkpoints import own as checkpoint
 from dbae.samplers import SamplerConfig
+from dbae.support import distributed
+from dbae.support.errors import UserError
 from dbae.support.files import sha256
 from dbae.training.config import SMALL_PRESETS, TrainConfig
 from dbae.training.folder import RunFolder
@@ -116,6 +119,13 @@ def test_methods_that_build_on_a_pretrained_model(tmp_path, monkeypatch, method,
             "--pretrained x: only for pdae, diti, infodiffusion, sami, lcg_dm, disdiff; leave it out for ddim.",
         ),
         (["--method", "pdae", "--pretrained", "builtin:dbae"], "builtin:dbae: expected a plain diffusion model (ddim)"),
+        (["--method", "simclr", "--batch-size", "1"], "--batch-size 1: expected a micro-batch of 2 images or more"),
+        (["--method", "beta_tcvae", "--batch-size", "1"], "--batch-size 1: expected a micro-batch of 2 images or more"),
+        (
+            ["--method", "fdae", "--batch-size", "3", "--accumulate", "3"],
+            "--batch-size 3: expected a micro-batch of 2 images or more, which the loss of fdae compares with each",
+        ),
+        (["--method", "sb_vae", "--batch-size", "1"], "--batch-size 1: expected a micro-batch of 2 images or more"),
     ],
 )
 def test_bad_options_give_one_line_and_status_2(tmp_path, capsys, options, message):
@@ -175,3 +185,13 @@ def test_help_says_which_methods_an_option_is_of_in_whole_phrases():
             assert re.search(rf"\b{key}\b[\w, ]*: {re.escape(meaning)}", told), (name, key)
             assert meaning.split()[0] not in {"of", "at", "by", "its", "in", "for", "to", "with", "whose"}, meaning
     assert hints["latent_dim"].__metadata__[0].help.startswith("all methods but ddim, lcg_dm: length of z")
+
+
+def test_losses_that_compare_no_images_take_one(tmp_path, monkeypatch):
+    assert command(tmp_path, "diffae", "--batch-size", "1", "--images", "2") == 0
+    for method, options in (("beta_tcvae", {"tc": 1.0}), ("fdae", {"decorrelation": 0.0}), ("vae", {})):
+        config = train.TRAINED[method].preset("faces32").config()
+        assert train.TRAINED[method].least(dataclasses.replace(config, **options)) == 1
+    monkeypatch.setattr(distributed, "processes", lambda: 4)
+    with pytest.raises(UserError, match=r"--batch-size 4: expected a micro-batch of 2 .*, found 1"):
+        train._require_batch(train.Args("faces", tmp_path, method="simclr", train=TrainConfig(batch_size=4)), None)

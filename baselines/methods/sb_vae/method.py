@@ -99,4 +99,5 @@ METHOD = Method(
     options=SBVAEOptions,
     variant=lambda config: differences(config, SBVAEConfig(config.image_size, config.latent_dim, config.unet)),
     prior=lambda model: NormalPrior(model.latent_dim),
+    least=lambda config: 2 if config.latent_dim < config.size else 1,  # the directions are those of a covariance
 )

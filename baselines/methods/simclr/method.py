@@ -154,3 +154,4 @@ METHOD = Method(
     options=SimCLROptions,
     variant=_variant,
 )
+    least=lambda config: 2,

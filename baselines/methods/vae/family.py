@@ -87,6 +87,7 @@ def method_of_family(family: Family, label: str, model: type[VAE]) -> Method:
         options=VAEOptions,
         variant=_variant,
         prior=lambda model: NormalPrior(model.latent_dim) if model.config.stochastic else None,
+        least=lambda config: 2 if config.tc != 1 else 1,
     )
 
 
