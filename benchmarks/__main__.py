@@ -118,7 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     sys.argv[1:] = rest
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    except KeyboardInterrupt:  # while the command is imported; once it runs, it says what was kept
+        return 130
     return 0
 
 

@@ -68,3 +68,13 @@ def test_a_command_runs_with_its_options_and_ends_with_its_status(arguments, sta
     shown = capsys.readouterr()
     assert said in shown.out
     assert bool(shown.err) == bool(status)
+
+
+def test_ctrl_c_while_a_command_is_imported_ends_it_quietly(monkeypatch, capsys):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["dbae-bench"])
+    monkeypatch.setattr("runpy.run_module", interrupted)
+    assert door.main(["downstream"]) == 130
+    assert capsys.readouterr() == ("", "")
