@@ -9,6 +9,7 @@ import select
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+import warnings
 from types import UnionType
 from typing import Any, TypeVar
 
@@ -52,6 +53,8 @@ def run(
     _print_any_name()
     keep_freed_memory()
     level = logging.INFO if distributed.is_main() else logging.ERROR
+    # Of images that are read all the same; larger ones are refused by their names.
+    warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     config = (tyro.conf.HelptextFromCommentsOff,)
     try:

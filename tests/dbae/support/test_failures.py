@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from dbae.data.decode import decode_rgb
 from dbae.support import cli
 
 
@@ -164,3 +166,16 @@ def test_names_of_any_bytes_are_printed():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"caf\\udce9.png" in done.stdout
+
+
+def test_images_that_pillow_finds_large_are_read_without_a_word(tmp_path, monkeypatch, capsys, recwarn):
+    """And those that it refuses are named."""
+    Image.new("RGB", (4, 4)).save(tmp_path / "large.png")
+    data = (tmp_path / "large.png").read_bytes()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert outcome(lambda options: decode_rgb(data, "large.png"), capsys) == (0, "")
+    assert not recwarn.list
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    status, said = outcome(lambda options: decode_rgb(data, "large.png"), capsys)
+    assert status == 2
+    assert said.startswith("large.png: refused, Image size (16 pixels) exceeds limit of 10 pixels")
