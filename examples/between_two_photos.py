@@ -7,13 +7,12 @@
 
 from __future__ import annotations
 
-import sys
-
 from baselines.editing import interpolate_images
 from baselines.load import load
 from dbae.data.named import read_images
 from dbae.images import contact_sheet, save_png, to_uint8
 from dbae.samplers import SamplerConfig
+from dbae.support.cli import script
 
 
 def main(first: str, second: str, out: str, ckpt: str = "builtin:dbae") -> None:
@@ -28,4 +27,4 @@ def main(first: str, second: str, out: str, ckpt: str = "builtin:dbae") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    raise SystemExit(script(main))

@@ -8,7 +8,6 @@ checkpoint of yours as a second argument.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from baselines.transformer import ReprEncoder
+from dbae.support.cli import script
 
 
 def main(folder: str, ckpt: str = "builtin:dbae") -> float:
@@ -33,4 +33,4 @@ def main(folder: str, ckpt: str = "builtin:dbae") -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    raise SystemExit(script(main))

@@ -8,7 +8,6 @@ A benchmark asks for the attributes and methods below and for nothing else (`bas
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 import benchmarks.downstream
 import benchmarks.reconstruction
+from dbae.support.cli import script
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,4 +60,4 @@ def main(out: str, data: str = "faces:?n=1000") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    raise SystemExit(script(main))

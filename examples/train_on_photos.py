@@ -7,10 +7,10 @@ A million images seen take some hours of two cores. It can be interrupted: the s
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import dbae.train
+from dbae.support.cli import script
 from dbae.training.folder import RunFolder
 
 
@@ -33,4 +33,4 @@ def main(folder: str, out: str, images: str = "1000000", *options: str) -> Path:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    raise SystemExit(script(main))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -73,3 +74,32 @@ def test_a_model_of_ones_own_is_measured(tmp_path, capsys):
     assert {"AP", "Pearson_r"} <= set(probes.metric)
     mse = images[(images.metric == "MSE") & (images.model == "thumbnail")].value
     assert 0 < mse.iloc[0] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "usage"),
+    [
+        ("between_two_photos", ["a.jpg"], "FIRST SECOND OUT [CKPT]"),
+        ("classify_photos", [], "FOLDER [CKPT]"),
+        ("classify_photos", ["a", "b", "c"], "FOLDER [CKPT]"),
+        ("measure_own_model", [], "OUT [DATA]"),
+        ("train_on_photos", ["photos"], "FOLDER OUT [IMAGES] [OPTIONS ...]"),
+    ],
+)
+def test_too_few_words_or_too_many_give_a_line_of_usage(name, words, usage, monkeypatch, capsys):
+    path = EXAMPLES / f"{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(path), *words])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr() == ("", f"Usage: python {path} {usage}\n")
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
+    path = EXAMPLES / "between_two_photos.py"
+    monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path / "a.jpg"), "b.jpg", "out.png"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path / 'a.jpg'}: ")

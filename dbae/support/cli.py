@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import logging
 import os
 import select
 import sys
 import traceback
-from collections.abc import Callable, Sequence
 import warnings
+from collections.abc import Callable, Sequence
 from types import UnionType
 from typing import Any, TypeVar
 
@@ -52,12 +53,13 @@ def run(
 
     _print_any_name()
     keep_freed_memory()
-    level = logging.INFO if distributed.is_main() else logging.ERROR
     # Of images that are read all the same; larger ones are refused by their names.
     warnings.filterwarnings("ignore", "Image size .* could be decompression bomb")
+    level = logging.INFO if distributed.is_main() else logging.ERROR
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     config = (tyro.conf.HelptextFromCommentsOff,)
-    try:
+
+    def parse_and_run() -> None:
         parsed = tyro.cli(
             options,  # type: ignore[arg-type]
             prog=f"python -m {module}",
@@ -68,6 +70,38 @@ def run(
             registry=REGISTRY,
         )
         main(parsed)
+
+    return _status(parse_and_run)
+
+
+def script(main: Callable[..., Any]) -> int:
+    """Call `main` with the words of the command line, as text, and return the exit status: what an example ends in.
+
+    Returns:
+        2 where `main` takes fewer words, or more; one line on stderr says which. Otherwise as `run`.
+    """
+    words = sys.argv[1:]
+    signature = inspect.signature(main)
+    try:
+        signature.bind(*words)
+    except TypeError:
+        usage = " ".join(map(_usage, signature.parameters.values()))
+        print(f"Usage: python {sys.argv[0]} {usage}", file=sys.stderr)
+        return 2
+    return _status(lambda: main(*words))
+
+
+def _usage(parameter: inspect.Parameter) -> str:
+    name = parameter.name.upper()
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return f"[{name} ...]"
+    return name if parameter.default is parameter.empty else f"[{name}]"
+
+
+def _status(call: Callable[[], Any]) -> int:
+    """The exit status of a call; see `run`."""
+    try:
+        call()
         sys.stdout.flush()
     except UserError as error:
         return _failed(error, str(error), error.status)
