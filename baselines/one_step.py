@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dbae.interface import require_images
+from dbae.interface import require_images, require_latents
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
 
@@ -19,11 +19,13 @@ class OneStepModel(nn.Module):
     Attributes:
         name: used in result rows and messages.
         image_size: side of the images, pixels.
+        latent_dim: length of z.
         images_seen: buffer, int64 (): training images so far.
     """
 
     name: str
     image_size: int
+    latent_dim: int
     images_seen: Tensor
     samplers = ("one_step",)
     endpoints = ("decoded",)
@@ -51,9 +53,9 @@ class OneStepModel(nn.Module):
         """z of images in [-1, 1], without gradient; the mean without noise, which only models with a deviation use.
 
         Raises:
-            ValueError: images of another size than the model's.
+            ValueError: images of another size or dtype than the model's.
         """
-        require_images(x, self.image_size)
+        require_images(x, self.image_size, self)
         mean, sigma = self.posterior(x)
         return mean if sigma is None or noise is None else mean + sigma * noise.normal(mean.shape)
 
@@ -69,8 +71,9 @@ class OneStepModel(nn.Module):
         """`images` of z, in one evaluation; `noise` is not used.
 
         Raises:
-            ValueError: another sampler than one_step, or an x_T.
+            ValueError: another sampler than one_step, an x_T, or z of another length or dtype than the model's.
         """
+        require_latents(z, self.latent_dim, self)
         if x_T is not None or (sampler is not None and sampler.method != "one_step"):
             raise ValueError(f"{self.name} decodes z in one step: expected no x_T and the sampler one_step")
         images, out = self.images(z)

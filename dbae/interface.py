@@ -5,7 +5,7 @@ Nobody asks for a model's class or name. What is optional is a protocol of its o
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -197,10 +197,36 @@ class Loaded(Protocol):
         """What it was trained on, in words; "" where that is not known."""
 
 
-def require_images(x: Tensor, size: int, what: str = "images") -> None:
-    """Raise ValueError unless x is (b, 3, size, size): networks would take other sizes too, and answer nonsense."""
-    if tuple(x.shape[1:]) != (3, size, size):
-        raise ValueError(f"expected {what} of shape (b, 3, {size}, {size}), found {tuple(x.shape)}")
+def require_images(x: Tensor, size: int, model: nn.Module) -> None:
+    """Raise ValueError unless x is (b, 3, size, size): networks would take other sizes too, and answer nonsense.
+
+    Its dtype has to be that of the model's weights; under autocast any but float64 will do.
+    """
+    _require(x, (3, size, size), "images", model)
+
+
+def require_latents(z: Tensor, length: int, model: nn.Module) -> None:
+    """Raise ValueError unless z is (b, length), of a dtype that the model takes (`require_images`)."""
+    _require(z, (length,), "z", model)
+
+
+def require_endpoint(x_T: Tensor, size: int, model: nn.Module, *, of: Tensor) -> None:
+    """Raise ValueError unless x_T has the shape of images, one for each z in `of`, and a dtype that the model takes."""
+    _require(x_T, (3, size, size), "x_T", model)
+    if len(x_T) != len(of):
+        raise ValueError(f"expected one x_T for each z, found {len(x_T)} for {len(of)}")
+
+
+def _require(value: Any, shape: tuple[int, ...], what: str, model: nn.Module) -> None:
+    wanted = f"expected {what} of shape (b, {', '.join(map(str, shape))})"
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{wanted}, found {type(value).__name__}: make it a tensor, by torch.from_numpy for instance")
+    if tuple(value.shape[1:]) != shape:
+        raise ValueError(f"{wanted}, found {tuple(value.shape)}")
+    dtype = next(model.parameters()).dtype
+    cast = torch.is_autocast_enabled(value.device.type) and value.dtype != torch.float64 and value.is_floating_point()
+    if value.dtype != dtype and not cast:
+        raise ValueError(f"expected {what} of {dtype}, as the weights are, found {value.dtype}")
 
 
 def on_device(model: RepresentationModel, device: torch.device) -> RepresentationModel:

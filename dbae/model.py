@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dbae.bridge import Bridge
-from dbae.interface import require_images
+from dbae.interface import require_endpoint, require_images, require_latents
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.networks.endpoint_decoder import EndpointDecoder, EndpointDecoderConfig
 from dbae.networks.unet import UNet, UNetConfig
@@ -115,9 +115,9 @@ class DBAE(nn.Module):
         Without gradient, so that z can go anywhere; training takes `posterior`.
 
         Raises:
-            ValueError: images of another size than the model's.
+            ValueError: images of another size or dtype than the model's.
         """
-        require_images(x, self.image_size)
+        require_images(x, self.image_size, self)
         mean, sigma = self.posterior(x)
         if sigma is None or noise is None:
             return mean
@@ -176,10 +176,11 @@ class DBAE(nn.Module):
         replaces the bridge's (0.5 as trained; 0.0 is what the released evaluation scripts compute).
 
         Raises:
-            ValueError: x_T of another size than the model's images.
+            ValueError: z of another length, x_T of another size than the model's images, or another dtype.
         """
+        require_latents(z, self.latent_dim, self)
         if x_T is not None:
-            require_images(x_T, self.image_size, "x_T")
+            require_endpoint(x_T, self.image_size, self, of=z)
         sampler = sampler or SamplerConfig("ddbm_euler")
         bridge = dataclasses.replace(self.config.bridge, end_data=sampler.end_data)
         endpoint = self._default_endpoint(z, noise) if x_T is None else x_T

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from baselines.diffusion.process import Schedule
 from baselines.diffusion.samplers import Predict, invert, sample
-from dbae.interface import require_images
+from dbae.interface import require_endpoint, require_images, require_latents
 from dbae.noise import Noise, mixed_seed
 from dbae.samplers import Sampled, SamplerConfig
 
@@ -63,11 +63,23 @@ class DiffusionModel(nn.Module, ABC):
         """Mean and standard deviation of q(z | x) of images in [-1, 1]; None where z is a function of them."""
 
     @torch.no_grad()
+    def started(self, z: Float[Tensor, "b l"], x_T: Tensor | None, noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
+        """`x_T`, or what `start` gives without it.
+
+        Raises:
+            ValueError: z of another length, x_T of another size than the model's images, or another dtype.
+        """
+        require_latents(z, self.latent_dim, self)
+        if x_T is None:
+            return self.start(z, noise)
+        require_endpoint(x_T, self.image_size, self, of=z)
+        return x_T
+
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
         """z of images in [-1, 1], without gradient; the mean without noise, which only models with a deviation use.
 
         Raises:
-            ValueError: images of another size than the model's.
+            ValueError: images of another size or dtype than the model's.
         """
         require_images(x, self.image_size)
         mean, sigma = self.posterior(x)
@@ -100,10 +112,8 @@ class DiffusionModel(nn.Module, ABC):
 
         Raises:
             UserError: no such number of steps.
-            ValueError: a sampler that these models lack, noise is missing, or x_T of another size.
+            ValueError: a sampler that these models lack, noise is missing, or z or x_T that are not this model's.
         """
-        if x_T is not None:
-            require_images(x_T, self.image_size, "x_T")
-        x_T = self.start(z, noise) if x_T is None else x_T
+        x_T = self.started(z, x_T, noise)
         sampler = sampler or SamplerConfig("ddim")
         return sample(self.predictor(z), x_T, self.schedule, sampler, noise=noise, progress=progress)

@@ -89,7 +89,7 @@ class InfoDiffusion(DiffAE):
             return super().decode(z, x_T=x_T, sampler=sampler, noise=noise, progress=progress)
         if not self.config.plain:
             raise ValueError(f"{self.name} has no plain model for the steps after `stop`: train one with --pretrained")
-        x_T = self.start(z, noise) if x_T is None else x_T
+        x_T = self.started(z, x_T, noise)
         phases = self._phases(z, sampler.stop * T)
         return sample(
             phases, x_T, self.schedule, dataclasses.replace(sampler, stop=0.0), noise=noise, progress=progress

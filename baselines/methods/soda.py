@@ -88,7 +88,7 @@ class SODA(DiffAE):
         """As `DiffAE.decode`, with guidance."""
         if sampler is None or sampler.guidance == 1:
             return super().decode(z, x_T=x_T, sampler=sampler, noise=noise, progress=progress)
-        x_T = self.start(z, noise) if x_T is None else x_T
+        x_T = self.started(z, x_T, noise)
         steps = dataclasses.replace(sampler, guidance=1.0, nfe=steps_for(sampler))
         found = sample(self._guided(z, sampler.guidance), x_T, self.schedule, steps, noise=noise, progress=progress)
         return dataclasses.replace(found, nfe=2 * found.nfe)

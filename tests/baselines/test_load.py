@@ -153,6 +153,38 @@ def test_images_of_another_size_have_no_z(name):
             model.decode(torch.zeros(2, model.latent_dim), x_T=torch.zeros(2, 3, 16, 16))
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["builtin:dbae", "builtin:diffae", "builtin:ddim", "builtin:pdae", "builtin:vae"])
+def test_z_of_another_model_is_not_decoded(name):
+    model = load(name).model
+    length = model.latent_dim
+    noise = PerImageNoise(0, range(2))
+    for z, message in (
+        (torch.zeros(2, length + 1), rf"expected z of shape \(b, {length}\), found \(2, {length + 1}\)"),
+        (torch.zeros(length), rf"expected z of shape \(b, {length}\), found \({length},\)"),
+        (torch.zeros(2, 1, length), rf"expected z of shape \(b, {length}\), found \(2, 1, {length}\)"),
+        (torch.zeros(2, length).double(), r"expected z of torch\.float32, as the weights are, found torch\.float64"),
+        (torch.zeros(2, length).numpy(), "found ndarray: make it a tensor"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.decode(z, noise=noise)
+    if model.samplers[0] != "one_step":
+        with pytest.raises(ValueError, match="expected one x_T for each z, found 3 for 2"):
+            model.decode(torch.zeros(2, length), x_T=torch.zeros(3, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"expected images of torch\.float32, .*found torch\.uint8"):
+        model.encode(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_z_of_less_precision_is_decoded_under_autocast():
+    model, z = small_model().eval(), torch.zeros(2, 4, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.decode(z, sampler=SamplerConfig("ddbm_euler", nfe=1)).images.shape == (2, 3, 16, 16)
+        with pytest.raises(ValueError, match=r"found torch\.float64"):
+            model.decode(z.double())
+    with pytest.raises(ValueError, match=r"found torch\.bfloat16"):
+        model.decode(z)
+
+
 def test_a_file_of_ours_opens_whatever_its_name_ends_in(tmp_path):
     written(tmp_path / "a.safetensors")
     file = (tmp_path / "a.safetensors").rename(tmp_path / "a.pt")

@@ -26,7 +26,6 @@ from baselines.methods import ddim
 from baselines.methods.pdae import sampling as pdae_sampling
 from baselines.methods.pdae.networks import FROZEN, PDAEEncoder, PDAEEncoderConfig, ShiftUNet
 from baselines.methods.pdae.sampling import Heads
-from dbae.interface import require_images
 from dbae.networks.trunk import UNetConfig
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
@@ -133,9 +132,7 @@ class PDAE(DiffusionModel):
         progress: bool = False,
     ) -> Sampled:
         """As `DiffusionModel.decode`, on the times of PDAE, from 999 to 0, the last state being `Sampled.raw`."""
-        if x_T is not None:
-            require_images(x_T, self.image_size, "x_T")
-        x_T = self.start(z, noise) if x_T is None else x_T
+        x_T = self.started(z, x_T, noise)
         config = sampler or SamplerConfig("ddim")
         heads, schedule = self.heads(z), self.schedule
         return pdae_sampling.decode(heads, x_T, config, schedule=schedule, noise=noise, progress=progress)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from baselines.methods.sb_vae import bridge
 from baselines.options import require
+from dbae.interface import require_endpoint, require_images, require_latents
 from dbae.networks.trunk import Layers, Trunk, UNetConfig
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
@@ -159,7 +160,12 @@ class SBVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z, without gradient; `noise` is not used."""
+        """z, without gradient; `noise` is not used.
+
+        Raises:
+            ValueError: images of another size or dtype than the model's.
+        """
+        require_images(x, self.image_size, self)
         return self.posterior(x)[0]
 
     def completed(self, z: Float[Tensor, "b l"], noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
@@ -192,12 +198,15 @@ class SBVAE(nn.Module):
 
         Raises:
             UserError: fewer evaluations than a step takes.
-            ValueError: a sampler or an option that this model lacks, or noise is missing.
+            ValueError: a sampler or an option that this model lacks, noise is missing, or a z or x_T not its own.
         """
         config = sampler or SamplerConfig("ddim")
         if config.method not in self.samplers or config.stop or config.variance != "native":
             raise ValueError(f"{self.name} has ddim and ddpm, without stop and variance")
         x = self.completed(z, noise) if x_T is None else x_T
+        require_latents(z, self.latent_dim, self)
+        if x_T is not None:
+            require_endpoint(x_T, self.image_size, self, of=z)
         eta = 1.0 if config.method == "ddpm" else config.eta
         each = 1 if eta == 1 else 2
         n = _steps(config.nfe, each)

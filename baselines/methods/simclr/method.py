@@ -28,6 +28,7 @@ from baselines.methods.diffae import small_presets
 from baselines.methods.simclr.views import Views
 from baselines.options import ConfigOptions, in_sizes, require, unusual
 from baselines.regularisers import RegularisedLoss
+from dbae.interface import require_images
 from dbae.networks.encoder import Encoder, EncoderConfig
 from dbae.noise import Noise
 from dbae.support.errors import UserError
@@ -88,7 +89,12 @@ class SimCLR(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
-        """z, without a gradient; it is a function of the image, whatever `noise`."""
+        """z, without a gradient; it is a function of the image, whatever `noise`.
+
+        Raises:
+            ValueError: images of another size or dtype than the model's.
+        """
+        require_images(x, self.image_size, self)
         return self.encoder(x)
 
     def decode(self, z: Any, *, x_T: Any = None, sampler: Any = None, noise: Any = None) -> NoReturn:
@@ -153,5 +159,5 @@ METHOD = Method(
     presets=small_presets(partial(in_sizes, SimCLRConfig), **LARGE),
     options=SimCLROptions,
     variant=_variant,
-)
     least=lambda config: 2,
+)
