@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines.interface import InfersEndpoint, RepresentationModel
+from dbae.decoding import decoded_by
 from dbae.interface import DecodesEndpoint
 from dbae.noise import Noise
 from dbae.samplers import SamplerConfig
@@ -132,7 +133,7 @@ def _decoded(
 ) -> Edited:
     if x_T is None and isinstance(model, DecodesEndpoint):
         x_T = model.endpoint(z)
-    found = model.decode(z, x_T=x_T, sampler=sampler, noise=noise)
+    found = decoded_by(model, z, x_T=x_T, sampler=sampler, noise=noise)
     return Edited(found.images, found.nfe, spent, x_T)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
-from dbae.interface import DecodesEndpoint, EncodesCurve, InfersEndpoint, RepresentationModel
+from dbae.interface import Decoded, DecodesEndpoint, EncodesCurve, InfersEndpoint, LimitsBudgets, RepresentationModel
 from dbae.noise import Noise
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
@@ -54,7 +54,7 @@ def decode(
         encode_steps: infer x_T from x by so many steps; None does not.
 
     Raises:
-        UserError: the model cannot infer x_T.
+        UserError: the model cannot infer x_T, or see `decoded_by`.
     """
     spent = 0
     code: Tensor | None = None
@@ -74,13 +74,53 @@ def decode(
     if code is None:  # else the way back visits the times of the way there
         code, passes = _code(model, x, z, sampler)
         spent += passes
-    decoded = model.decode(code, x_T=x_T, sampler=sampler, noise=noise)
+    decoded = decoded_by(model, code, x_T=x_T, sampler=sampler, noise=noise)
     return Decoding(decoded.images.float(), decoded.nfe, spent, x_T)
 
 
 def _code(model: RepresentationModel, x: Tensor, z: Tensor, sampler: SamplerConfig) -> tuple[Tensor, int]:
     """What the decoder is given: z, or the curve that it asks for; and the passes of the encoder after that of z."""
     return model.encode_curve(x, z, sampler) if isinstance(model, EncodesCurve) else (z, 0)
+
+
+def decoded_by(
+    model: RepresentationModel,
+    z: Float[Tensor, "b ..."],
+    *,
+    x_T: Float[Tensor, "b 3 s s"] | None = None,
+    sampler: SamplerConfig | None = None,
+    noise: Noise | None = None,
+) -> Decoded:
+    """What `model.decode` gives.
+
+    Raises:
+        UserError: a model of somebody's own gives something else than `dbae.interface.Decoded`.
+    """
+    found: Any = model.decode(z, x_T=x_T, sampler=sampler, noise=noise)
+    if not isinstance(found, Decoded):
+        raise UserError(
+            f"{model.name}: expected decode(z) to give an object with the attributes images and nfe "
+            f"(dbae.interface.Decoded), found {type(found).__name__}. Return one "
+            "(examples/measure_own_model.py does)."
+        )
+    images: Any = found.images
+    shape = (len(z), 3, model.image_size, model.image_size)
+    if not isinstance(images, Tensor) or tuple(images.shape) != shape:
+        what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise UserError(
+            f"{model.name}: expected decode(z) to give images of shape {shape}, found {what}. Correct image_size, or "
+            "what is returned."
+        )
+    return found
+
+
+def require_budget(model: RepresentationModel, sampler: SamplerConfig, option: str = "--nfe") -> None:
+    """Raise UserError, which names the model and the option, for a budget that the model has no steps for."""
+    if isinstance(model, LimitsBudgets):
+        try:
+            model.require_budget(sampler)
+        except UserError as error:
+            raise UserError(f"{model.name}, {option} {sampler.nfe}, {error}") from error
 
 
 def endpoint_of(model: RepresentationModel, wanted: Endpoint) -> str:

@@ -74,6 +74,15 @@ class RepresentationModel(Protocol):
 
 
 @runtime_checkable
+class LimitsBudgets(Protocol):
+    """A model whose samplers lack some budgets that their `SamplerConfig` allows."""
+
+    def require_budget(self, sampler: SamplerConfig) -> None:
+        """Raise UserError for one that `decode` would refuse, or `infer_endpoint` with as many steps of ddim."""
+        ...
+
+
+@runtime_checkable
 class InfersEndpoint(Protocol):
     """A model that finds the endpoint of a given image."""
 

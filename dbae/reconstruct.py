@@ -34,7 +34,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from dbae.data import Crop, Exif, NamedImages, ReadBatch, matching, open_images, read_batches, require_apart
-from dbae.decoding import Endpoint, decode, endpoint_of, shows_endpoint, starting_point
+from dbae.decoding import Endpoint, decode, endpoint_of, require_budget, shows_endpoint, starting_point
 from dbae.gallery import Gallery
 from dbae.images import naming, to_device, to_float, to_uint8
 from dbae.interface import Loaded, RepresentationModel, on_device, trained_on
@@ -261,6 +261,7 @@ def _usable(options: Options, model: RepresentationModel) -> Options:
         UserError: a sampler or endpoint of other models, or draws that could only repeat the reconstruction.
     """
     sampler = sampler_of(options.sampler, model.samplers, model.name)
+    require_budget(model, sampler)
     where = endpoint_of(model, options.endpoint)
     booted = sampler.method in BOOTED_METHODS and sampler.boot_noise
     random = where == "random" or booted or sampler.churn or sampler.eta or sampler.method == "ddpm"

@@ -25,6 +25,7 @@ import tyro
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dbae.decoding import require_budget
 from dbae.images import naming, to_uint8
 from dbae.interface import Loaded, Prior, RepresentationModel, on_device, trained_on
 from dbae.noise import PerImageNoise
@@ -186,9 +187,11 @@ def settled(options: Options, found: Generator) -> Options:
     """
     model = found.loaded.model
     stop = options.sampler.stop or getattr(model, "prior_stop", 0.0)
+    sampler = sampler_of(options.sampler, model.samplers, model.name, stop=stop)
+    require_budget(model, sampler)
     return dataclasses.replace(
         options,
-        sampler=sampler_of(options.sampler, model.samplers, model.name, stop=stop),
+        sampler=sampler,
         endpoint_blend=_blend(options, model),
         prior_nfe=_steps(options, found.prior),
     )

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from baselines.diffusion.process import Schedule
+from baselines.diffusion.process import Schedule, even_times
 from baselines.diffusion.samplers import Predict, invert, sample
 from dbae.interface import require_endpoint, require_images, require_latents
 from dbae.noise import Noise, mixed_seed
-from dbae.samplers import Sampled, SamplerConfig
+from dbae.samplers import Sampled, SamplerConfig, steps_for
+from dbae.samplers.strides import stride_times
 
 _M = TypeVar("_M", bound="DiffusionModel")
 
@@ -48,6 +49,10 @@ class DiffusionModel(nn.Module, ABC):
         """Where its weights are."""
         return next(self.parameters()).device
 
+    def require_budget(self, sampler: SamplerConfig) -> None:
+        """See `dbae.interface.LimitsBudgets`: ddim has the numbers of steps that a stride gives, ddpm 2 to 1000."""
+        (even_times if sampler.method == "ddpm" else stride_times)(steps_for(sampler))
+
     @abstractmethod
     def predictor(self, z: Float[Tensor, "b l"] | None) -> Predict:
         """The network under z, with one time for the batch."""
@@ -58,11 +63,6 @@ class DiffusionModel(nn.Module, ABC):
             raise ValueError("decoding starts at x_T or draws it: pass `x_T` or `noise`")
         return noise.normal((len(z), 3, self.image_size, self.image_size)).to(z)
 
-    @abstractmethod
-    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:
-        """Mean and standard deviation of q(z | x) of images in [-1, 1]; None where z is a function of them."""
-
-    @torch.no_grad()
     def started(self, z: Float[Tensor, "b l"], x_T: Tensor | None, noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
         """`x_T`, or what `start` gives without it.
 
@@ -75,13 +75,18 @@ class DiffusionModel(nn.Module, ABC):
         require_endpoint(x_T, self.image_size, self, of=z)
         return x_T
 
+    @abstractmethod
+    def posterior(self, x: Float[Tensor, "b 3 s s"]) -> tuple[Float[Tensor, "b l"], Float[Tensor, "b l"] | None]:
+        """Mean and standard deviation of q(z | x) of images in [-1, 1]; None where z is a function of them."""
+
+    @torch.no_grad()
     def encode(self, x: Float[Tensor, "b 3 s s"], *, noise: Noise | None = None) -> Float[Tensor, "b l"]:
         """z of images in [-1, 1], without gradient; the mean without noise, which only models with a deviation use.
 
         Raises:
             ValueError: images of another size or dtype than the model's.
         """
-        require_images(x, self.image_size)
+        require_images(x, self.image_size, self)
         mean, sigma = self.posterior(x)
         return mean if sigma is None or noise is None else mean + sigma * noise.normal(mean.shape)
 

@@ -19,6 +19,7 @@ from jaxtyping import Float64
 
 from benchmarks.figures.scene import ImageOptions, Load, Scene, pixels
 from benchmarks.figures.sheet import Block, Pixels, Sheet, require_format
+from dbae.decoding import decoded_by
 from dbae.interface import GuidesByAxes
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
@@ -71,7 +72,7 @@ class Axes(ImageOptions):
         x_T, noise = (scene.noise(stream, [0] * n) for stream in ("x_T", "sample"))
         start = x_T.normal((n, *scene.x.shape[1:]))
         with torch.no_grad():
-            decoded = scene.model.decode(z, x_T=start, sampler=scene.sampler, noise=noise)
+            decoded = decoded_by(scene.model, z, x_T=start, sampler=scene.sampler, noise=noise)
         return pixels(decoded.images, [f"z {axis} at {v:+.1f}" for v in values])
 
 

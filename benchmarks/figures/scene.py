@@ -18,7 +18,7 @@ from baselines.load import LoadedModel
 from benchmarks.figures.sheet import Pixels
 from dbae.data import Crop, Exif, open_images
 from dbae.data.files import printable
-from dbae.decoding import Decoding, Endpoint, decode, endpoint_of, starting_point
+from dbae.decoding import Decoding, Endpoint, decode, endpoint_of, require_budget, starting_point
 from dbae.images import naming, to_float, to_uint8
 from dbae.interface import RepresentationModel, on_device, trained_on
 from dbae.noise import PerImageNoise
@@ -103,6 +103,7 @@ class Scene:
         loaded, device = load(options.ckpt), cli.device(options.device)
         model = on_device(loaded.model, device)
         sampler = sampler_of(options.sampler, model.samplers, loaded.name)
+        require_budget(model, sampler)
         if not isinstance(options, ImageOptions):
             return cls(loaded, options, sampler, device, torch.empty(0, 3, model.image_size, model.image_size), ())
         data = open_images(options.image, size=model.image_size, crop=options.crop, exif=options.exif)

@@ -136,7 +136,7 @@ def _measure_model(source: Source, options: GenerationOptions, study: Generation
         name = study.images.dataset.name
         log.warning("%s: %d images are both encoded and compared with, as there are no others.", name, shared)
     rows = []
-    for setting in options.settings(source):
+    for setting in list(options.settings(source)):  # all are possible before the first is generated
         found, generated = study.generated(source, setting, images_needed=options.save_npz)
         rows += found
         if generated is not None and study.world.is_main:

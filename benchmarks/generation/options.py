@@ -6,15 +6,17 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
+from baselines.interface import RepresentationModel
 from benchmarks.extractors.features import ExtractorKind
 from benchmarks.generation.source import Endpoint, Generation, Mode, ProtocolName, Source
 from benchmarks.runner import DataOptions
 from benchmarks.subjects.settings import guidance_of, require_budgets, sampler
 from dbae.data import require_apart
+from dbae.decoding import require_budget
 from dbae.samplers import SamplerConfig
 from dbae.support.errors import UserError
 from dbae.support.precision import Precision
@@ -116,7 +118,11 @@ class GenerationOptions(DataOptions):
         return self.ckpt or (() if self.samples else ("builtin:dbae",))
 
     def settings(self, source: Source) -> Iterator[Generation]:
-        """Every way of generating to measure, cheapest first."""
+        """Every way of generating to measure, cheapest first.
+
+        Raises:
+            UserError: a value out of range, or a budget that the model has no steps for.
+        """
         known = source.model.samplers
         methods = [m for m in self.method or known[:1] if m in known]
         if not methods:
@@ -133,13 +139,16 @@ class GenerationOptions(DataOptions):
                         for method in methods:
                             as_released = mode == "prior" and protocol == "paper"
                             stop = getattr(source.model, "prior_stop", 0.0) if as_released else 0.0
-                            yield Generation(mode, protocol, endpoint, self._sampler(method, nfe, stop, guidance))
+                            way = self._sampler(source.model, method, nfe, stop=stop, guidance=guidance)
+                            yield Generation(mode, protocol, endpoint, way)
 
-    def _sampler(self, method: str, nfe: int, stop: float, guidance: float) -> SamplerConfig:
+    def _sampler(self, model: RepresentationModel, method: str, nfe: int, **own: Any) -> SamplerConfig:
         given = {name: getattr(self, name) for name in ("churn", "eta", "end_data", "boot_noise", "rho", "variance")}
         try:
-            return sampler(method, nfe, **given, stop=stop, guidance=guidance)
+            found = sampler(method, nfe, **given, **own)
         except ValueError as error:
             raise UserError(
-                f"--method, --nfe, --churn, --eta, --rho, --variance, --guidance or --end-data: {error}."
+                f"{model.name}, --method, --nfe, --churn, --eta, --rho, --variance, --guidance or --end-data: {error}."
             ) from error
+        require_budget(model, found)
+        return found

@@ -24,6 +24,7 @@ from benchmarks.generation.distribution import SMALLEST
 from benchmarks.generation.generated import Made
 from benchmarks.subjects import cells_of, decodes_at_once, sampler_columns
 from dbae.data import ImageDataset
+from dbae.decoding import decoded_by
 from dbae.images import naming, to_float, to_uint8
 from dbae.noise import PerImageNoise, mixed_seed
 from dbae.samplers import SamplerConfig
@@ -157,7 +158,8 @@ class Source:
         names = [f"{self.loaded.name}: generated image {i}" for i in positions]
         with naming(names), autocast(self.device, self.precision):
             x_T = self._x_T(setting, z, self._noise(keys, "x_T"))
-            decoded = self.model.decode(z, x_T=x_T, sampler=setting.sampler, noise=self._noise(keys, "sample"))
+            noise = self._noise(keys, "sample")
+            decoded = decoded_by(self.model, z, x_T=x_T, sampler=setting.sampler, noise=noise)
             pixels = to_uint8(decoded.images.float())
         return Made(pixels, decoded.nfe, encode_nfe)
 

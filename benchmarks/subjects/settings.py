@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from baselines.interface import RepresentationModel
+from dbae.decoding import require_budget
 from dbae.samplers import BOOTED_METHODS, BRIDGE_METHODS, DDBM_METHODS, SamplerConfig, steps_for
 from dbae.support.errors import UserError
 
@@ -87,10 +88,10 @@ def _options_of(method: str) -> dict[str, bool]:
     }
 
 
-def require_budgets(budgets: Sequence[int]) -> None:
+def require_budgets(budgets: Sequence[int], option: str = "--nfe") -> None:
     """Raise UserError for one that no sampler has, before data are opened; each method has a smallest of its own."""
     if wrong := [nfe for nfe in budgets if nfe < 1]:
-        raise UserError(f"--nfe: expected budgets of 1 or more, found {wrong[0]}.")
+        raise UserError(f"{option}: expected budgets of 1 or more, found {wrong[0]}.")
 
 
 def guidance_of(model: RepresentationModel, wanted: float) -> float:
@@ -133,19 +134,20 @@ class SettingOptions:
 
     def __post_init__(self) -> None:
         require_budgets(self.nfe)
+        require_budgets([steps for steps in self.encode_steps if isinstance(steps, int)], "--encode-steps")
 
     def settings(self, model: RepresentationModel) -> list[Setting]:
         """Every setting that `model` has, cheapest first. What it lacks is left out, and the log says so.
 
         Raises:
-            UserError: a value out of range.
+            UserError: a value out of range, or a budget that the model has no steps for.
         """
         own = [method for method in model.samplers if method != "one_step"]
         methods = _available(self.method or own[:1], own, f"{model.name}: no sampler")
         endpoints = _available(self.endpoint or model.endpoints, model.endpoints, f"{model.name}: no x_T")
         guidance = guidance_of(model, self.guidance)
         try:
-            return [
+            found = [
                 Setting(sampler, endpoint, steps, bridge=not decodes_at_once(model))
                 for endpoint in endpoints
                 for sampler in self._samplers(model, methods, guidance)
@@ -153,8 +155,18 @@ class SettingOptions:
             ]
         except ValueError as error:
             raise UserError(
-                f"--method, --nfe, --grid, --rho, --variance, --guidance, --churn, --eta or --end-data: {error}."
+                f"{model.name}, --method, --nfe, --grid, --rho, --variance, --guidance, --churn, --eta or --end-data: "
+                f"{error}."
             ) from error
+        for setting in found:
+            require_budget(model, setting.sampler)
+            if setting.encode_steps:
+                require_budget(model, SamplerConfig("ddim", nfe=setting.encode_steps), self._told(setting))
+        return found
+
+    def _told(self, setting: Setting) -> str:
+        """The option that gave the steps of an inference."""
+        return "--encode-steps" if setting.encode_steps in self.encode_steps else "--nfe"
 
     def _samplers(self, model: RepresentationModel, methods: Sequence[str], guidance: float) -> Iterator[SamplerConfig]:
         for end_data in (0.5,) if decodes_at_once(model) else self.end_data:

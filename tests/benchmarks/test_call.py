@@ -76,6 +76,26 @@ def test_a_model_that_is_not_what_it_says_is_refused(tmp_path, posterior, messag
         benchmarks.downstream.measure(model, data=Squares(size=16), out=tmp_path / "d.csv", device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("decoded", "message"),
+    [
+        (lambda x: x, "an object with the attributes images and nfe .*, found Tensor. Return one"),
+        (lambda x: types.SimpleNamespace(images=x[:, :1], nfe=1), r"shape \(8, 3, 16, 16\), found \(8, 1, 16, 16\)"),
+        (lambda x: types.SimpleNamespace(images=x.numpy(), nfe=1), r"shape \(8, 3, 16, 16\), found ndarray"),
+    ],
+)
+@pytest.mark.parametrize("family", [benchmarks.reconstruction, benchmarks.variation, benchmarks.generation])
+def test_a_model_that_decodes_to_something_else_is_refused(tmp_path, family, decoded, message):
+    model = OwnModel()
+    model.decode = lambda z, **options: decoded(z[:, :, None, None].expand(-1, -1, 16, 16))
+    options = {"draws": 8} if family is benchmarks.variation else {}
+    options |= {"mode": "ae", "n": 10} if family is benchmarks.generation else {}
+    with pytest.raises(UserError, match=rf"^mine: expected decode\(z\) to give .*{message}"):
+        family.measure(
+            model, data=Squares(size=16), out=tmp_path / "r.csv", device="cpu", batch_size=8, split="all", **options
+        )
+
+
 def test_several_models_and_options_of_settings_by_their_names(tmp_path):
     models = [small_model(), small_model(seed=1)]
     found = benchmarks.reconstruction.measure(

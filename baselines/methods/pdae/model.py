@@ -21,14 +21,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from baselines.diffusion import DiffusionModel, Predict, Schedule
+from baselines.diffusion import DiffusionModel, Predict, Schedule, even_times
 from baselines.methods import ddim
 from baselines.methods.pdae import sampling as pdae_sampling
 from baselines.methods.pdae.networks import FROZEN, PDAEEncoder, PDAEEncoderConfig, ShiftUNet
 from baselines.methods.pdae.sampling import Heads
 from dbae.networks.trunk import UNetConfig
 from dbae.noise import Noise
-from dbae.samplers import Sampled, SamplerConfig
+from dbae.samplers import Sampled, SamplerConfig, steps_for
 from dbae.support.errors import UserError
 
 _M = TypeVar("_M", bound="PDAE")
@@ -121,6 +121,11 @@ class PDAE(DiffusionModel):
         if z is None:
             return lambda x, t: self.decoder(x, torch.full((len(x),), t, device=x.device))[0][:, :3]
         return pdae_sampling.ddim_noise(self.heads(z), self.schedule)
+
+    def require_budget(self, sampler: SamplerConfig) -> None:
+        """See `dbae.interface.LimitsBudgets`: ddim has any number of steps, ddpm 2 to 1000."""
+        if sampler.method == "ddpm":
+            even_times(steps_for(sampler))
 
     def decode(
         self,

@@ -178,6 +178,10 @@ class SBVAE(nn.Module):
         P, rest = self.basis(), noise.normal(shape).to(z).flatten(1)
         return (rest + (z - rest @ P) @ P.T).reshape(shape)
 
+    def require_budget(self, sampler: SamplerConfig) -> None:
+        """See `dbae.interface.LimitsBudgets`."""
+        _steps(sampler.nfe, _each(sampler))
+
     @torch.no_grad()
     def decode(
         self,
@@ -200,19 +204,28 @@ class SBVAE(nn.Module):
             UserError: fewer evaluations than a step takes.
             ValueError: a sampler or an option that this model lacks, noise is missing, or a z or x_T not its own.
         """
+        require_latents(z, self.latent_dim, self)
+        if x_T is not None:
+            require_endpoint(x_T, self.image_size, self, of=z)
         config = sampler or SamplerConfig("ddim")
         if config.method not in self.samplers or config.stop or config.variance != "native":
             raise ValueError(f"{self.name} has ddim and ddpm, without stop and variance")
         x = self.completed(z, noise) if x_T is None else x_T
-        require_latents(z, self.latent_dim, self)
-        if x_T is not None:
-            require_endpoint(x_T, self.image_size, self, of=z)
-        eta = 1.0 if config.method == "ddpm" else config.eta
-        each = 1 if eta == 1 else 2
+        eta, each = _eta(config), _each(config)
         n = _steps(config.nfe, each)
         for state in bridge.walk_back(self.u, self.s, x, bridge.times(n, power=2), self.config.g, noise, eta):
             x = state
         return Sampled(x.clamp(-1, 1), each * n, x).checked()
+
+
+def _eta(config: SamplerConfig) -> float:
+    """Noise of the way back: ddpm is that with all of it."""
+    return 1.0 if config.method == "ddpm" else config.eta
+
+
+def _each(config: SamplerConfig) -> int:
+    """Evaluations of a step: of s, and of u where there is less noise."""
+    return 1 if _eta(config) == 1 else 2
 
 
 def _steps(evaluations: int, each: int) -> int:

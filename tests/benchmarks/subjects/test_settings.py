@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from diffusion_networks import small_diffae
+from pdae_models import small_config
+from small_model import small_model
 from stand_ins import TinyModel
+from systems import fresh, tiny
 
+import benchmarks.reconstruction
+from baselines.interface import LoadedModel
+from baselines.methods import pdae, sb_vae
+from baselines.methods.ddim import DDIMConfig
 from benchmarks.generation import command as generation
 from benchmarks.generation.source import Source
 from benchmarks.subjects.settings import SettingOptions, sampler, sampler_columns
@@ -52,6 +60,14 @@ def test_models_without_a_bridge_have_one_setting_and_no_end_data():
     assert ends == [0.5, 0.0]
 
 
+def small_pdae():
+    return fresh(pdae.PDAE, small_config())
+
+
+def small_sb_vae():
+    return fresh(sb_vae.SBVAE, sb_vae.sized_as(DDIMConfig(8, tiny().unet), 4))
+
+
 def _source(model) -> Source:
     source = Source.__new__(Source)  # the choice of settings needs only these of it
     source.model, source.prior = model, object()
@@ -93,3 +109,42 @@ def test_a_sampler_for_a_model_that_decodes_at_once_and_a_budget_of_none(caplog)
     assert "no sampler ddim, which is left out; it has one_step alone" in caplog.text
     with pytest.raises(UserError, match="expected budgets of 1 or more, found 0"):
         SettingOptions(nfe=(10, 0))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (small_diffae, {"nfe": (10, 1)}, "--nfe 1, 1 steps: no stride .* The nearest numbers that one gives: 2"),
+        (small_diffae, {"nfe": (400,)}, "--nfe 400, 400 steps: no stride"),
+        (small_diffae, {"nfe": (1,), "method": ("ddpm",)}, "--nfe 1, ddpm with 1 steps: expected 2 to 1000"),
+        (small_diffae, {"nfe": (10,), "encode_steps": ("match", 1)}, "--encode-steps 1, 1 steps: no stride"),
+        (small_pdae, {"nfe": (1,), "method": ("ddpm",)}, "--nfe 1, ddpm with 1 steps: expected 2 to 1000"),
+        (small_sb_vae, {"nfe": (1,)}, "--nfe 1, 1 evaluations: a step of SB-VAE takes 2"),
+        (small_model, {"nfe": (1,), "method": ("dbim",)}, "--method, --nfe, .*: dbim needs a budget of at least 2 nfe"),
+    ],
+)
+def test_a_budget_that_a_model_has_no_steps_for_names_both(make, options, message):
+    model = make()
+    with pytest.raises(UserError, match=f"^{model.name}, {message}"):
+        SettingOptions(**options).settings(model)
+    if "encode_steps" not in options:
+        with pytest.raises(UserError, match=f"^{model.name}, {message}"):
+            list(generation.GenerationOptions(**options, mode=("ae",)).settings(_source(model)))
+
+
+@pytest.mark.parametrize("make", [small_diffae, small_pdae, small_sb_vae, small_model])
+def test_budgets_of_the_papers_are_possible(make):
+    assert len(SettingOptions(endpoint=(make().endpoints[0],)).settings(make())) >= 4
+
+
+def test_nothing_is_encoded_for_a_budget_that_is_refused(tmp_path, monkeypatch):
+    model = small_diffae()
+    loaded = LoadedModel.of(model)
+    monkeypatch.setattr(type(model), "posterior", lambda *args: pytest.fail("encoded"))
+    with pytest.raises(UserError, match="--nfe 1, "):
+        benchmarks.reconstruction.measure(loaded, data="faces:?n=4", out=tmp_path / "r.csv", nfe=1, device="cpu")
+
+
+def test_a_budget_of_an_inference_is_one_or_more():
+    with pytest.raises(UserError, match="--encode-steps: expected budgets of 1 or more, found 0"):
+        SettingOptions(encode_steps=("match", 0))
