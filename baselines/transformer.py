@@ -24,8 +24,7 @@ from torch import Tensor
 
 from baselines.interface import LoadedModel, RepresentationModel, require_model
 from baselines.load import load
-from dbae.data import Crop, Exif, NamedImages, open_images
-from dbae.data.named import CROPS
+from dbae.data import CROPS, Crop, Exif, NamedImages, open_images
 from dbae.images import to_float
 from dbae.interface import on_device
 from dbae.support import cli

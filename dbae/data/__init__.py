@@ -17,7 +17,7 @@ from dbae.data.base import Attributes, ImageDataset
 from dbae.data.files import Exif
 from dbae.data.loader import TrainingStream, iterate
 from dbae.data.memory import InMemory
-from dbae.data.named import Crop, NamedImages, ReadBatch, matching, open_images, read_batches
+from dbae.data.named import CROPS, Crop, NamedImages, ReadBatch, matching, open_images, read_batches
 from dbae.data.overlap import require_apart
 from dbae.data.source import open_data, parse_source
 from dbae.data.subset import Subset
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dbae.data.faces import Faces
 
 __all__ = [
+    "CROPS",
     "Attributes",
     "Crop",
     "Disks",
