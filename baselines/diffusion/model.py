@@ -70,6 +70,10 @@ class DiffusionModel(nn.Module, ABC):
             ValueError: z of another length, x_T of another size than the model's images, or another dtype.
         """
         require_latents(z, self.latent_dim, self)
+        return self._given_or_start(z, x_T, noise)
+
+    def _given_or_start(self, z: Tensor, x_T: Tensor | None, noise: Noise | None) -> Float[Tensor, "b 3 s s"]:
+        """As `started`, of a z of any length."""
         if x_T is None:
             return self.start(z, noise)
         require_endpoint(x_T, self.image_size, self, of=z)

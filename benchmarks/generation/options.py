@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from tyro.conf import arg
 
-from baselines.interface import RepresentationModel
 from benchmarks.extractors.features import ExtractorKind
 from benchmarks.generation.source import Endpoint, Generation, Mode, ProtocolName, Source
 from benchmarks.runner import DataOptions
@@ -139,16 +138,17 @@ class GenerationOptions(DataOptions):
                         for method in methods:
                             as_released = mode == "prior" and protocol == "paper"
                             stop = getattr(source.model, "prior_stop", 0.0) if as_released else 0.0
-                            way = self._sampler(source.model, method, nfe, stop=stop, guidance=guidance)
+                            way = self._sampler(source, method, nfe, stop=stop, guidance=guidance)
                             yield Generation(mode, protocol, endpoint, way)
 
-    def _sampler(self, model: RepresentationModel, method: str, nfe: int, **own: Any) -> SamplerConfig:
+    def _sampler(self, source: Source, method: str, nfe: int, **own: Any) -> SamplerConfig:
         given = {name: getattr(self, name) for name in ("churn", "eta", "end_data", "boot_noise", "rho", "variance")}
         try:
             found = sampler(method, nfe, **given, **own)
         except ValueError as error:
             raise UserError(
-                f"{model.name}, --method, --nfe, --churn, --eta, --rho, --variance, --guidance or --end-data: {error}."
+                f"{source.model.name}, --method, --nfe, --churn, --eta, --rho, --variance, --guidance or --end-data: "
+                f"{error}."
             ) from error
-        require_budget(model, found)
+        require_budget(source.model, found)
         return found

@@ -43,7 +43,6 @@ from baselines.diffusion.emphasis import Emphasis, draw
 from baselines.methods.diffae import DiffAEConfig, SemanticUNet
 from baselines.options import require
 from baselines.regularisers import RegularisedLoss, gaussian_kl
-from dbae.interface import require_endpoint
 from dbae.networks.encoder import Encoder
 from dbae.noise import Noise
 from dbae.samplers import Sampled, SamplerConfig
@@ -189,9 +188,7 @@ class DRL(DiffusionModel):
         if z.ndim == 2:
             return super().decode(z, x_T=x_T, sampler=sampler, noise=noise, progress=progress)
         sampler = sampler or SamplerConfig("ddim")
-        if x_T is None:
-            x_T = self.start(z[:, 0], noise)
-        require_endpoint(x_T, self.image_size, self, of=z)
+        x_T = self._given_or_start(z[:, 0], x_T, noise)
         return sample(self._along(z, sampler), x_T, self.schedule, sampler, noise=noise, progress=progress)
 
     def infer_endpoint(
