@@ -11,6 +11,7 @@ import ast
 import difflib
 import functools
 import runpy
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
@@ -118,10 +119,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     sys.argv[1:] = rest
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        # Until the command runs, and says what was kept: modules whose import is interrupted may raise anything.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
-    except KeyboardInterrupt:  # while the command is imported; once it runs, it says what was kept
-        return 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     return 0
 
 

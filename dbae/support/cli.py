@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import select
+import signal
 import sys
 import traceback
 import warnings
@@ -51,6 +52,8 @@ def run(
 
     from dbae.support.words import REGISTRY
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # `dbae-bench`, while it imported the command
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _print_any_name()
     keep_freed_memory()
     # Of images that are read all the same; larger ones are refused by their names.
