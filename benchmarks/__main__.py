@@ -106,6 +106,17 @@ def version() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command as `python -m` would; the exit status, where the command does not end the process itself."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        # Until the command runs, and says what was kept: modules whose import is interrupted may raise anything.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return _run(arguments)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     first, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if first in ("-h", "--help"):
         print(listing())
@@ -119,14 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     sys.argv[1:] = rest
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:
-        # Until the command runs, and says what was kept: modules whose import is interrupted may raise anything.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
     return 0
 
 
