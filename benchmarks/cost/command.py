@@ -40,6 +40,7 @@ from benchmarks.subjects import on_device, require_names
 from dbae.data import ImageDataset
 from dbae.model import parameter_counts
 from dbae.support import distributed
+from dbae.training.objective import Objective
 
 Measure = Literal["parameters", "operations", "sampling", "training"]
 
@@ -88,7 +89,7 @@ class Cost(Family[CostOptions, Record]):
         """One record a model and quantity; all are measured unless all are in the results."""
         subjects = [require_names(self.open(source, load)) for source in options.ckpt]
         benches = [
-            Bench(on_device(s.model, session.device), objective_of(s.model), options.batch_size, session.device,
+            Bench(on_device(s.model, session.device), _objective(s.model, options), options.batch_size, session.device,
                   options.precision)
             for s in subjects
         ]  # fmt: skip
@@ -110,6 +111,11 @@ class Cost(Family[CostOptions, Record]):
         """One table, a column a model."""
         print(format_costs(found))
         return []
+
+
+def _objective(model: RepresentationModel, options: CostOptions) -> Objective | None:
+    """Its loss, where training is to be timed."""
+    return objective_of(model, options.batch_size) if "training" in options.measure else None
 
 
 def _parameters(bench: Bench, options: CostOptions) -> dict[Number, float]:
@@ -137,7 +143,7 @@ def _counts(bench: Bench, options: CostOptions) -> dict[Number, float]:
 def _jobs(bench: Bench, options: CostOptions) -> list[str]:
     """Names of what is timed of a model."""
     names = list(bench.jobs()) if "sampling" in options.measure else []
-    return names + (["train"] if "training" in options.measure and bench.objective is not None else [])
+    return names + (["train"] if bench.objective is not None else [])
 
 
 def _seconds(benches: list[Bench], options: CostOptions) -> list[dict[str, Times]]:
@@ -145,7 +151,7 @@ def _seconds(benches: list[Bench], options: CostOptions) -> list[dict[str, Times
     jobs: dict[tuple[int, str], Callable[[], object]] = {}
     for i, bench in enumerate(benches):
         own = bench.jobs()
-        if bench.objective is not None and "training" in options.measure:  # it takes the memory of training
+        if bench.objective is not None:  # it takes the memory of training
             own["train"] = bench.training_job(bench.objective)
         jobs |= {(i, name): own[name] for name in _jobs(bench, options)}
     found = interleaved(jobs, options.repeats, benches[0].device, title="cost")

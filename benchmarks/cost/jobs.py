@@ -46,7 +46,7 @@ class Bench:
 
     Attributes:
         model: on `device`.
-        objective: its loss; None where training cannot be timed.
+        objective: its loss; None where training is not timed.
     """
 
     model: RepresentationModel

@@ -13,10 +13,21 @@ PREFIX = "untrained:"
 _SEED = 0
 
 
-def objective_of(model: RepresentationModel) -> Objective | None:
-    """The loss that trains a model of this class; None where there is none."""
+def objective_of(model: RepresentationModel, batch: int) -> Objective | None:
+    """The loss that trains a model of this class; None where there is none.
+
+    Raises:
+        UserError: it compares more images with each other than the batch has.
+    """
     method = method_of(model)
-    return method.loss if method else None
+    if method is None:
+        return None
+    if batch < (least := method.least(model.config)):  # type: ignore[attr-defined]
+        raise UserError(
+            f"--batch-size {batch}: expected {least} images or more, which the loss of {model.name} compares with each "
+            "other. Raise it, or leave training out of --measure."
+        )
+    return method.loss
 
 
 def open_subject(source: str, load: Callable[[str], LoadedModel]) -> LoadedModel:

@@ -13,6 +13,7 @@ import torch
 from small_model import small_model
 
 from baselines.interface import LoadedModel
+from baselines.load import load
 from baselines.methods import METHODS
 from benchmarks.cost import command as cost
 from benchmarks.cost.command import CostOptions, run
@@ -166,7 +167,7 @@ def test_presets_open_without_weights(source):
     assert loaded.weights == "untrained"
     assert loaded.model.image_size == 32
     assert loaded.sha256 == open_subject(source, load).sha256  # resumable: the weights are a function of the preset
-    assert objective_of(loaded.model) is METHODS[(source.split(":")[1:-1] or ["dbae"])[0]].loss
+    assert objective_of(loaded.model, 8) is METHODS[(source.split(":")[1:-1] or ["dbae"])[0]].loss
 
 
 @pytest.mark.parametrize(
@@ -252,6 +253,13 @@ def test_two_models_in_one_table(options, monkeypatch):
     assert lines[1].split() == ["unit", "one", "two"]
     assert len(lines) == 2 + 4 + 4 + 3 + 1
     assert lines[-1] == "(times: medians ± standard error over repetitions)"
+
+
+def test_a_batch_of_one_cannot_time_a_loss_that_compares_images(options):
+    alone = dataclasses.replace(options, ckpt=("untrained:simclr:faces32",), batch_size=1, measure=("training",))
+    with pytest.raises(UserError, match=r"--batch-size 1: expected 2 images or more, .* simclr-faces32 compares"):
+        run(alone, load)
+    assert run(dataclasses.replace(alone, measure=("parameters",)), load)
 
 
 @pytest.mark.parametrize("change", [{"batch_size": 0}, {"repeats": 0}, {"infer_steps": (1,)}, {"ckpt": ("a", "a")}])
