@@ -4,7 +4,8 @@ Example:
   python -m benchmarks.downstream --ckpt runs/x/milestones/*.safetensors --data zip:x.zip --out x/downstream.csv
   python -m benchmarks.learning_curve x/downstream.csv
 
-Writes x/downstream_learning_curve.png: one panel a metric, a curve a model, the controls as horizontal lines.
+Writes x/downstream_learning_curve.png: one panel a metric, a curve a model, the controls as horizontal lines. Of one
+data set and precision; a file with several is refused, unless --where leaves one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from benchmarks.results import Record, RecordFile, beside
+from benchmarks.results.where import Where
 from dbae.support.cli import run
 from dbae.support.errors import UserError
 from dbae.support.files import atomic_path
@@ -38,6 +40,8 @@ class Options:
     """Protocol whose rows are drawn."""
     metrics: tuple[str, ...] = ("AP", "Pearson_r")
     """Metrics to draw, one panel each."""
+    where: tuple[str, ...] = ()
+    """Only rows with these cells, COLUMN=VALUE, as dataset=faces-v1 or data_sha256=1a2b3c4d5e6f."""
 
 
 def draw(options: Options) -> None:
@@ -52,20 +56,23 @@ def draw(options: Options) -> None:
         for row in RecordFile(options.results).read()
         if row.protocol == options.protocol and row.split == "test" and row.attribute == "mean" and not row.partial
     ]
+    rows = Where(options.where).of(rows)
+    _require_one(options.results, rows)
     figure = Figure(figsize=(4.5 * len(options.metrics), 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, metric in zip(figure.subplots(1, len(options.metrics), squeeze=False)[0], options.metrics, strict=True):
         of_metric = [row for row in rows if row.metric == metric]
-        curves = {name: learning_curve([row for row in of_metric if row.model == name]) for name in _models(of_metric)}
+        curves = {
+            name: learning_curve([row for row in of_metric if _trained(row) == key])
+            for key, name in _models(of_metric).items()
+        }
         if not any(curves.values()):
             raise UserError(f"{options.results}: no snapshot has rows of {metric}, protocol {options.protocol}.")
         for name, curve in curves.items():
             seen, means, errors = zip(*curve, strict=True)
             axes.errorbar([n / 1000 for n in seen], means, errors, marker="o", markersize=4, capsize=2, label=name)
-        for (name, method), values in _controls(of_metric).items():
-            axes.axhline(
-                sum(values) / len(values), color=_GREYS[name], linestyle=_LINES[name], label=f"{name} {method}"
-            )
+        for name, (kind, value) in _controls(of_metric).items():
+            axes.axhline(value, color=_GREYS[kind], linestyle=_LINES[kind], label=name)
         axes.set_xlabel("training images seen, thousands")
         axes.set_ylabel(metric.replace("_", " "))
         axes.grid(alpha=0.3)
@@ -76,18 +83,43 @@ def draw(options: Options) -> None:
     log.info("%s", path)
 
 
-def _models(rows: Sequence[Record]) -> list[str]:
-    """Names of the models of which some row says how many images they had seen."""
-    return list(dict.fromkeys(row.model for row in rows if _SEEN.search(row.train_data)))
+def _require_one(path: Path, rows: Sequence[Record]) -> None:
+    """Raise UserError where rows are of several data sets or precisions, whose values are no one curve."""
+    for name in ("dataset", "data_sha256", "precision"):
+        found = dict.fromkeys(getattr(row, name) for row in rows)
+        if len(found) > 1:
+            raise UserError(
+                f"{path}: expected rows of one {name}, found {', '.join(found)}. Choose with --where {name}=..."
+            )
 
 
-def _controls(rows: Sequence[Record]) -> dict[tuple[str, str], list[float]]:
-    """(name, method) of a control -> its values; every method has an untrained encoder of its own."""
-    found: dict[tuple[str, str], list[float]] = {}
-    for row in rows:
-        if row.model in _LINES:
-            found.setdefault((row.model, row.method), []).append(row.value)
-    return found
+def _trained(row: Record) -> tuple[str, str, str, str]:
+    """What the snapshots of one training have in common."""
+    return row.model, row.method, row.variant, _SEEN.sub("", row.train_data)
+
+
+def _models(rows: Sequence[Record]) -> dict[tuple[str, str, str, str], str]:
+    """Trainings of which some row says how many images they had seen, by names that tell them apart."""
+    keys = list(dict.fromkeys(_trained(row) for row in rows if _SEEN.search(row.train_data)))
+    short = [key[0] for key in keys]
+    return {key: key[0] if short.count(key[0]) == 1 else " ".join(filter(None, key)).strip() for key in keys}
+
+
+def _controls(rows: Sequence[Record]) -> dict[str, tuple[str, float]]:
+    """Name of a control -> its kind and value, a mean over seeds; every method has an untrained encoder of its own."""
+    found: dict[str, list[Record]] = {}
+    controls = [row for row in rows if row.weights in ("control", "untrained") and row.model in _LINES]
+    lengths = {row.latent_dim for row in controls if row.latent_dim}
+    for row in controls:
+        about = [
+            row.model,
+            row.method,
+            row.variant,
+            f"of {row.latent_dim}" if row.latent_dim and len(lengths) > 1 else "",
+        ]
+        found.setdefault(" ".join(filter(None, about)), []).append(row)
+    means = {name: [row for row in some if row.seed.startswith("mean of")] or some for name, some in found.items()}
+    return {name: (some[0].model, sum(row.value for row in some) / len(some)) for name, some in means.items()}
 
 
 def learning_curve(rows: Sequence[Record]) -> list[tuple[int, float, float]]:

@@ -24,7 +24,7 @@ from benchmarks.downstream.figure import METRICS, styles_of
 from benchmarks.metrics.bootstrap import of_resamples
 from benchmarks.results import Record, RecordFile, beside
 from benchmarks.results.evidence import evidence
-from benchmarks.results.models import Model, names_of
+from benchmarks.results.models import Model, data_names, names_of
 from dbae.support.files import atomic_path
 
 if TYPE_CHECKING:
@@ -79,8 +79,9 @@ def _model(row: Record) -> Model:
 
 def _panels(path: Path, rows: Sequence[tuple[Record, float]]) -> Panels:
     groups: dict[tuple[str, str], dict[Model, dict[float, list[Record]]]] = {}
+    data = data_names(row for row, _ in rows)
     for row, x in rows:
-        models = groups.setdefault((row.dataset, row.metric), {})
+        models = groups.setdefault((data[row.dataset, row.data_sha256], row.metric), {})
         models.setdefault(_model(row), {}).setdefault(x, []).append(row)
     return {
         key: {model: [_point(path, x, points[x]) for x in sorted(points)] for model, points in models.items()}

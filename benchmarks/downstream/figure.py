@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.results import Record, RecordFile, beside
 from benchmarks.results.evidence import evidence
-from benchmarks.results.models import Model, names_of
+from benchmarks.results.models import Model, data_names, names_of
 from dbae.support.files import atomic_path
 
 if TYPE_CHECKING:
@@ -42,18 +42,35 @@ Panel = dict[Model, dict[str, Point]]
 """Model -> attribute -> its value, mean over seeds."""
 
 
-def panels(path: Path) -> dict[tuple[str, str, str], Panel]:
-    """(data set, protocol, metric) -> what the results file `path` and the files beside it have."""
-    seeds: dict[tuple[str, str, str], dict[Model, dict[str, list[float]]]] = defaultdict(dict)
-    for row in RecordFile(beside(path, "_attributes.csv")).read():
-        if row.metric in METRICS and row.split == "test" and not row.partial:
-            found = seeds[row.dataset, row.protocol, row.metric].setdefault(Model.of(row), {})
-            found.setdefault(row.attribute, []).append(row.value)
-    bars = _intervals(path)
+class Shown(NamedTuple):
+    """What a panel is of: a data set by name and fingerprint, a protocol, a metric."""
+
+    dataset: str
+    data_sha256: str
+    protocol: str
+    metric: str
+
+    @classmethod
+    def of(cls, row: Record) -> Shown:
+        """The panel that has a row."""
+        return cls(*(getattr(row, name) for name in cls._fields))
+
+
+def panels(path: Path) -> dict[Shown, Panel]:
+    """What the results file `path` and the files beside it have; of several precisions, fp32 or the first."""
+    seeds: dict[Shown, dict[Model, dict[str, list[float]]]] = defaultdict(dict)
+    precisions: dict[tuple[Shown, Model], str] = {}
+    rows = RecordFile(beside(path, "_attributes.csv")).read()
+    rows = [row for row in rows if row.metric in METRICS and row.split == "test" and not row.partial]
+    for row in sorted(rows, key=lambda row: row.precision != "fp32"):
+        key, model = Shown.of(row), Model.of(row)
+        if precisions.setdefault((key, model), row.precision) == row.precision:
+            seeds[key].setdefault(model, {}).setdefault(row.attribute, []).append(row.value)
+    bars = _intervals(path, precisions)
     return {
         key: {
             model: {
-                name: Point(float(np.mean(values)), *bars.get((*key, model), {}).get(name, (math.nan, math.nan)))
+                name: Point(float(np.mean(values)), *bars.get((key, model), {}).get(name, (math.nan, math.nan)))
                 for name, values in attributes.items()
             }
             for model, attributes in models.items()
@@ -62,11 +79,13 @@ def panels(path: Path) -> dict[tuple[str, str, str], Panel]:
     }
 
 
-def _intervals(path: Path) -> dict[tuple[str, str, str, Model], dict[str, tuple[float, float]]]:
-    rows: dict[tuple[str, str, str, Model], Record] = {}
+def _intervals(
+    path: Path, precisions: Mapping[tuple[Shown, Model], str]
+) -> dict[tuple[Shown, Model], dict[str, tuple[float, float]]]:
+    rows: dict[tuple[Shown, Model], Record] = {}
     for row in RecordFile(path).read():
-        key = (row.dataset, row.protocol, row.metric, Model.of(row))
-        wanted = row.metric in METRICS and row.split == "test" and not row.partial
+        key = (Shown.of(row), Model.of(row))
+        wanted = precisions.get(key) == row.precision and not row.partial and row.split == "test"
         if wanted and (row.seed.startswith("mean of") or key not in rows):
             rows[key] = row
     known = {key: evidence(row, path).scores for key, row in rows.items()}
@@ -87,9 +106,11 @@ def draw_attributes(path: Path) -> Path:
     from matplotlib.figure import Figure
 
     found = panels(path)
-    rows = sorted({(dataset, protocol) for dataset, protocol, _ in found}, key=lambda row: row[1] != "standard")
-    metrics = [metric for metric in METRICS if any(key[2] == metric for key in found)]
-    orders = {metric: _order([found[*row, metric] for row in rows if (*row, metric) in found]) for metric in metrics}
+    rows = sorted(dict.fromkeys(key[:3] for key in found), key=lambda row: row[2] != "standard")
+    metrics = [metric for metric in METRICS if any(key.metric == metric for key in found)]
+    wanted = {metric: [Shown(*row, metric) for row in rows] for metric in metrics}
+    orders = {metric: _order([found[key] for key in keys if key in found]) for metric, keys in wanted.items()}
+    data = data_names(RecordFile(path).read())
     models = list(dict.fromkeys(model for panel in found.values() for model in panel))
     names = _names(path, models)
     styles = styles_of(models)
@@ -98,9 +119,10 @@ def draw_attributes(path: Path) -> Path:
     FigureCanvasAgg(figure)
     for line, row in zip(figure.subplots(len(rows), len(metrics), squeeze=False), rows, strict=True):
         for axes, metric in zip(line, metrics, strict=True):
-            if panel := found.get((*row, metric)):
+            if panel := found.get(Shown(*row, metric)):
                 _draw(axes, panel, orders[metric], styles)
-                axes.set_title(f"{metric.replace('_', ' ')} on {row[0]}, protocol {row[1]}", fontsize=9)
+                dataset = data.get(row[:2], row[0])
+                axes.set_title(f"{metric.replace('_', ' ')} on {dataset}, protocol {row[2]}", fontsize=9)
             else:
                 axes.set_axis_off()
     handles = {label: handle for axes in figure.axes for handle, label in zip(*_legend(axes, names), strict=True)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.extractors.features import LPIPS_FILES, load_lpips
+from benchmarks.results import Record
 from dbae.support.errors import UserError
 
 NAMES: dict[str, Literal["alex", "vgg"]] = {"LPIPS": "alex", "LPIPS_vgg": "vgg"}
@@ -48,7 +49,27 @@ def available(paths: Sequence[Path], device: torch.device) -> dict[str, Distance
                 raise
             _say_left_out(name, net)
             log.debug("%s", error)
+            continue
+        digest = _fingerprint(found[name])
+        if digest and not digest.startswith(LPIPS_FILES[net].digest):
+            log.warning("%s: LPIPS's network, but not its published weights (SHA-256 %s)", name, digest[:8])
     return found
+
+
+def _fingerprint(lpips: Distance) -> str:
+    """Hash of its weights; "" of a distance of somebody's own."""
+    return getattr(lpips, "fingerprint", "")
+
+
+def weights_of(lpips: Mapping[str, Distance]) -> str:
+    """What `versions` says of the weights: "; LPIPS 1a2b3c4d5e6f", and so on."""
+    return "".join(f"; {name} {_fingerprint(one)[:12]}" for name, one in lpips.items())
+
+
+def of_these_weights(rows: Sequence[Record], lpips: Mapping[str, Distance]) -> bool:
+    """Whether all distances among the rows that can be measured now are by these very weights."""
+    marks = {name: weights_of({name: one}) for name, one in lpips.items()}
+    return all(marks.get(row.metric.removesuffix("_pairwise"), "") in row.versions for row in rows)
 
 
 @functools.cache

@@ -10,6 +10,8 @@ from benchmarks.results.models import told_apart
 from dbae.support import text
 from dbae.support.files import atomic_path
 
+_OTHERS = ("split", "seed", "precision")
+"""What else apart from its setting tells rows of one model apart."""
 NOTE = "(± standard error over images; NFE: evaluations of decoding, + those that infer z or x_T)"
 
 
@@ -20,15 +22,16 @@ def format_sweep(rows: Sequence[Record]) -> str:
     """
     rows = told_apart(rows)
     metrics = list(dict.fromkeys(row.metric for row in rows))
-    lines = [["model", "data", "protocol", "sampler", "x_T", "end_data", "NFE", *metrics]]
+    lines = [["model", "data", "protocol", "sampler", "x_T", "end_data", "NFE", *_OTHERS, *metrics]]
     for wanted in dict.fromkeys(map(_setting, rows)):
         same = [row for row in rows if _setting(row) == wanted]
         row, cells = same[0], {r.metric: _cell(r) for r in same}
         nfe = f"{row.nfe}" + (f" + {row.encode_nfe}" if row.encode_nfe else "")
         end_data = "" if row.end_data is None else str(row.end_data)
-        setting = [row.model, row.dataset, row.protocol, _sampler(row), row.x_T, end_data, nfe]
+        others = [getattr(row, name) for name in _OTHERS]
+        setting = [row.model, row.dataset, row.protocol, _sampler(row), row.x_T, end_data, nfe, *others]
         lines.append(setting + [cells.get(metric, "") for metric in metrics])
-    return f"{text.table(lines, 7, wrap=True)}\n{NOTE}"
+    return f"{text.table(lines, 7 + len(_OTHERS), wrap=True)}\n{NOTE}"
 
 
 def draw_sweep(rows: Sequence[Record], path: Path) -> None:
@@ -42,13 +45,16 @@ def draw_sweep(rows: Sequence[Record], path: Path) -> None:
 
     rows = told_apart(rows)
     metrics = [m for m in ("SSIM", "LPIPS", "MSE", "PSNR") if any(row.metric == m for row in rows)]
-    labels = list(dict.fromkeys(map(_label, rows)))
-    figure = Figure(figsize=(4.2 * len(metrics), 3.6 + 0.09 * len(labels)), layout="constrained")
+    others = [name for name in _OTHERS if len({getattr(row, name) for row in rows}) > 1]
+    lines: dict[str, list[Record]] = {}
+    for row in rows:
+        lines.setdefault(", ".join([_label(row), *(f"{n} {getattr(row, n)}" for n in others)]), []).append(row)
+    figure = Figure(figsize=(4.2 * len(metrics), 3.6 + 0.09 * len(lines)), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
-        for i, label in enumerate(labels):
-            same = sorted((r for r in rows if r.metric == metric and _label(r) == label), key=lambda r: r.nfe or 0)
+        for i, (label, of_line) in enumerate(lines.items()):
+            same = sorted((r for r in of_line if r.metric == metric), key=lambda r: r.nfe or 0)
             nfe, means, errors = [r.nfe for r in same], [r.value for r in same], [r.stderr or 0 for r in same]
             style = "-" if i < 10 else "--"
             axes.errorbar(nfe, means, errors, marker="o", linestyle=style, color=f"C{i % 10}", capsize=2, label=label)
@@ -68,7 +74,8 @@ def draw_sweep(rows: Sequence[Record], path: Path) -> None:
 
 
 def _setting(row: Record) -> tuple[object, ...]:
-    return (_label(row), row.checkpoint_sha256, row.nfe_requested, row.nfe, row.encode_nfe)
+    others = [getattr(row, name) for name in _OTHERS]
+    return (_label(row), row.checkpoint_sha256, row.nfe_requested, row.nfe, row.encode_nfe, *others)
 
 
 def _label(row: Record) -> str:

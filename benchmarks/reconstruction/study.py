@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines.interface import RepresentationModel
-from benchmarks.extractors.perceptual import Distance
+from benchmarks.extractors.perceptual import Distance, of_these_weights, weights_of
 from benchmarks.metrics import reconstruction as metrics
 from benchmarks.results import Record
 from benchmarks.results.circumstances import circumstances
@@ -70,8 +70,9 @@ class ReconstructionStudy:
             return stored
         started = time.perf_counter()
         measured = self._measure(protocol, setting)
-        seconds = {"seconds": round(time.perf_counter() - started, 2), **circumstances()}
-        records = self._records(columns | seconds, measured)
+        about: dict[str, Any] = {"seconds": round(time.perf_counter() - started, 2), **circumstances()}
+        about["versions"] += weights_of(self.lpips)
+        records = self._records(columns | about, measured)
         if self.session.world.is_main:
             write_values(path, measured, self.indices, columns, self.dataset.groups)
         results.add(records)
@@ -84,7 +85,8 @@ class ReconstructionStudy:
         if kept is not None and self.lpips.keys() <= kept.values.keys():
             known = columns | kept.counts, tuple(kept.values)
         known = self.session.world.broadcast(known)
-        return self.session.results.find(*known) if known else None
+        rows = self.session.results.find(*known) if known else None
+        return rows if rows and of_these_weights(rows, self.lpips) else None
 
     def _z_column(self, protocol: ProtocolName) -> str:
         if self.latents is None:

@@ -70,12 +70,14 @@ def attributes(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:
         for cell in row.cells.values()
     }
     for path in dict.fromkeys(path for path, _ in probed if attributes_of(path)):
-        for (dataset, protocol, metric), panel in panels(path).items():
+        found = panels(path)
+        for (dataset, sha, protocol, metric), panel in found.items():
+            several = len({key.data_sha256 for key in found if key.dataset == dataset}) > 1
             there = {model: values for model, values in panel.items() if (path, model) in probed}
             ordered = sorted(there, key=lambda model: model.model in LEVELS)
             kept = {m: there[m] for m in ordered if m.model in LEVELS or _is_longest(m, there)}
             if len(kept) > 1:
-                title = f"{metric.replace('_', ' ')} of every attribute"
+                title = f"{metric.replace('_', ' ')} of every attribute{f', data {sha[:8]}' if several else ''}"
                 drawn = _dots(kept, metric, palette)
                 yield Figure("downstream", dataset, protocol, title, drawn, _numbers(kept))
 

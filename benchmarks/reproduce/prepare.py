@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.reproduce.plan import Missing, Plan, Step
 from benchmarks.results import Record, RecordFile
+from benchmarks.results.record import Identity
 from benchmarks.runner import Load, ModelOptions, family
 from benchmarks.subjects import SettingOptions, on_device
 from dbae.data import Faces, ImageDataset, open_data, parse_source
@@ -175,12 +176,17 @@ def _words(options: Mapping[str, Any]) -> str:
 
 
 def measure(ready: Sequence[Ready], path: Path, load: Load) -> tuple[list[Record], list[str]]:
-    """Run every step into the records file `path`; what it has afterwards, and what the steps that failed said."""
-    failed = []
+    """Run every step into the records file `path`; the rows that they ask for, and what steps that failed said."""
+    failed: list[str] = []
+    asked: set[Identity] = set()
     for step in ready:
+        chosen, options = family(step.step.run.benchmark), dataclasses.replace(step.options, out=path)
+        options.check()
+        session = chosen.session(options)
         try:
-            family(step.step.run.benchmark).run(dataclasses.replace(step.options, out=path), load)
+            chosen.measured(options, session, load, open_data)
         except UserError as error:
             log.error("%s: %s", step.step.words, error)
             failed.append(f"{step.step.words}: {error}")
-    return RecordFile(path).read(), failed
+        asked |= session.results.touched.keys()
+    return [row for row in RecordFile(path).read() if row.identity in asked], failed

@@ -48,11 +48,29 @@ def names_of(records: Iterable[Record]) -> dict[Model, str]:
 
 
 def told_apart(records: Sequence[Record]) -> list[Record]:
-    """The records, for a table: of namesakes on one data set `model` is the name that `names_of` gives them."""
+    """The records, for a table.
+
+    Of namesakes on one data set `model` is the name that `names_of` gives them, and of data sets of one name `dataset`
+    is the one that `data_names` gives them.
+    """
     there = dict.fromkeys((record.dataset, Model.of(record)) for record in records)
     bearers = Counter((dataset, model.model) for dataset, model in there)
-    names = named(model for dataset, model in there if bearers[dataset, model.model] > 1)
-    return [dataclasses.replace(record, model=names.get(Model.of(record), record.model)) for record in records]
+    names, data = named(model for dataset, model in there if bearers[dataset, model.model] > 1), data_names(records)
+    return [
+        dataclasses.replace(
+            record,
+            model=names.get(Model.of(record), record.model),
+            dataset=data[record.dataset, record.data_sha256],
+        )
+        for record in records
+    ]
+
+
+def data_names(records: Iterable[Record]) -> dict[tuple[str, str], str]:
+    """(name, fingerprint) of data sets -> the name, and where several have it also the beginning of the fingerprint."""
+    there = dict.fromkeys((record.dataset, record.data_sha256) for record in records)
+    bearers = Counter(name for name, _ in there)
+    return {(name, sha): f"{name} {sha[:4]}".strip() if bearers[name] > 1 else name for name, sha in there}
 
 
 def named(models: Iterable[Model]) -> dict[Model, str]:

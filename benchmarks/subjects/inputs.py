@@ -10,6 +10,9 @@ from baselines.interface import LoadedModel
 from dbae.data import ImageDataset, Subset
 from dbae.support.errors import UserError
 
+CONTROLS = ("untrained", "pca", "random", "prevalence", "pixels", "factors", "real")
+"""What controls are called in the column `model`."""
+
 
 def limited(dataset: ImageDataset, limit: int | None) -> ImageDataset:
     """The first `limit` images of every split, as a data set with a fingerprint of its own; None keeps all."""
@@ -37,6 +40,11 @@ def require_names(loaded: LoadedModel) -> LoadedModel:
             raise UserError(
                 f"{what} of the model: expected text in one line, found {text!r}. Rename the file or correct its card."
             )
+    if loaded.name.casefold() in CONTROLS:
+        raise UserError(
+            f"name of the model: expected another than {', '.join(CONTROLS)}, which controls have in tables, found "
+            f"{loaded.name!r}. Rename the file, or correct its card."
+        )
     return loaded
 
 

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from baselines.interface import LoadedModel
-from benchmarks.extractors.perceptual import Distance
+from benchmarks.extractors.perceptual import Distance, of_these_weights, weights_of
 from benchmarks.metrics.spread import spread
 from benchmarks.reconstruction.study import ProtocolName
 from benchmarks.results import Record
@@ -76,8 +76,9 @@ class VariationStudy:
             return stored
         started = time.perf_counter()
         arrays = self._measure(protocol, setting)
-        seconds = {"seconds": round(time.perf_counter() - started, 2), **circumstances()}
-        records = _records(columns | seconds, arrays)
+        about: dict[str, Any] = {"seconds": round(time.perf_counter() - started, 2), **circumstances()}
+        about["versions"] += weights_of(self.lpips)
+        records = _records(columns | about, arrays)
         if self.session.world.is_main:
             _write(path, arrays, columns)
         results.add(records)
@@ -89,7 +90,7 @@ class VariationStudy:
         if arrays is None or not {f"{name}_pairwise" for name in self.lpips} <= arrays.keys():
             return None
         rows = self.session.results.find(columns | _counts(arrays), _metrics(arrays))
-        return Varied(rows, _shown(columns, arrays)) if rows else None
+        return Varied(rows, _shown(columns, arrays)) if rows and of_these_weights(rows, self.lpips) else None
 
     def _measure(self, protocol: ProtocolName, setting: Setting) -> dict[str, np.ndarray]:
         """Everything the npz holds but its columns; this process's share of the images is measured here."""

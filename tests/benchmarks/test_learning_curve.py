@@ -40,6 +40,33 @@ def test_every_model_has_a_curve_of_its_own(tmp_path, monkeypatch):
     assert drawn == [("m", [0.1, 0.2], (0.6, 0.7)), ("other", [0.1], (0.2,))]
 
 
+def test_several_data_sets_are_no_one_curve(tmp_path, monkeypatch):
+    path, drawn = tmp_path / "downstream.csv", []
+    first = [snapshot(100, "0", 0.1), dataclasses.replace(ROW, model="pca", weights="control", value=0.2)]
+    second = [dataclasses.replace(one, data_sha256="1" * 64, value=0.7) for one in first]
+    RecordFile(path).add(first + second)
+    with pytest.raises(UserError, match=r"expected rows of one data_sha256, found 0000.*, 1111.* Choose with --where"):
+        draw(Options(path, metrics=("AP",)))
+    monkeypatch.setattr("matplotlib.axes.Axes.axhline", lambda axes, value, label, **_: drawn.append((label, value)))
+    draw(Options(path, metrics=("AP",), where=(f"data_sha256={'1' * 64}",)))
+    assert drawn == [("pca", 0.7)]
+
+
+def test_two_trainings_of_one_name_have_a_curve_each_and_controls_of_two_lengths_a_line_each(tmp_path, monkeypatch):
+    path, drawn = tmp_path / "downstream.csv", []
+    other = dataclasses.replace(snapshot(100, "0", 0.2), method="VAE")
+    pca = [dataclasses.replace(ROW, model="pca", weights="control", latent_dim=n, value=n / 100) for n in (16, 32)]
+    RecordFile(path).add([snapshot(100, "0", 0.6), other, *pca])
+    monkeypatch.setattr(
+        "matplotlib.axes.Axes.errorbar", lambda axes, *data, label, **_: drawn.append((label, *data[:2]))
+    )
+    monkeypatch.setattr("matplotlib.axes.Axes.axhline", lambda axes, value, label, **_: drawn.append((label, value)))
+    draw(Options(path, metrics=("AP",)))
+    assert [(data[0], data[-1]) for data in drawn[:2]] == [(drawn[0][0], (0.6,)), (drawn[1][0], (0.2,))]
+    assert drawn[0][0] != drawn[1][0]
+    assert drawn[2:] == [("pca of 16", 0.16), ("pca of 32", 0.32)]
+
+
 def test_says_when_there_is_no_snapshot(tmp_path):
     path = tmp_path / "downstream.csv"
     RecordFile(path).add([ROW])

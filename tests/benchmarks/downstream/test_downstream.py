@@ -20,7 +20,7 @@ from benchmarks.downstream.report import Table, format_table, leads_over_control
 from benchmarks.downstream.rows import line
 from benchmarks.downstream.trial import run_paper, run_standard
 from benchmarks.metrics.prediction import average_precision, pearson
-from benchmarks.results import RecordFile
+from benchmarks.results import RecordFile, beside
 from benchmarks.results.scores import read_scores
 from dbae.support import cli
 from dbae.support.errors import UserError
@@ -414,14 +414,31 @@ def test_the_figure_has_all_models_of_the_file_and_intervals_of_scores(options):
     options = dataclasses.replace(options, seeds=(0, 1), protocol=("standard",))
     measure(options)
     found = panels(options.out)
-    assert set(found) == {("squares", "standard", "AP"), ("squares", "standard", "Pearson_r")}
-    by_name = {model.model: attributes for model, attributes in found["squares", "standard", "AP"].items()}
+    assert {(key.dataset, key.protocol) for key in found} == {("squares", "standard")}
+    ap, r = sorted(found)
+    assert (ap.metric, r.metric) == ("AP", "Pearson_r")
+    by_name = {model.model: attributes for model, attributes in found[ap].items()}
     assert set(by_name) == {"tiny", "untrained", "pca", "random", "prevalence"}
     for name in ("tiny", "pca"):
         for value, low, high in by_name[name].values():
             assert low <= value + 1e-3
             assert high >= value - 1e-3
     assert all(np.isnan(point.low) for point in by_name["prevalence"].values())
+
+
+def test_the_figure_averages_no_two_data_sets_of_one_name_and_no_two_precisions(options):
+    measure(dataclasses.replace(options, seeds=(0,), protocol=("standard",)))
+    (key,) = (key for key in panels(options.out) if key.metric == "AP")
+    file = RecordFile(beside(options.out, "_attributes.csv"))
+    rows = [row for row in file.read() if row.model == "tiny" and row.metric == "AP" and row.split == "test"]
+    before = panels(options.out)[key]
+    file.add([dataclasses.replace(row, data_sha256="d" * 64, value=0.0) for row in rows])
+    file.add([dataclasses.replace(row, precision="bf16", value=0.0) for row in rows])
+    after = panels(options.out)
+    assert after[key] == before
+    assert after[key._replace(data_sha256="d" * 64)].keys() <= before.keys()
+    assert len(after) == 3
+    assert draw_attributes(options.out).read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("attributes", [2, 8])

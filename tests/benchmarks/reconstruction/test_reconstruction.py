@@ -222,10 +222,13 @@ def test_what_a_model_lacks_is_left_out_with_a_message(loaded, options, caplog):
 
 
 class Distance:
-    """In place of LPIPS."""
+    """In place of LPIPS, whose weights are a factor."""
+
+    def __init__(self, weight=1.0):
+        self.weight, self.fingerprint = weight, f"{weight:.10f}"
 
     def __call__(self, *, real, fake):
-        return (real - fake).abs().mean((1, 2, 3))
+        return self.weight * (real - fake).abs().mean((1, 2, 3))
 
 
 def test_lpips_joins_in_where_it_is_found(loaded, options, monkeypatch):
@@ -237,6 +240,22 @@ def test_lpips_joins_in_where_it_is_found(loaded, options, monkeypatch):
     assert {r.better for r in rows if r.metric.startswith("LPIPS")} == {"lower"}
     assert [r.value for r in rows if r.metric == "MSE"] == [r.value for r in without if r.metric == "MSE"]
     assert len(RecordFile(options.out).read()) == len(rows)
+
+
+def test_lpips_of_other_weights_is_measured_anew(loaded, options, monkeypatch):
+    def lpips(weight):
+        monkeypatch.setattr("benchmarks.extractors.perceptual.load_lpips", lambda net, path, device: Distance(weight))
+        return [r.value for r in measure(options, loaded) if r.metric == "LPIPS"]
+
+    first = lpips(1.0)
+    assert lpips(1.0) == first
+    assert lpips(2.0) == pytest.approx([2 * value for value in first])
+
+
+def test_a_model_has_no_name_of_a_control(options):
+    for name in ("pca", "Random"):
+        with pytest.raises(UserError, match="expected another than untrained, pca"):
+            measure(options, loaded_as(Inverting(), name=name))
 
 
 def test_weights_that_are_missing_are_named_once(monkeypatch, caplog):
@@ -272,6 +291,19 @@ def test_table_and_figure(loaded, options):
     assert any("4 + 3" in line for line in table)
     draw_sweep(rows, options.out.with_suffix(".png"))
     assert options.out.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_data_sets_of_one_name_seeds_and_precisions_are_lines_of_their_own(loaded, options, monkeypatch):
+    rows = measure(options, loaded)
+    lines = format_sweep(rows).count("\n")
+    for other in ({"data_sha256": "d" * 64}, {"seed": "7"}, {"precision": "bf16"}, {"split": "train"}):
+        both = rows + [dataclasses.replace(row, value=row.value / 2, **other) for row in rows]
+        assert format_sweep(both).count("\n") > 1.4 * lines
+        drawn = []
+        with monkeypatch.context() as patch:
+            patch.setattr("matplotlib.axes.Axes.errorbar", lambda *data, to=drawn, **style: to.append(data[1]))
+            draw_sweep(both, options.out.with_suffix(".png"))
+        assert all(len(set(nfe)) == len(nfe) for nfe in drawn)
 
 
 def test_two_checkpoints_of_one_name_are_two_lines(loaded, options, monkeypatch):

@@ -49,6 +49,11 @@ def test_a_short_name_is_kept_where_no_other_of_the_data_set_has_it():
     assert [row.model for row in told_apart([EARLY, BARE, PCA])] == ["faces", "untrained", "pca"]
 
 
+def test_data_sets_of_one_name_are_told_apart():
+    rows = [of("pca", dataset="test", data_sha256=sha * 64) for sha in "ab"] + [of("pca", dataset="train")]
+    assert [row.dataset for row in told_apart(rows)] == ["test aaaa", "test bbbb", "train"]
+
+
 def test_models_are_found_by_name_by_words_and_by_hash():
     names = names_of([EARLY, LATE, AGAIN, BARE, BARE_DIFFAE, PCA])
 
