@@ -210,7 +210,8 @@ def pictures(model: RepresentationModel, x0: Tensor) -> list[Tensor]:
         return [*shown, model.decode(model.encode(x0), noise=random).images]
     sampler = SamplerConfig("ddim", nfe=20)
     x_T = random.normal(x0.shape)
-    z = model.encode(x0) if "random" in model.endpoints else x_T.flatten(1)
+    # Where z is x_T or a part of it, the x_T given is what decodes.
+    z = model.encode(x0) if "random" in model.endpoints else x_T.flatten(1)[:, : model.latent_dim]
     inferred, _ = model.infer_endpoint(x0, z, steps=sampler.nfe)
     return [*shown, *(model.decode(z, x_T=start, sampler=sampler).images for start in (inferred, x_T))]
 

@@ -233,8 +233,10 @@ def _require(value: Any, shape: tuple[int, ...], what: str, model: nn.Module) ->
     if tuple(value.shape[1:]) != shape:
         raise ValueError(f"{wanted}, found {tuple(value.shape)}")
     dtype = next(model.parameters()).dtype
-    cast = torch.is_autocast_enabled(value.device.type) and value.dtype != torch.float64 and value.is_floating_point()
-    if value.dtype != dtype and not cast:
+    if value.dtype == dtype:
+        return
+    cast = value.dtype != torch.float64 and value.is_floating_point() and torch.is_autocast_enabled(value.device.type)
+    if not cast:
         raise ValueError(f"expected {what} of {dtype}, as the weights are, found {value.dtype}")
 
 
