@@ -180,13 +180,20 @@ def measure(ready: Sequence[Ready], path: Path, load: Load) -> tuple[list[Record
     failed: list[str] = []
     asked: set[Identity] = set()
     for step in ready:
-        chosen, options = family(step.step.run.benchmark), dataclasses.replace(step.options, out=path)
-        options.check()
-        session = chosen.session(options)
         try:
-            chosen.measured(options, session, load, open_data)
+            _run(step, path, load, asked)
         except UserError as error:
             log.error("%s: %s", step.step.words, error)
             failed.append(f"{step.step.words}: {error}")
-        asked |= session.results.touched.keys()
     return [row for row in RecordFile(path).read() if row.identity in asked], failed
+
+
+def _run(step: Ready, path: Path, load: Load, asked: set[Identity]) -> None:
+    """Run one step; what it found or measured is `asked` for, also where it fails later."""
+    chosen, options = family(step.step.run.benchmark), dataclasses.replace(step.options, out=path)
+    options.check()
+    session = chosen.session(options)
+    try:
+        chosen.measured(options, session, load, open_data)
+    finally:
+        asked.update(session.results.touched)

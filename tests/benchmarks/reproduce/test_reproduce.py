@@ -227,7 +227,8 @@ def test_what_a_step_lacks_is_said_before_anything_is_measured_and_the_others_go
     assert "--prior FILE" in before
 
 
-def test_a_step_that_fails_does_not_hide_the_others(celebahq, monkeypatch, capsys):
+@pytest.mark.parametrize("place", ["session", "measured"])
+def test_a_step_that_fails_does_not_hide_the_others(celebahq, monkeypatch, capsys, place):
     monkeypatch.setitem(TABLES_BY_NUMBER, "2", replace(small("2"), runs=small("2").runs * 2))
     benchmark, calls = family("reconstruction"), []
 
@@ -235,9 +236,9 @@ def test_a_step_that_fails_does_not_hide_the_others(celebahq, monkeypatch, capsy
         calls.append(about)
         if len(calls) == 1:
             raise UserError("the disk is full")
-        return type(benchmark).measured(benchmark, *about)
+        return getattr(type(benchmark), place)(benchmark, *about)
 
-    monkeypatch.setattr(benchmark, "measured", fails_once)
+    monkeypatch.setattr(benchmark, place, fails_once)
     out = celebahq / "table2.csv"
     assert run("table2", "--row", "DBAE/stochastic=builtin:dbae", "--out", str(out)) == 2
     captured = capsys.readouterr()
