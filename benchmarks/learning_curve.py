@@ -41,7 +41,7 @@ class Options:
     metrics: tuple[str, ...] = ("AP", "Pearson_r")
     """Metrics to draw, one panel each."""
     where: tuple[str, ...] = ()
-    """Only rows with these cells, COLUMN=VALUE, as dataset=faces-v1 or data_sha256=1a2b3c4d5e6f."""
+    """Only rows with these cells, COLUMN=VALUE with whole values, as dataset=faces-v1 precision=fp32."""
 
 
 def draw(options: Options) -> None:
@@ -56,7 +56,9 @@ def draw(options: Options) -> None:
         for row in RecordFile(options.results).read()
         if row.protocol == options.protocol and row.split == "test" and row.attribute == "mean" and not row.partial
     ]
-    rows = Where(options.where).of(rows)
+    where = Where(options.where)
+    rows = where.of(rows)
+    where.require(rows, str(options.results))
     _require_one(options.results, rows)
     figure = Figure(figsize=(4.5 * len(options.metrics), 3.5), layout="constrained")
     FigureCanvasAgg(figure)
