@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.disentanglement.report import is_distance
-from benchmarks.downstream.figure import Panel, panels
+from benchmarks.downstream.figure import Panel, Shown, panels
 from benchmarks.report.board import CONTROLS, Board, Column, Row, images_seen
 from benchmarks.report.charts import Entry, Figure, Palette, colour, svg
 from benchmarks.report.curves import LEVELS, direction, names_in
@@ -63,17 +63,18 @@ def _scatter(axes: Axes, points: Sequence[tuple[float, Row]], column: Column, ac
 def attributes(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:
     """Every attribute's value of the models that lead, against PCA and the untrained encoder."""
     probed = {
-        (cell.number.path, row.model)
+        (cell.number.path, row.model, Shown.of(cell.number.record))
         for board in boards
         if board.task == "downstream"
         for row in board.rows
         for cell in row.cells.values()
     }
-    for path in dict.fromkeys(path for path, _ in probed if attributes_of(path)):
+    for path in dict.fromkeys(path for path, *_ in probed if attributes_of(path)):
         found = panels(path)
-        for (dataset, sha, protocol, metric), panel in found.items():
+        for shown, panel in found.items():
+            dataset, sha, protocol, metric = shown
             several = len({key.data_sha256 for key in found if key.dataset == dataset}) > 1
-            there = {model: values for model, values in panel.items() if (path, model) in probed}
+            there = {model: values for model, values in panel.items() if (path, model, shown) in probed}
             ordered = sorted(there, key=lambda model: model.model in LEVELS)
             kept = {m: there[m] for m in ordered if m.model in LEVELS or _is_longest(m, there)}
             if len(kept) > 1:

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dbae.checkpoints import torchfile
 from dbae.checkpoints.fields import at_most, from_json
 from dbae.model import DBAE, DBAEConfig
 from dbae.support.errors import UserError
@@ -151,9 +152,11 @@ def read_tensors(path: str | os.PathLike[str], header: str) -> tuple[dict[str, T
             raise ValueError(f"its {header} is a {type(values).__name__}")
         return tensors, values
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        remedy = "It may be truncated: copy or download it again."
+        if torchfile.begins(path):
+            remedy = "It is a file of PyTorch's: give it a name that ends in .pt."
         raise UserError(
-            f"{path} ({path.stat().st_size} bytes): not a complete safetensors file ({error}). "
-            "It may be truncated: copy or download it again."
+            f"{path} ({path.stat().st_size} bytes): not a complete safetensors file ({error}). {remedy}"
         ) from error
 
 

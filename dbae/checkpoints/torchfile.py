@@ -41,6 +41,12 @@ _STAND_INS += [(scalar, name.replace(" ", ".")) for name in torchpickle.SCALARS]
 _STAND_INS += [np.dtype, codecs.encode, *(type(np.dtype(code)) for code in np.typecodes["AllInteger"] + "efdgFDG?")]
 
 
+def begins(path: Path) -> bool:
+    """Whether a file begins as those of `torch.save` do."""
+    with open(path, "rb") as file:
+        return file.read(len(LEGACY)).startswith((ZIP, LEGACY))
+
+
 def read(path: str | os.PathLike[str]) -> Any:
     """What `torch.save` put into a file: tensors (on the CPU, possibly views of the mapped file), numbers, containers.
 

@@ -196,3 +196,14 @@ def test_a_file_of_ours_opens_whatever_its_name_ends_in(tmp_path):
     file.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
     with pytest.raises(UserError, match=r"a\.pt .* not a complete PyTorch file"):
         load(file)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_of_pytorch_under_the_name_of_ours_is_told_apart_from_a_truncated_one(tmp_path, zipped):
+    torch.save({"state_dict": {}}, tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    file = (tmp_path / "a.pt").rename(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"a\.safetensors .* a file of PyTorch's: give it a name that ends in \.pt"):
+        load(file)
+    file.write_bytes(b"")
+    with pytest.raises(UserError, match="truncated"):
+        load(file)

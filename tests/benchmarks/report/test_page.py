@@ -20,7 +20,7 @@ import benchmarks.report.page
 from benchmarks.report import curves, points
 from benchmarks.report.build import boards
 from benchmarks.report.charts import COLOURS, Curve, Palette, colour, draw_curves, spread_out, svg
-from benchmarks.report.command import command
+from benchmarks.report.command import _filtered, command
 from benchmarks.report.page import page
 from benchmarks.report.pictures import albums
 from benchmarks.report.sources import find
@@ -226,6 +226,22 @@ def test_methods_share_a_colour_where_there_are_more_models_than_colours():
     assert many.chip(models[0]._replace(weights="control")) == ""
     others = Palette(model._replace(method=model.model) for model in models)
     assert [others.chip(m._replace(method=m.model)) for m in (models[0], models[-1])] == ["c0", "c0"]  # markers differ
+
+
+def test_attributes_are_of_the_rows_that_were_asked_for(tmp_path):
+    """A model has the same attributes under several protocols, data sets and metrics."""
+    folder = write_results(tmp_path / "first")
+    for name in ("downstream.csv", "downstream_attributes.csv"):
+        file = RecordFile(folder / name)
+        file.add([dataclasses.replace(row, protocol="paper") for row in file.read()])
+
+    def drawn(*where):
+        rows = boards(_filtered(find([folder]), where))
+        palette = Palette(row.model for board in rows for row in board.rows)
+        return [figure.protocol for figure in points.attributes(rows, palette)]
+
+    assert sorted(drawn()) == ["paper", "standard"]
+    assert drawn("protocol=paper") == ["paper"]
 
 
 def test_the_numbers_of_attributes_are_those_of_the_files(tmp_path):
