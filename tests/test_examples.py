@@ -15,6 +15,7 @@ from PIL import Image
 
 from dbae.checkpoints import own as checkpoint
 from dbae.data import open_data
+from dbae.support.errors import UserError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -49,6 +50,18 @@ def test_every_example_is_run_here():
 
 def test_photographs_are_classified(photos):
     assert example("classify_photos").main(str(photos)) > 0.75
+
+
+@pytest.mark.parametrize(
+    ("classes", "found"), [({}, "none"), ({"cats": 6}, r"cats \(6\)"), ({"a": 5, "b": 1}, "b .1.")]
+)
+def test_too_few_photographs_to_classify(tmp_path, classes, found):
+    for name, count in classes.items():
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            (tmp_path / name / f"{i}.png").touch()
+    with pytest.raises(UserError, match=f"two or more folders of 5 or more images each, found .*{found}"):
+        example("classify_photos").main(str(tmp_path))
 
 
 def test_images_between_two_photographs(photos, tmp_path):
