@@ -29,15 +29,17 @@ def at_first(signature: Callable[..., Any]) -> Callable[..., Any]:
     """A function that raises where it is called with what `signature` does not allow, until it was called enough."""
     if "<locals>" in signature.__qualname__:
         return signature
-    check = beartype(signature)
     name = f"{signature.__module__}:{signature.__qualname__}"
+    checks: list[Callable[..., Any]] = []  # made in the first call: most functions of the project are not called
 
     @functools.wraps(signature)
     def checked(*args: Any, **kwargs: Any) -> Any:
+        if not checks:
+            checks.append(beartype(signature))
         _calls[name] = _calls.get(name, 0) + 1
         if _calls[name] == 2 * FIRST:  # one check is of what goes in, another of what comes out
             _leave_alone(signature)
-        return check(*args, **kwargs)
+        return checks[0](*args, **kwargs)
 
     return checked
 
