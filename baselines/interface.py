@@ -4,17 +4,19 @@ only description of a loaded one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from dbae.interface import Decoded, Drawn, EncodesCurve, InfersEndpoint, Prior, RepresentationModel, ShowsMore
 from dbae.noise import PerImageNoise
+from dbae.samplers.config import SamplerConfig, evaluations
 from dbae.support.errors import UserError
 
 __all__ = [
@@ -109,15 +111,17 @@ class LoadedModel:
     ) -> LoadedModel:
         """The description of an object that came from no file; a module is put into evaluation mode.
 
-        Its `sha256`, by which latents are kept and rows are told apart, is the hash of its weights, where it is a torch
-        module, and of the z that it gives fixed images of noise, so that changed code is another model. An inversion
-        (`encode_nfe`) is not run for that: there the name takes its place.
+        Its `sha256`, by which latents, images and rows are told apart, is the hash of its weights, where it is a torch
+        module, of the z that it gives fixed images of noise, and of what it decodes in two steps, so that changed code
+        is another model. What shows in neither (an inversion, which is not run for that and has its name here, more
+        steps, a change below a hundredth) is measured again with `force` and another `DBAE_CACHE`.
 
         Args:
             name: None is the model's own.
         """
         name = model.name if name is None else name
-        digest = hashlib.sha256(name.encode() if model.encode_nfe else _of_noise(model))
+        digest = hashlib.sha256(name.encode() if model.encode_nfe else b"")
+        digest.update(_of_noise(model))
         if isinstance(model, nn.Module):
             digest.update(weights_digest(model).encode())
         return cls(model, name, method, variant, train_data, weights, digest.hexdigest(), untrained, prior=prior)
@@ -151,12 +155,41 @@ def weights_digest(model: object) -> str:
 
 @torch.no_grad()
 def _of_noise(model: RepresentationModel) -> bytes:
-    """The z of four images of noise, in hundredths of the largest, so that a device's rounding hardly counts."""
-    device = None
+    """z of four images of noise and what one z decodes to, in hundredths of the largest of each, and how large that is.
+
+    A device's rounding hardly counts so.
+    """
+    device = torch.device("cpu")
     if isinstance(model, nn.Module):
-        device = next((p.device for p in model.eval().parameters()), None)
+        device = next((p.device for p in model.eval().parameters()), device)
     size = model.image_size
-    x = PerImageNoise(0, range(4), stream="images", device=device or "cpu").normal((4, 3, size, size)).clamp(-1, 1)
-    outputs = [part.detach().float().cpu() for part in model.posterior(x) if part is not None]
-    hundredths = [(part / part.abs().max().clamp(min=1e-30) * 100).round().to(torch.int16) for part in outputs]
-    return b"".join(part.numpy().tobytes() for part in hundredths)
+    x = PerImageNoise(0, range(4), stream="images", device=device).normal((4, 3, size, size)).clamp(-1, 1)
+    found = [] if model.encode_nfe else [part for part in model.posterior(x) if part is not None]
+    z = found[0] if found else PerImageNoise(0, range(4), stream="z", device=device).normal((4, model.latent_dim))
+    return b"".join(map(_coarse, [*found, *_decoded(model, z[:1])]))
+
+
+def _decoded(model: RepresentationModel, z: Tensor) -> list[Tensor]:
+    """What z decodes to in two steps of the model's default sampler.
+
+    None of a model that has no decoder, that fails, which it will say where it is measured, or that draws noise of its
+    own, by which it would be another model every time.
+    """
+    if not model.samplers:
+        return []
+    images = []
+    for seed in (0, 1):
+        with torch.random.fork_rng([z.device] if z.is_cuda else []), contextlib.suppress(Exception):
+            torch.manual_seed(seed)
+            method: Any = model.samplers[0]
+            sampler = SamplerConfig(method, evaluations(SamplerConfig(method), 2))
+            noise = PerImageNoise(0, range(len(z)), stream="decode", device=z.device)
+            images.append(model.decode(z, sampler=sampler, noise=noise).images)
+    told = len(images) == 2 and all(isinstance(each, Tensor) for each in images) and torch.equal(*images)
+    return images[:1] if told else []
+
+
+def _coarse(values: Tensor) -> bytes:
+    values = values.detach().double().cpu().nan_to_num()
+    largest = values.abs().max().clamp(min=1e-30)
+    return f"{largest:.1e}".encode() + (values / largest * 100).round().to(torch.int16).numpy().tobytes()

@@ -29,7 +29,7 @@ def open_any(options: Options, load: Callable[[str], LoadedModel] = load) -> Gen
     loaded = load(options.ckpt)
     if options.prior is None and loaded.prior is not None:
         return Generator(loaded, loaded.prior, loaded.sha256)
-    path = prior_file(options)
+    path = prior_file(options, "baselines.train_prior")
     return Generator(loaded, load_prior(path, of=loaded), sha256(path))
 
 

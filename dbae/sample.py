@@ -238,8 +238,11 @@ def _steps(options: Options, prior: Prior) -> int | None:
     return prior.sampling.steps
 
 
-def prior_file(options: Options) -> Path:
+def prior_file(options: Options, trained_by: str = "dbae.train_prior") -> Path:
     """The file of the prior that the options name, or that comes with a built-in model.
+
+    Args:
+        trained_by: the command that makes one for such a model.
 
     Raises:
         UserError: there is none; says how to train one.
@@ -248,7 +251,7 @@ def prior_file(options: Options) -> Path:
     if source is None:
         raise UserError(
             f"{options.ckpt}: generating needs a distribution of its z, found none. Train one with "
-            f"`python -m dbae.train_prior --ckpt {options.ckpt} --data YOUR_IMAGES --out runs/prior` and name it: "
+            f"`python -m {trained_by} --ckpt {options.ckpt} --data YOUR_IMAGES --out runs/prior` and name it: "
             "--prior runs/prior/checkpoints/NEWEST.safetensors."
         )
     return find(source)

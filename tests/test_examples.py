@@ -108,6 +108,17 @@ def test_too_few_words_or_too_many_give_a_line_of_usage(name, words, usage, monk
     assert capsys.readouterr() == ("", f"Usage: python {path} {usage}\n")
 
 
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_help_says_what_it_does_and_does_nothing(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert ended.value.code == 0
+    assert f"python examples/{path.name} " in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_is_not_there_is_one_line(tmp_path, monkeypatch, capsys):
     path = EXAMPLES / "between_two_photos.py"
     monkeypatch.setattr(sys, "argv", [str(path), str(tmp_path / "a.jpg"), "b.jpg", "out.png"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from baselines.cards import Card, cards
 from baselines.load import BUILTIN
 from benchmarks.reproduce.answers import Answer
-from benchmarks.reproduce.tables import Cell, Run, Table
+from benchmarks.reproduce.tables import OF_PRIOR, PRIOR, Cell, Run, Table
 from benchmarks.results import Record
 from dbae.data import open_data
 from dbae.support.errors import UserError
@@ -131,8 +131,14 @@ def builtin(table: Table) -> Plan:
     if table.small_architectures:
         return Plan((), {}, tuple(Step(run, None, table.small_architectures) for run in table.builtin))
     subjects = tuple(StandIn(name, path, ()) for name, path in BUILTIN.items())
-    steps = tuple(Step(run, BUILTIN_DATA, (s.source,)) for run in table.builtin for s in subjects)
+    steps = tuple(Step(_of(s.source, run), BUILTIN_DATA, (s.source,)) for run in table.builtin for s in subjects)
     return Plan(subjects, {}, steps)
+
+
+def _of(source: str, run: Run) -> Run:
+    """The run with the prior that comes with this package, where it draws from a model that the prior is for."""
+    draws = run.benchmark == "generation" and source == OF_PRIOR
+    return dataclasses.replace(run, options={**run.options, **PRIOR}) if draws else run
 
 
 def _bound(row: str, cells: Sequence[Cell], table: Table) -> StandIn:

@@ -22,12 +22,11 @@ from pathlib import Path
 
 from baselines.load import BUILTIN
 from benchmarks.__main__ import main as door
+from benchmarks.reproduce.tables import OF_PRIOR
 from dbae.support import cli, progress
 from dbae.support.errors import UserError
 
 log = logging.getLogger(__name__)
-OF_PRIOR = "builtin:dbae"
-"""The model that `builtin:prior` is for."""
 SLOW_TO_ENCODE = "builtin:ddim"
 """A model whose z takes a run of its network: encoding alone would take longer than all the rest."""
 FACTORS = ("Male", "background_hue", "light_x", "scale", "skin_tone", "yaw")

@@ -80,10 +80,15 @@ def run(
 def script(main: Callable[..., Any]) -> int:
     """Call `main` with the words of the command line, as text, and return the exit status: what an example ends in.
 
+    --help prints what the script says of itself.
+
     Returns:
         2 where `main` takes fewer words, or more; one line on stderr says which. Otherwise as `run`.
     """
     words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        print(inspect.cleandoc(sys.modules[main.__module__].__doc__ or ""))
+        return 0
     signature = inspect.signature(main)
     try:
         signature.bind(*words)

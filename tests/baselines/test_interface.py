@@ -50,6 +50,35 @@ def test_an_object_is_told_apart_by_weights_and_by_what_it_computes():
         _ = mine.file
 
 
+class Decodes(NoModule):
+    """Decodes z to noise around `scale` times its mean."""
+
+    samplers, endpoints = ("ddim",), ("random",)
+
+    def __init__(self, factor=1.0, scale=1.0, noisy=False, fails=False):
+        super().__init__(factor)
+        self.scale, self.noisy, self.fails = scale, noisy, fails
+
+    def posterior(self, x):
+        return self.factor * x.flatten(1)[:, :2], None
+
+    def decode(self, z, *, x_T=None, sampler=None, noise=None):
+        if self.fails:
+            raise RuntimeError("no")
+        x = self.scale * z.mean() * torch.ones(len(z), 3, 8, 8) + noise.normal((len(z), 3, 8, 8))
+        return SimpleNamespace(images=x + torch.randn(1) if self.noisy else x, nfe=sampler.nfe)
+
+
+def test_an_object_of_other_scale_or_with_another_decoder_is_another():
+    kinds = [Decodes(), Decodes(scale=3.0), Decodes(scale=0.0), Decodes(2.0, scale=0.0), Decodes(noisy=True)]
+    assert len({LoadedModel.of(kind).sha256 for kind in kinds}) == 5
+    before = torch.random.get_rng_state()
+    for kind in kinds:
+        assert LoadedModel.of(kind).sha256 == LoadedModel.of(kind).sha256
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert LoadedModel.of(Decodes(fails=True)).sha256 == LoadedModel.of(Decodes(noisy=True)).sha256
+
+
 def test_an_object_need_be_no_module():
     one, other = LoadedModel.of(NoModule(1.0), name="one"), LoadedModel.of(NoModule(2.0), name="one")
     assert one.name == "one"
