@@ -54,7 +54,6 @@ from dbae.data import ImageDataset, open_data, parse_source, require_apart
 from dbae.support import cli
 from dbae.support.errors import UserError
 from dbae.support.locking import locked
-from dbae.support.progress import progress_bar
 from dbae.support.text import columns, duration
 
 log = logging.getLogger(__name__)
@@ -229,16 +228,15 @@ def describe(plan: Plan) -> str:
     lines, total = [["row", "seeds", "units an image", "images", "minutes"]], 0.0
     first: dict[str, Training] = {}
     second = seconds_a_unit(plan.scale)
-    with progress_bar(len(plan.rows), "counting operations", unit="rows") as bar:
-        for row in plan.rows:
-            run = plan.training(row, plan.scale.seeds[0], plan.rates(row)[0], first.get(row.builds_on))
-            first[row.key] = run
-            images, seeds = run.images // 2 if row.key in plan.halves else run.images, plan.seeds(row)
-            cost = units(row, plan.scale.preset)
-            minutes = second * cost * (images * len(seeds) + run.images * plan.searched(row)) / 60
-            total += minutes
-            lines.append([row.key, " ".join(map(str, seeds)), f"{cost:.3f}", f"{images:,}", f"{minutes:.1f}"])
-            bar.update(1)
+    plan.count_operations()
+    for row in plan.rows:
+        run = plan.training(row, plan.scale.seeds[0], plan.rates(row)[0], first.get(row.builds_on))
+        first[row.key] = run
+        images, seeds = run.images // 2 if row.key in plan.halves else run.images, plan.seeds(row)
+        cost = units(row, plan.scale.preset)
+        minutes = second * cost * (images * len(seeds) + run.images * plan.searched(row)) / 60
+        total += minutes
+        lines.append([row.key, " ".join(map(str, seeds)), f"{cost:.3f}", f"{images:,}", f"{minutes:.1f}"])
     threads = torch.get_num_threads()
     return (
         f"{columns(lines)}\n\n{plan.scale.units:,} units a row; about {duration(60 * total)} of training here, on "

@@ -46,18 +46,25 @@ def records_of(out: Path, task: str, metrics: Sequence[str], data: str) -> list[
 def grouped(records: Iterable[Record], points: Points, names: Sequence[str]) -> dict[tuple[Any, ...], list[Record]]:
     """(label, setting) -> records of runs at their end, and of controls: an untrained encoder of every variant.
 
+    Several encoders of one variant are several controls, told apart by their hashes.
+
     Raises:
         UserError: two records are of one model and setting, so that neither is the study's for sure.
     """
     order = list(dict.fromkeys(point.run.of_row.label for point in points.values()))
     found: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    controls: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
     for row in records:
         setting = [getattr(row, name) for name in names]
         point = points.get(row.checkpoint_sha256)
         if row.model in CONTROLS:
-            found[" ".join(filter(None, (row.model, row.method, row.variant))), *setting].append(row)
+            controls[" ".join(filter(None, (row.model, row.method, row.variant))), *setting].append(row)
         elif point and point.images == point.run.images:
             found[point.run.of_row.label, *setting].append(row)
+    for (label, *setting), rows in controls.items():
+        several = len({row.checkpoint_sha256 for row in rows}) > 1
+        for row in rows:
+            found[f"{label} {row.checkpoint_sha256[:8]}" if several else label, *setting].append(row)
     for (label, *setting), rows in found.items():
         of = [(row.checkpoint_sha256, row.metric) for row in rows]
         if len(set(of)) < len(of):

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.study.rows import ROWS, Row, arguments, units
 from dbae.support.errors import UserError
+from dbae.support.progress import progress_bar
 from dbae.training.folder import RunFolder
 
 POINTS = 2
@@ -42,6 +43,10 @@ class Scale:
     seeds: tuple[int, ...] = (0, 1)
     images: int = 500
     rate_of: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+    def choices(self, row: str) -> tuple[float, ...]:
+        """Learning rates to choose among for the row of this key; a single one is taken without a trial."""
+        return (self.rate_of[row],) if row in self.rate_of else self.rates
 
 
 SCALES = {
@@ -103,6 +108,11 @@ class Training:
         """What is in `errors_file` so far."""
         return kept(self.errors_file) if self.errors_file.exists() else {}
 
+    def compared(self) -> dict[str, float]:
+        """The errors by which this study chose the learning rate among its own; none where it was given."""
+        rates = [f"{rate:g}" for rate in self.scale.choices(self.row.key)]
+        return {rate: error for rate, error in self.errors().items() if rate in rates and len(rates) > 1}
+
     def command(self, images: int) -> list[str]:
         """The command that trains up to so many images, after `python`."""
         loop = {
@@ -121,14 +131,14 @@ class Training:
         return ["-m", self.row.module, *own, *flags, *self.scale.flags, "--resume"]
 
 
-def kept(path: Path) -> dict[str, Any]:
-    """What the study noted in a file among its runs. Raises UserError naming one that is damaged."""
+def kept(path: Path, remedy: str = "Remove it: it is made again.") -> dict[str, Any]:
+    """What the study noted in a file of its own. Raises UserError naming one that is damaged, and what then helps."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise UserError(f"{path}: expected a JSON object, found a damaged file. Remove it: it is made again.")
+        raise UserError(f"{path}: expected a JSON object, found a damaged file. {remedy}")
     return found
 
 
@@ -154,6 +164,13 @@ class Plan:
     def seeds(self, row: Row) -> tuple[int, ...]:
         return self.scale.seeds if row.repeated else self.scale.seeds[:1]
 
+    def count_operations(self) -> None:
+        """Count those of every row, which takes seconds a row and is kept."""
+        with progress_bar(len(self.rows), "counting operations", unit="rows") as bar:
+            for row in self.rows:
+                units(row, self.scale.preset)
+                bar.update(1)
+
     def training(self, row: Row, seed: int, rate: float, base: Training | None = None) -> Training:
         """A run; `base` is that of the row it builds on."""
         own = self.scale.units * (1 if base is None or row.free else 0.5)
@@ -169,7 +186,7 @@ class Plan:
 
     def rates(self, row: Row) -> tuple[float, ...]:
         """Learning rates to choose among; a single one is taken without a trial."""
-        return (self.scale.rate_of[row.key],) if row.key in self.scale.rate_of else self.scale.rates
+        return self.scale.choices(row.key)
 
     @property
     def chooses(self) -> bool:

@@ -25,6 +25,7 @@ from dbae.training.folder import read_log
 log = logging.getLogger(__name__)
 SHARED = ("data", "preset", "batch", "flags", "units")
 """What runs of one study have in common; `data` is the fingerprint of its images."""
+_REMEDY = "Remove the file: rows whose runs are there are in the tables again once their --rows are named."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Run:
             learning_rate=training.rate,
             images=training.images,
             frozen_network=None if base is None else base.relative_to(training.runs).as_posix(),
-            errors=training.errors(),
+            errors=training.compared(),
             hardware=read(training.checkpoint())[0].versions.get("hardware", ""),
             seconds=round(sum(logged["seconds"]) / images * training.images) if images else None,
             command=portable(training),
@@ -164,12 +165,9 @@ class Register:
         if not self.path.exists():
             return []
         try:
-            return [_study(found) for found in kept(self.path).get("studies", [None])]
+            return [_study(found) for found in kept(self.path, _REMEDY).get("studies", [None])]
         except (ValueError, TypeError) as error:
-            raise UserError(
-                f"{self.path}: damaged, or of another version: {error}. Remove the file: each row is in the tables "
-                "again once its --rows are named."
-            ) from error
+            raise UserError(f"{self.path}: damaged, or of another version: {error}. {_REMEDY}") from error
 
 
 def _study(found: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import threading
 from typing import Any
 
 import torch
@@ -25,9 +24,6 @@ BATCH = 8
 """Images of the step whose operations are counted."""
 STEPS = 10
 """Steps after which the work of every method repeats itself."""
-
-_building = threading.RLock()
-"""Held by the thread that builds a model: reading options parses source, which two threads of Python 3.11 cannot."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +107,7 @@ def arguments(row: Row, preset: str, out: str, data: str, *more: str) -> list[st
 
 
 def fresh(row: Row, preset: str, images: int = 17_000) -> tuple[Any, Objective]:
-    """The row's model with initial weights and its objective, for so many training images; one thread at a time."""
-    with _building:
-        return _fresh(row, preset, images)
-
-
-def _fresh(row: Row, preset: str, images: int) -> tuple[Any, Objective]:
+    """The row's model with initial weights and its objective, for so many training images."""
     flags = arguments(row, preset, "none", "faces")
     if row.module == "dbae.train":
         return dbae.train.built(tyro.cli(dbae.train.options(flags), args=flags), images)
@@ -157,6 +148,5 @@ def parameters(row: Row, preset: str) -> int:
 
 
 def units(row: Row, preset: str) -> float:
-    """Trunk units of an image of the row's training; counted once, whichever threads ask."""
-    with _building:
-        return operations(row, preset) / operations(ROWS["ddim"], preset)
+    """Trunk units of an image of the row's training."""
+    return operations(row, preset) / operations(ROWS["ddim"], preset)

@@ -1,9 +1,10 @@
 """Does the work of a plan: chooses learning rates, trains, has every run measured as soon as it is done.
 
-Trainings are processes of their own, started by threads, as many at a time as asked for. This process measures, in its
-main thread, which signals can stop, and a run keeps its share of the processor until it is measured. What is there is
-not done again: a run with its last milestone is complete, and one that was killed goes on from its newest checkpoint. A
-row that fails leaves the others alone.
+Trainings are processes of their own, started by threads, as many at a time as asked for; so is what a learning rate is
+chosen by. This process measures, in its main thread, which signals can stop, and a run keeps its share of the processor
+until it is measured. No other thread makes or runs a model: weights are drawn from a generator that all threads share.
+What is there is not done again: a run with its last milestone is complete, and one that was killed goes on from its
+newest checkpoint. A row that fails leaves the others alone.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import dataclasses
 import json
 import logging
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from pathlib import Path
 
 from benchmarks.study.plan import POINTS, Plan, Training, kept
 from benchmarks.study.rows import Row, units
@@ -56,6 +59,7 @@ class Worker:
             signal.signal(signal.SIGTERM, before)
 
     def _run(self) -> dict[str, str]:
+        self.plan.count_operations()  # which runs models, and is kept for the threads
         failed: dict[str, str] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
             tasks = {}
@@ -165,7 +169,7 @@ class Worker:
             log.warning("%s", error)
             return math.inf
         with self.validating:
-            found = validation_error(training, training.folder.checkpoint(images))
+            found = validated(training, training.folder.checkpoint(images))
         return found if math.isfinite(found) else math.inf
 
     def _train(self, training: Training, images: int) -> None:
@@ -192,6 +196,12 @@ class Worker:
     def _environment(self) -> dict[str, str]:
         threads = max(1, (os.cpu_count() or 1) // self.jobs)
         return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+
+def validated(training: Training, checkpoint: Path) -> float:
+    """`validation_error`, by a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(validation_error, training, checkpoint).result()
 
 
 def _trial(training: Training) -> Training:

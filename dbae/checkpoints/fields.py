@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import threading
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -90,16 +91,16 @@ def _wrong(where: str, expected: str, value: Any) -> str:
 
 @contextlib.contextmanager
 def at_most(parameters: int) -> Iterator[None]:
-    """Within the block, modules that are made have no more than so many parameter tensors together.
+    """Within the block, modules that this thread makes have no more than so many parameter tensors together.
 
     Raises:
         ValueError: at the first one too many, however many were to follow.
     """
-    made = 0
+    made, thread = 0, threading.get_ident()
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         nonlocal made
-        made += 1
+        made += threading.get_ident() == thread
         if made > parameters:
             raise ValueError(f"it describes more than the {parameters} tensors that the file has")
 

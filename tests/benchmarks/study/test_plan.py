@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,6 @@ import tyro
 
 import baselines.train
 from baselines.methods import METHODS
-from benchmarks.study import rows
 from benchmarks.study.plan import SCALES, planned
 from benchmarks.study.rows import ROWS, units
 from dbae.support.errors import UserError
@@ -27,22 +24,6 @@ def plan(*rows, **changes):
 def test_the_unit_is_a_step_of_the_plain_network():
     assert units(ROWS["ddim"], "faces32") == 1
     assert 1.2 < units(ROWS["diffae"], "faces32") < units(ROWS["dbae"], "faces32") < units(ROWS["sami"], "faces32")
-
-
-def test_threads_build_models_one_at_a_time(monkeypatch, unchecked):
-    """Reading a method's options parses source, and Python 3.11 fails now and then where two threads do."""
-    building, together = [], []
-
-    def build(*_):
-        building.append(1)
-        time.sleep(0.01)
-        together.append(len(building))
-        building.pop()
-
-    monkeypatch.setattr(rows, "_fresh", build)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda key: rows.fresh(ROWS[key], "faces32"), ("vae", "ddim", "dbae", "pdae")))
-    assert together == [1, 1, 1, 1]
 
 
 def test_weights_of_a_loss_cost_nothing():

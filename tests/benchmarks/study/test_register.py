@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from benchmarks.results import Record
+from benchmarks.study.found import grouped
 from benchmarks.study.plan import SCALES, Plan, Training, planned
 from benchmarks.study.register import Register, Run, portable
 from benchmarks.study.rows import ROWS
@@ -137,3 +140,33 @@ def test_a_damaged_file_is_named(tmp_path, text, reason):
     (tmp_path / "study.json").write_text(text)
     with pytest.raises(UserError, match=rf"study\.json: {reason}"):
         Register(tmp_path)
+
+
+def test_errors_are_those_by_which_the_rate_was_chosen(tmp_path):
+    """A file of an earlier call, which compared rates, says nothing of a rate that is given."""
+    scale = dataclasses.replace(SCALES["cpu"], rates=(0.001, 0.002))
+    plans = [
+        planned(("ae",), changed, "faces", tmp_path)
+        for changed in (
+            scale,
+            dataclasses.replace(scale, rates=(0.001,)),
+            dataclasses.replace(scale, rate_of={"ae": 0.001}),
+        )
+    ]
+    runs = [plan.training(plan.rows[0], 0, 0.001) for plan in plans]
+    runs[0].errors_file.parent.mkdir(parents=True)
+    runs[0].errors_file.write_text('{"0.001": 0.5, "0.002": 0.4, "0.004": 0.3}')
+    assert [run.compared() for run in runs] == [{"0.001": 0.5, "0.002": 0.4}, {}, {}]
+
+
+def test_untrained_encoders_of_two_hashes_are_two_controls():
+    row = Record(
+        task="downstream", protocol="standard", task_version=2, model="untrained", method="AE", dataset="faces",
+        split="test", metric="AP", value=0.5, better="higher", n=4, checkpoint_sha256="a" * 64, data_sha256="c" * 64,
+        weights="untrained",
+    )  # fmt: skip
+    other = dataclasses.replace(row, checkpoint_sha256="b" * 64, value=0.6)
+    assert list(grouped([row], {}, ("metric",))) == [("untrained AE", "AP")]
+    assert list(grouped([row, other], {}, ("metric",))) == [
+        ("untrained AE aaaaaaaa", "AP"), ("untrained AE bbbbbbbb", "AP"),
+    ]  # fmt: skip

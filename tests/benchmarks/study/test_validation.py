@@ -14,6 +14,7 @@ from benchmarks.results import RecordFile
 from benchmarks.study import validation
 from benchmarks.study.plan import SCALES, planned
 from benchmarks.study.validation import validation_error, validation_loss
+from benchmarks.study.work import validated
 from dbae.data import open_data
 from dbae.images import to_float
 
@@ -66,3 +67,9 @@ def test_what_decodes_nothing_from_z_has_its_loss(trained, key):
     expected = validation_loss(training, checkpoint, open_data(DATA, size=32))
     assert validation_error(training, checkpoint) == expected
     assert expected > 0
+
+
+def test_a_process_of_its_own_finds_the_same(trained, monkeypatch):
+    training, checkpoint = trained["simclr"]
+    monkeypatch.setattr(validation, "SCORED", 20)  # all that there are, as in the other process
+    assert validated(training, checkpoint) == pytest.approx(validation_error(training, checkpoint), rel=1e-6)

@@ -6,12 +6,13 @@ import dataclasses
 import math
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.study import work
+from benchmarks.study import rows, work
 from benchmarks.study.plan import SCALES, planned
 from benchmarks.study.work import Worker, require_same_study
 from dbae.support.errors import DivergedError, UserError
@@ -45,7 +46,7 @@ def worker(tmp_path: Path, *rows: str, jobs: int = 1, **changes) -> Recorder:
 
 
 def test_the_best_rate_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: abs(training.rate - 0.002))
+    monkeypatch.setattr(work, "validated", lambda training, checkpoint: abs(training.rate - 0.002))
     found = worker(tmp_path, "dbae", rates=(0.001, 0.002, 0.003), seeds=(0, 1))
     assert found.run() == {}
     assert [rate for _, rate, _ in found.trained] == [0.001, 0.002, 0.003, 0.002, 0.002]
@@ -54,6 +55,16 @@ def test_the_best_rate_goes_on(tmp_path, monkeypatch):
     first, second = (found.plan.training(found.plan.rows[0], seed, 0.002) for seed in (0, 1))
     assert first.errors() == {"0.001": pytest.approx(0.001), "0.002": 0, "0.003": pytest.approx(0.001)}
     assert second.errors() == {}
+
+
+def test_no_thread_beside_the_main_one_makes_a_model(tmp_path, monkeypatch):
+    """Weights come from a generator of the whole process: a control that another thread drew into is none."""
+    fresh, made_by = rows.fresh, []
+    monkeypatch.setattr(rows, "fresh", lambda *given: (made_by.append(threading.current_thread()), fresh(*given))[1])
+    monkeypatch.setattr(work, "validated", lambda training, checkpoint: training.rate)
+    rows.operations.cache_clear()
+    assert worker(tmp_path, "ae", "vae", rates=(0.001, 0.002), seeds=(0,), jobs=2).run() == {}
+    assert set(made_by) == {threading.main_thread()}
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -118,7 +129,7 @@ def test_errors_of_another_frozen_network_are_not_compared(tmp_path):
 
 
 def test_a_rate_that_is_given_is_taken_without_a_trial(tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: training.rate)
+    monkeypatch.setattr(work, "validated", lambda training, checkpoint: training.rate)
     found = worker(tmp_path, "dbae", "vae", rates=(0.001, 0.002), rate_of={"vae": 0.004}, seeds=(0,))
     assert found.run() == {}
     assert {rate for name, rate, _ in found.trained if name == "vae-seed0"} == {0.004}
@@ -136,7 +147,7 @@ def test_a_rate_that_diverges_is_not_chosen(tmp_path, monkeypatch):
 
         return trained
 
-    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: 1 - training.rate)
+    monkeypatch.setattr(work, "validated", lambda training, checkpoint: 1 - training.rate)
     monkeypatch.setattr(Recorder, "_train", diverges_from(0.01))
     found = worker(tmp_path, "dbae", rates=(0.001, 0.002, 0.01), seeds=(0,))
     assert found.run() == {}
@@ -157,7 +168,7 @@ def test_a_training_that_diverges_says_so_by_its_status(tmp_path, monkeypatch):
 
 def test_a_rate_is_chosen_after_all_of_a_run_that_is_past_its_tenth(tmp_path, monkeypatch):
     """As of a study that had one rate before, or fewer units: its weights of a tenth are gone."""
-    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: float(training.runs.name == "trials"))
+    monkeypatch.setattr(work, "validated", lambda training, checkpoint: float(training.runs.name == "trials"))
     found = worker(tmp_path, "dbae", rates=(0.001, 0.002), seeds=(0,))
     run = found.plan.training(found.plan.rows[0], 0, 0.001)
     later = run.folder.checkpoint(run.images)
@@ -171,7 +182,7 @@ def test_a_rate_is_chosen_after_all_of_a_run_that_is_past_its_tenth(tmp_path, mo
 
 
 def test_what_is_there_is_not_done_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(work, "validation_error", lambda training, checkpoint: training.rate)
+    monkeypatch.setattr(work, "validated", lambda training, checkpoint: training.rate)
     assert worker(tmp_path, "dbae", "vae", seeds=(0,)).run() == {}
     again = worker(tmp_path, "dbae", "vae", seeds=(0,))
     assert again.run() == {}
