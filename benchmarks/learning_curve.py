@@ -86,9 +86,9 @@ def draw(options: Options) -> None:
 
 
 def _require_one(path: Path, rows: Sequence[Record]) -> None:
-    """Raise UserError where rows are of several data sets or precisions, whose values are no one curve."""
-    for name in ("dataset", "data_sha256", "precision"):
-        found = dict.fromkeys(getattr(row, name) for row in rows)
+    """Raise UserError where rows are of several data sets, precisions or versions, whose values are no one curve."""
+    for name in ("dataset", "data_sha256", "precision", "task_version"):
+        found = dict.fromkeys(str(getattr(row, name)) for row in rows)
         if len(found) > 1:
             raise UserError(
                 f"{path}: expected rows of one {name}, found {', '.join(found)}. Choose with --where {name}=..."
@@ -125,13 +125,30 @@ def _controls(rows: Sequence[Record]) -> dict[str, tuple[str, float]]:
 
 
 def learning_curve(rows: Sequence[Record]) -> list[tuple[int, float, float]]:
-    """(images seen, mean over seeds, its standard error) of every snapshot of one model, from rows of one metric."""
-    points = {}
+    """(images seen, mean over seeds, its standard error) of every snapshot of one model, from rows of one metric.
+
+    Raises:
+        UserError: a snapshot has two numbers: of two trainings under one name, or of other seeds of the probe.
+    """
+    points: dict[int, list[Record]] = {}
     for row in rows:
-        seen = _SEEN.search(row.train_data or "")
-        if seen and (row.seed.startswith("mean of") or int(seen[1]) not in points):
-            points[int(seen[1])] = (row.value, row.stderr or 0.0)
-    return [(images, *points[images]) for images in sorted(points)]
+        if seen := _SEEN.search(row.train_data or ""):
+            points.setdefault(int(seen[1]), []).append(row)
+    curve = []
+    for images, found in sorted(points.items()):
+        if len({row.checkpoint_sha256 for row in found}) > 1:
+            raise UserError(
+                f"{found[0].model}: expected the snapshots of one training, found two of {images} images with other "
+                "weights. Measure each training into a results file of its own, or give each a --name when it begins."
+            )
+        row, *others = [row for row in found if row.seed.startswith("mean of")] or found
+        if others:
+            raise UserError(
+                f"{row.model}: expected one {row.metric} after {images} images, found those of the seeds "
+                f"'{row.seed}' and '{others[0].seed}'. Choose with --where 'seed={row.seed}'."
+            )
+        curve.append((images, row.value, row.stderr or 0.0))
+    return curve
 
 
 if __name__ == "__main__":

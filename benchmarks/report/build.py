@@ -56,7 +56,8 @@ def _board(
     for name, path, record in entries:
         column, model = columns[_column(record)], Model.of(record)
         rows = drafts[name, group_of(record), *_setting(record)]
-        free = next((row for row in rows if column not in row.cells), None)
+        without = [row for row in rows if column not in row.cells]
+        free = next((row for row in without if path in _files(row)), without[0] if without else None)
         if free is None:
             own = " ".join(names[model].replace(model.train_data, "").split())  # what it was trained on is a setting
             free = Row(model, own, name, group_of(record), {}, {})
@@ -71,12 +72,30 @@ def _board(
 def _told_apart(rows: Sequence[Row]) -> tuple[dict[str, str], list[Row]]:
     """Settings that all rows share, and the rows with those that tell them apart; which of them lead."""
     settings = [_settings(row) for row in rows]
+    _tell_namesakes_apart(rows, settings)
     values = {h: list(dict.fromkeys(one[h] for one in settings if one[h])) for h in settings[0]}
     models = [one for row, one in zip(rows, settings, strict=True) if row.group != CONTROLS] or settings
     shared = {h: found[0] for h, found in values.items() if len(found) == 1 and all(one[h] for one in models)}
     apart = [{h: text for h, text in one.items() if h not in shared} for one in settings]
     found = zip(rows, apart, _leads(rows), strict=True)
     return shared, [dataclasses.replace(row, settings=told, lead=lead) for row, told, lead in found]
+
+
+def _tell_namesakes_apart(rows: Sequence[Row], settings: Sequence[dict[str, str]]) -> None:
+    """Say the seeds of the probe, else the files, of rows that nothing else tells apart."""
+    for heading in ("seeds", "file"):
+        alike: dict[tuple[object, ...], list[tuple[str, dict[str, str]]]] = defaultdict(list)
+        for row, one in zip(rows, settings, strict=True):
+            text = _setting(row.first)[-1] if heading == "seeds" else ", ".join(sorted(p.name for p in _files(row)))
+            alike[row.set, row.name, row.group, *one.values()].append((str(text), one))
+        for namesakes in alike.values():
+            several = len({text for text, _ in namesakes}) > 1
+            for text, one in namesakes:
+                one[heading] = text if several else ""
+
+
+def _files(row: Row) -> set[Path]:
+    return {cell.number.path for cell in row.cells.values()}
 
 
 def group_of(record: Record) -> str:
@@ -94,10 +113,11 @@ def group_of(record: Record) -> str:
 def _setting(record: Record) -> tuple[object, ...]:
     """What tells rows of one model apart; of costs, whose columns each have settings of their own, nothing."""
     if record.task == "cost":
-        return record.model, record.checkpoint_sha256, record.precision
+        return record.model, record.checkpoint_sha256, record.precision, ""
+    probe = record.seed if record.task == "downstream" else ""
     sampler = (record.sampler, record.grid, record.churn, record.eta, record.boot_noise, record.end_data)
     evaluations = (record.nfe_requested, record.nfe, record.encode_nfe)
-    return (Model.of(record), *sampler, *evaluations, record.x_T, record.z, record.n_train, record.precision)
+    return (Model.of(record), *sampler, *evaluations, record.x_T, record.z, record.n_train, record.precision, probe)
 
 
 def _settings(row: Row) -> dict[str, str]:
@@ -111,7 +131,7 @@ def _settings(row: Row) -> dict[str, str]:
     sampler = [of("sampler"), f"{of('grid')} grid" if of("grid") not in ("", "native") else ""]
     sampler += [f"{name} {getattr(first, name)}" for name in ("churn", "eta") if getattr(first, name)]
     sampler += ["eps=0"] if first.boot_noise is False else []
-    inferred = of("encode_nfe").replace("0", "", 1) if of("encode_nfe") == "0" else of("encode_nfe")
+    inferred = str(max(record.encode_nfe or 0 for record in records) or "")  # of costs, where single columns have it
     nfe = of("nfe") + (f" + {inferred}" if inferred and of("nfe") else inferred)
     seen = f"{row.images_seen:,}" if row.images_seen else ""
     found = {"set": row.set, "trained on": SEEN.sub("", row.model.train_data).strip(), "images seen": seen}

@@ -101,12 +101,8 @@ def _between(best: Row, other: Row, column: Column) -> Difference:
 
 def changes(before: ResultSet, after: ResultSet) -> list[Difference]:
     """Every number of `after` that `before` has too, and what changed."""
-    found = []
-    for path, records in after.files.items():
-        for other, others in before.files.items():
-            pairing = pair(_shown(others), _shown(records))
-            found += [difference(p, other, path, math.inf) for p in pairing.pairs]
-    return found
+    old, new = ({r: path for path, records in one.files.items() for r in _shown(records)} for one in (before, after))
+    return [difference(p, old[p.before], new[p.after], math.inf) for p in pair([*old], [*new]).pairs]
 
 
 def _shown(records: Sequence[Record]) -> list[Record]:

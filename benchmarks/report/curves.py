@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from benchmarks.results.models import Model
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+log = logging.getLogger(__name__)
 LEVELS = ("untrained", "pca")
 """Controls that learning curves and attributes are shown beside."""
 _SNAPSHOTS = 3
@@ -131,6 +133,9 @@ def learning(boards: Sequence[Board], palette: Palette) -> Iterator[Figure]:
             grown: dict[tuple[str, ...], list[tuple[float, Row]]] = defaultdict(list)
             for row in sorted((r for r in rows if column in r.cells), key=lambda r: r.images_seen):
                 grown[_training(row)].append((row.images_seen / 1000, row))
+            for key in [key for key, points in grown.items() if len(dict(points)) < len(points)]:
+                log.warning("%s: two trainings have this name; the table has both, no curve is drawn.", key[1])
+                del grown[key]
             curves = [_curve(key[1], points, column, palette, 0) for key, points in grown.items()]
             curves += [_level(r, column) for r in board.rows if _is_level(r, column)]
             if grown:

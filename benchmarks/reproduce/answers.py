@@ -23,7 +23,7 @@ _ABOUT = (
     *("end_data", "x_T", "encode_nfe", "z", "latent_dim", "seed", "precision", "model", "train_data", "weights"),
     *("checkpoint_sha256", "data_sha256", "versions", "revision", "seconds"),
 )
-_SHOWN = ("protocol", "sampler", "churn", "end_data", "z")
+_SHOWN = ("protocol", "encode_nfe", "sampler", "churn", "end_data", "z")
 
 
 def difference(cell: Cell, record: Record, incomparable: Sequence[str] = ()) -> float | None:

@@ -22,6 +22,23 @@ def test_the_mean_over_seeds_replaces_single_seeds_and_snapshots_are_in_order():
     assert learning_curve(rows) == [(100, 0.6, 0.01), (200, 0.7, 0.0)]
 
 
+def test_two_numbers_of_one_snapshot_are_no_curve():
+    """Two seeds of a training have one name unless they are given others, and may have seen as many images."""
+    other = dataclasses.replace(snapshot(100, "0", 0.2), checkpoint_sha256="1" * 64)
+    with pytest.raises(UserError, match="m: expected the snapshots of one training, found two of 100 images"):
+        learning_curve([snapshot(100, "0", 0.6), snapshot(200, "0", 0.7), other])
+    seeds = [snapshot(100, f"mean of {seeds}", 0.6) for seeds in ("0 1", "0 1 2")]
+    with pytest.raises(UserError, match="those of the seeds 'mean of 0 1' and 'mean of 0 1 2'"):
+        learning_curve(seeds)
+
+
+def test_versions_of_a_task_are_no_one_curve(tmp_path):
+    path = tmp_path / "downstream.csv"
+    RecordFile(path).add([snapshot(100, "0", 0.1), dataclasses.replace(snapshot(200, "0", 0.2), task_version=9)])
+    with pytest.raises(UserError, match="expected rows of one task_version"):
+        draw(Options(path, metrics=("AP",)))
+
+
 def test_draws_a_figure_beside_the_results(tmp_path):
     path = tmp_path / "downstream.csv"
     RecordFile(path).add([snapshot(100, "0", 0.6), snapshot(200, "0", 0.7)])

@@ -144,6 +144,44 @@ def test_changes_between_sets_are_those_of_compare(folder, tmp_path):
     assert found["pca", ""].value == 0
 
 
+def test_changes_are_of_the_same_model_whatever_file_it_lies_in(tmp_path):
+    for name, value in (("before/a", 0.4), ("before/b", 0.6), ("after/a", 0.45)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        about = {"model": "other", "checkpoint_sha256": "1" * 64} if name == "before/b" else {}
+        RecordFile(tmp_path / f"{name}.csv").add([dataclasses.replace(PROBE, value=value, **about)])
+    after, before = find([tmp_path / "after", tmp_path / "before"])
+    (found,) = changes(before, after)
+    assert (found.pair.before.model, round(found.value, 6)) == ("mine", 0.05)
+
+
+def test_numbers_of_other_seeds_of_the_probe_are_another_line(tmp_path):
+    few, many = ({"seed": f"mean of {seeds}"} for seeds in ("0 1", "0 1 2"))
+    rows = [dataclasses.replace(PROBE, value=0.5, **few), dataclasses.replace(PROBE, value=0.6, **many)]
+    rows.append(dataclasses.replace(PROBE, metric="Pearson_r", value=0.4, **many))
+    RecordFile(tmp_path / "downstream.csv").add(rows)
+    (board,) = boards(find([tmp_path]))
+    values = {row.settings["seeds"]: {c.metric: n.number.value for c, n in row.cells.items()} for row in board.rows}
+    assert values == {"mean of 0 1": {"AP": 0.5}, "mean of 0 1 2": {"AP": 0.6, "Pearson_r": 0.4}}
+
+
+def test_one_model_in_two_files_is_two_lines_that_say_which(tmp_path):
+    for name, value in (("a", 0.5), ("b", 0.6)):
+        row = dataclasses.replace(PROBE, value=value)
+        rows = [row, dataclasses.replace(row, metric="Pearson_r")]
+        RecordFile(tmp_path / f"{name}.csv").add(rows[: 1 + (name == "b")])
+    (board,) = boards(find([tmp_path]))
+    values = {row.settings["file"]: {c.metric: n.number.value for c, n in row.cells.items()} for row in board.rows}
+    assert values == {"a.csv": {"AP": 0.5}, "b.csv": {"AP": 0.6, "Pearson_r": 0.6}}
+
+
+def test_a_total_cost_says_what_x_T_took(tmp_path):
+    cost = dataclasses.replace(PROBE, task="cost", better="lower", encode_nfe=0, nfe=None, seed="")
+    total = dataclasses.replace(cost, metric="total_time_ms", value=634.0, encode_nfe=250)
+    RecordFile(tmp_path / "cost.csv").add([dataclasses.replace(cost, metric="encode_time_ms", value=1.0), total])
+    (board,) = boards(find([tmp_path]))
+    assert board.shared["NFE"] == "250"
+
+
 def test_a_set_is_a_folder_and_names_tell_them_apart(tmp_path):
     for name in ("a/one", "b/one"):
         (tmp_path / name).mkdir(parents=True)

@@ -228,6 +228,25 @@ def test_methods_share_a_colour_where_there_are_more_models_than_colours():
     assert [others.chip(m._replace(method=m.model)) for m in (models[0], models[-1])] == ["c0", "c0"]  # markers differ
 
 
+def test_two_trainings_of_one_name_are_no_curve(tmp_path, caplog):
+    rows = [
+        dataclasses.replace(PROBE, train_data=f"faces ({images} images seen)", checkpoint_sha256=digest, value=value)
+        for images, digest, value in (
+            (100, "1", 0.4),
+            (200, "2", 0.5),
+            (300, "3", 0.6),
+            (300, "4", 0.3),
+            (400, "5", 0.7),
+        )
+    ]
+    RecordFile(tmp_path / "downstream.csv").add(rows[:3])
+    palette = Palette([Model.of(PROBE)])
+    assert len(list(curves.learning(boards(find([tmp_path])), palette))) == 1
+    RecordFile(tmp_path / "downstream.csv").add(rows[3:])
+    assert list(curves.learning(boards(find([tmp_path])), palette)) == []
+    assert "mine: two trainings have this name" in caplog.text
+
+
 def test_attributes_are_of_the_rows_that_were_asked_for(tmp_path):
     """A model has the same attributes under several protocols, data sets and metrics."""
     folder = write_results(tmp_path / "first")
