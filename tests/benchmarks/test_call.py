@@ -251,9 +251,7 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     section = README.read_text().partition("## From Python")[2].partition("\n## ")[0]
     example = next(code for code in re.findall(r"```python\n(.*?)```", section, re.S) if "measure(" in code)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    model = load("builtin:dbae").model
-    names["model"] = model
+    names: dict[str, object] = {"loaded": load("builtin:dbae")}
     exec(example.replace('"faces"', '"faces?n=60"'), names)
     found = names["table"]
     assert isinstance(found, pandas.DataFrame)
