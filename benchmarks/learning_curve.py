@@ -19,6 +19,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from benchmarks.results import Record, RecordFile, beside
+from benchmarks.results.pair import without_single_seeds
 from benchmarks.results.where import Where
 from dbae.support.cli import run
 from dbae.support.errors import UserError
@@ -112,7 +113,7 @@ def _controls(rows: Sequence[Record]) -> dict[str, tuple[str, float]]:
     found: dict[str, list[Record]] = {}
     controls = [row for row in rows if row.weights in ("control", "untrained") and row.model in _LINES]
     lengths = {row.latent_dim for row in controls if row.latent_dim}
-    for row in controls:
+    for row in without_single_seeds(controls):
         about = [
             row.model,
             row.method,
@@ -120,8 +121,7 @@ def _controls(rows: Sequence[Record]) -> dict[str, tuple[str, float]]:
             f"of {row.latent_dim}" if row.latent_dim and len(lengths) > 1 else "",
         ]
         found.setdefault(" ".join(filter(None, about)), []).append(row)
-    means = {name: [row for row in some if row.seed.startswith("mean of")] or some for name, some in found.items()}
-    return {name: (some[0].model, sum(row.value for row in some) / len(some)) for name, some in means.items()}
+    return {name: (some[0].model, sum(row.value for row in some) / len(some)) for name, some in found.items()}
 
 
 def learning_curve(rows: Sequence[Record]) -> list[tuple[int, float, float]]:
@@ -141,7 +141,7 @@ def learning_curve(rows: Sequence[Record]) -> list[tuple[int, float, float]]:
                 f"{found[0].model}: expected the snapshots of one training, found two of {images} images with other "
                 "weights. Measure each training into a results file of its own, or give each a --name when it begins."
             )
-        row, *others = [row for row in found if row.seed.startswith("mean of")] or found
+        row, *others = without_single_seeds(found)
         if others:
             raise UserError(
                 f"{row.model}: expected one {row.metric} after {images} images, found those of the seeds "

@@ -86,12 +86,17 @@ def _tell_namesakes_apart(rows: Sequence[Row], settings: Sequence[dict[str, str]
     for heading in ("seeds", "file"):
         alike: dict[tuple[object, ...], list[tuple[str, dict[str, str]]]] = defaultdict(list)
         for row, one in zip(rows, settings, strict=True):
-            text = _setting(row.first)[-1] if heading == "seeds" else ", ".join(sorted(p.name for p in _files(row)))
-            alike[row.set, row.name, row.group, *one.values()].append((str(text), one))
+            text = _seeds(row.first) if heading == "seeds" else ", ".join(sorted(p.name for p in _files(row)))
+            alike[row.set, row.name, row.group, *one.values()].append((text, one))
         for namesakes in alike.values():
             several = len({text for text, _ in namesakes}) > 1
             for text, one in namesakes:
                 one[heading] = text if several else ""
+
+
+def _seeds(record: Record) -> str:
+    """The seeds of a probe; "" of other tasks."""
+    return record.seed if record.task == "downstream" else ""
 
 
 def _files(row: Row) -> set[Path]:
@@ -113,11 +118,19 @@ def group_of(record: Record) -> str:
 def _setting(record: Record) -> tuple[object, ...]:
     """What tells rows of one model apart; of costs, whose columns each have settings of their own, nothing."""
     if record.task == "cost":
-        return record.model, record.checkpoint_sha256, record.precision, ""
-    probe = record.seed if record.task == "downstream" else ""
+        return record.model, record.checkpoint_sha256, record.precision
     sampler = (record.sampler, record.grid, record.churn, record.eta, record.boot_noise, record.end_data)
     evaluations = (record.nfe_requested, record.nfe, record.encode_nfe)
-    return (Model.of(record), *sampler, *evaluations, record.x_T, record.z, record.n_train, record.precision, probe)
+    return (
+        Model.of(record),
+        *sampler,
+        *evaluations,
+        record.x_T,
+        record.z,
+        record.n_train,
+        record.precision,
+        _seeds(record),
+    )
 
 
 def _settings(row: Row) -> dict[str, str]:

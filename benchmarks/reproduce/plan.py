@@ -10,9 +10,10 @@ from pathlib import Path
 from baselines.cards import Card, cards
 from baselines.load import BUILTIN
 from benchmarks.reproduce.answers import Answer
-from benchmarks.reproduce.tables import OF_PRIOR, PRIOR, Cell, Run, Table
+from benchmarks.reproduce.tables import PRIOR_NFE, Cell, Run, Table
 from benchmarks.results import Record
 from dbae.data import open_data
+from dbae.sample import BUILTIN_PRIOR
 from dbae.support.errors import UserError
 from dbae.support.files import sha256
 
@@ -136,9 +137,10 @@ def builtin(table: Table) -> Plan:
 
 
 def _of(source: str, run: Run) -> Run:
-    """The run with the prior that comes with this package, where it draws from a model that the prior is for."""
-    draws = run.benchmark == "generation" and source == OF_PRIOR
-    return dataclasses.replace(run, options={**run.options, **PRIOR}) if draws else run
+    """The run with the prior that comes with a built-in model, where it draws from one that has it; others as it is."""
+    if run.benchmark != "generation" or source not in BUILTIN_PRIOR:
+        return run
+    return dataclasses.replace(run, options={**run.options, "prior": BUILTIN_PRIOR[source], "prior_nfe": PRIOR_NFE})
 
 
 def _bound(row: str, cells: Sequence[Cell], table: Table) -> StandIn:

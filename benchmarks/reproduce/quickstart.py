@@ -22,7 +22,8 @@ from pathlib import Path
 
 from baselines.load import BUILTIN
 from benchmarks.__main__ import main as door
-from benchmarks.reproduce.tables import OF_PRIOR
+from benchmarks.reproduce.tables import PRIOR_NFE
+from dbae.sample import BUILTIN_PRIOR
 from dbae.support import cli, progress
 from dbae.support.errors import UserError
 
@@ -65,9 +66,9 @@ def steps(options: QuickstartOptions) -> Iterator[list[str]]:
     sizes = ["--limit", half, "--factors", *FACTORS, "--factor-images", str(options.faces // 10)]
     yield ["disentanglement", *models, *data, *sizes, *to("disentanglement")]
     sample = [*data, "-n", str(options.faces // 4), "--nfe", "10", "--extractor", "faces", *to("generation")]
-    if OF_PRIOR in options.ckpt:
-        yield ["generation", "--ckpt", OF_PRIOR, "--prior", "builtin:prior", "--prior-nfe", "50", *sample]
-    if others := [name for name in options.ckpt if name != OF_PRIOR]:
+    for name in (name for name in options.ckpt if name in BUILTIN_PRIOR):
+        yield ["generation", "--ckpt", name, "--prior", BUILTIN_PRIOR[name], "--prior-nfe", str(PRIOR_NFE), *sample]
+    if others := [name for name in options.ckpt if name not in BUILTIN_PRIOR]:
         yield ["generation", "--ckpt", *others, *sample]
     yield ["cost", *models, "--measure", "parameters", "operations", "sampling", "--repeats", "3", *to("cost")]
     yield ["trajectories", *models, "--sequences", "16", *to("trajectories")]

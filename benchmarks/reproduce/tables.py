@@ -23,10 +23,9 @@ Cell = Mapping[str, str]
 GENERATING = {"method": ("ddbm_heun", "ddim", "ddpm"), "churn": 0.33, "mode": ("prior", "ae")}
 """As tables 4 and 11 are taken to be sampled; a model is run with those of the methods that it has."""
 
-
-PRIOR = {"prior": "builtin:prior", "prior_nfe": 50}
-OF_PRIOR = "builtin:dbae"
-"""The model that `builtin:prior` is for. Others draw from their own prior, or have none and are not drawn from."""
+BUILTIN_GENERATION = {"n": 500, "nfe": (20,)}
+PRIOR_NFE = 50
+"""Steps of the prior that comes with a built-in model."""
 INFERENCE_STEPS = {"DiffAE": 250, "PDAE": 500}
 """Evaluations that Table 5 spends on x_T."""
 
@@ -132,7 +131,7 @@ def _generation(number: str, title: str, nfe: tuple[int, ...]) -> Table:
         {"FFHQ": "ffhq"},
         {},
         tuple(Run("generation", {**GENERATING, "n": 50_000, "nfe": nfe, "end_data": e}) for e in (0.5, 0.0)),
-        (Run("generation", {"n": 500, "nfe": (20,)}),),
+        (Run("generation", BUILTIN_GENERATION),),
     )
 
 
@@ -187,7 +186,7 @@ _ALL = [
             Run("disentanglement"),
             Run("generation", {**GENERATING, "mode": ("prior",), "n": 10_000, "nfe": (100,)}),
         ),
-        (Run("disentanglement", {"limit": 2000}), Run("generation", {"n": 500, "nfe": (20,)})),
+        (Run("disentanglement", {"limit": 2000}), Run("generation", BUILTIN_GENERATION)),
     ),
     _generation("4", "generation of FFHQ with 1000 evaluations", (1000,)),
     _generation("11", "generation of FFHQ with fewer evaluations", (250, 500)),

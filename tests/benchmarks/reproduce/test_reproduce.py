@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 
 from baselines.cards import cards
+from baselines.load import BUILTIN
 from benchmarks.reproduce import command as reproduce
 from benchmarks.reproduce import plan, prepare
 from benchmarks.reproduce.tables import TABLES_BY_NUMBER, Run, Table
 from benchmarks.results import Record, RecordFile
 from benchmarks.runner import family
 from benchmarks.subjects.settings import SettingOptions
+from dbae.sample import BUILTIN_PRIOR
 from dbae.support import cli
 from dbae.support.errors import UserError
 
@@ -296,3 +298,10 @@ def test_a_dry_run_draws_no_faces(monkeypatch, capsys):
     monkeypatch.setattr("dbae.data.faces.Faces._draw", lambda *_: pytest.fail("drawn"))
     assert run("table1", "--dry-run") == 0
     assert "20000" in capsys.readouterr().out
+
+
+def test_a_built_in_model_draws_from_the_prior_that_is_for_it():
+    steps = plan.builtin(TABLES_BY_NUMBER["4"]).steps
+    assert {step.checkpoints[0]: step.run.options.get("prior") for step in steps} == dict.fromkeys(
+        BUILTIN
+    ) | BUILTIN_PRIOR
