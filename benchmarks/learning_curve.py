@@ -63,6 +63,7 @@ def draw(options: Options) -> None:
     _require_one(options.results, rows)
     figure = Figure(figsize=(4.5 * len(options.metrics), 3.5), layout="constrained")
     FigureCanvasAgg(figure)
+    colours: dict[str, int] = {}  # of a model the same in all panels
     for axes, metric in zip(figure.subplots(1, len(options.metrics), squeeze=False)[0], options.metrics, strict=True):
         of_metric = [row for row in rows if row.metric == metric]
         curves = {
@@ -73,13 +74,21 @@ def draw(options: Options) -> None:
             raise UserError(f"{options.results}: no snapshot has rows of {metric}, protocol {options.protocol}.")
         for name, curve in curves.items():
             seen, means, errors = zip(*curve, strict=True)
-            axes.errorbar([n / 1000 for n in seen], means, errors, marker="o", markersize=4, capsize=2, label=name)
+            colour = f"C{colours.setdefault(name, len(colours)) % 10}"
+            axes.errorbar(
+                [n / 1000 for n in seen], means, errors, marker="o", markersize=4, capsize=2, color=colour, label=name
+            )
         for name, (kind, value) in _controls(of_metric).items():
             axes.axhline(value, color=_GREYS[kind], linestyle=_LINES[kind], label=name)
         axes.set_xlabel("training images seen, thousands")
         axes.set_ylabel(metric.replace("_", " "))
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+    shown = {
+        name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    columns = max(1, 2 * len(options.metrics))
+    figure.set_figheight(3.5 + 0.2 * -(-len(shown) // columns))
+    figure.legend(shown.values(), shown, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
     path = beside(options.results, "_learning_curve.png")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
